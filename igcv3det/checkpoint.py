@@ -1,0 +1,245 @@
+"""Detectors on disk: files that describe themselves.
+
+A released file is safetensors with JSON metadata: the configuration, the categories and whatever
+the releaser adds (source, licence, figures). A Lightning checkpoint carries the same description,
+so neither needs the YAML that trained it. A YAML alone gives a detector with random weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from igcv3det.coco_categories import COCO_CATEGORIES
+from igcv3det.config import DetectorConfig, config_from_dict
+from igcv3det.detector import SSDLite, build_detector
+from igcv3det.structures import Categories
+
+DESCRIPTION = "igcv3det"  # key of the description in every kind of checkpoint
+FORMAT = 1
+DETECTOR_PREFIX = "detector."  # of the weights in a Lightning checkpoint
+CLASSIFIER_PREFIX = "classifier."
+
+
+def detector_metadata(detector: SSDLite) -> dict[str, Any]:
+    """The description that makes a checkpoint complete, as plain values."""
+    return {
+        "format": FORMAT,
+        "detector": dataclasses.asdict(detector.config),
+        "categories": {
+            "ids": list(detector.categories.ids),
+            "names": list(detector.categories.names),
+        },
+    }
+
+
+def save_detector(
+    detector: SSDLite,
+    path: str | Path,
+    metadata: dict[str, str] | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Writes weights and description as safetensors.
+
+    Args:
+        detector: what to save.
+        path: a file name that ends in ``.safetensors``.
+        metadata: more text to carry, such as source and licence.
+        dtype: of the floating-point weights in the file.
+
+    Raises:
+        ValueError: another suffix, or metadata under the description's own key.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: a released detector is a .safetensors file")
+    if metadata and DESCRIPTION in metadata:
+        raise ValueError(f"{path}: metadata key {DESCRIPTION!r} is the description's own")
+    tensors = {
+        name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in detector.state_dict().items()
+    }
+    description = json.dumps(detector_metadata(detector))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, {DESCRIPTION: description, **(metadata or {})})
+
+
+def load_detector(path: str | Path) -> SSDLite:
+    """Reads a detector, in evaluation mode, on the CPU, in float32.
+
+    Args:
+        path: ``*.safetensors``, Lightning's ``*.ckpt`` (averaged weights where it keeps them), or a
+            ``*.yaml`` of ``configs/`` (random weights).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is none of these, or weights and description do not fit; the message
+            names the file and what is wrong.
+    """
+    path = _existing(path)
+    if path.suffix in (".yaml", ".yml"):
+        config = read_config(path)
+        coco = COCO_CATEGORIES if config.num_classes == len(COCO_CATEGORIES) else None
+        return build_detector(config, coco).eval()
+    if path.suffix == ".safetensors":
+        weights, metadata = _read_safetensors(path)
+        description = _json_object(metadata.get(DESCRIPTION), path)
+    elif path.suffix == ".ckpt":
+        checkpoint = _read_torch(path)
+        description = checkpoint.get(DESCRIPTION)
+        weights = _with_prefix(checkpoint.get("state_dict", {}), DETECTOR_PREFIX)
+    else:
+        raise ValueError(
+            f"{path}: a detector is a .safetensors, .ckpt or .yaml file, not {path.suffix!r}"
+        )
+    detector = _build_described(description, path)
+    load_weights(detector, weights, path)
+    return detector.eval()
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts that `save_detector` was given for this safetensors file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a safetensors file.
+    """
+    path = _existing(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    metadata.pop(DESCRIPTION, None)
+    return metadata
+
+
+def read_config(path: str | Path) -> DetectorConfig:
+    """The ``model.detector`` part of a YAML configuration.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not YAML, no such part, or a field that does not fit; names file and field.
+    """
+    path = _existing(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as YAML: {error}") from error
+    values: Any = content
+    for key in ("model", "detector"):
+        values = values.get(key) if isinstance(values, dict) else None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: has no model.detector mapping")
+    return config_from_dict(DetectorConfig, values, f"{path}: model.detector")
+
+
+def load_backbone(backbone: nn.Module, path: str | Path) -> None:
+    """Loads a pre-trained backbone without its classifier, in place.
+
+    Args:
+        backbone: ``detector.backbone``, or a classifier of this package.
+        path: torchvision's ``.pth`` of MobileNetV2, a classifier's ``.ckpt``, or ``.safetensors``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: weights that are missing, left over or of another shape, by name.
+    """
+    path = _existing(path)
+    if path.suffix == ".safetensors":
+        weights, _ = _read_safetensors(path)
+    else:
+        content = _read_torch(path)
+        weights = content.get("state_dict", content)
+    for prefix in ("detector.backbone.", "backbone.", "model."):
+        if inner := _with_prefix(weights, prefix):
+            weights = inner
+            break
+    kept = {k: v for k, v in weights.items() if not k.startswith(CLASSIFIER_PREFIX)}
+    expected = backbone.state_dict()
+    own = {k: v for k, v in expected.items() if k.startswith(CLASSIFIER_PREFIX)}
+    load_weights(backbone, {**own, **kept}, path)
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Strictly loads a state dict; every complaint is in one ValueError that names the file."""
+    expected = module.state_dict()
+    faults = [f"missing {name}" for name in expected.keys() - weights.keys()]
+    faults += [f"unknown {name}" for name in weights.keys() - expected.keys()]
+    for name in expected.keys() & weights.keys():
+        if expected[name].shape != weights[name].shape:
+            shapes = f"{tuple(weights[name].shape)}, not {tuple(expected[name].shape)}"
+            faults.append(f"{name} has shape {shapes}")
+    if faults:
+        shown = "; ".join(sorted(faults)[:5])
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise ValueError(f"{path}: weights do not fit: {shown}{more}")
+    module.load_state_dict(weights)
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    return path
+
+
+def _build_described(description: Any, path: Path) -> SSDLite:  # noqa: ANN401
+    if not isinstance(description, dict):
+        raise ValueError(
+            f"{path}: carries no {DESCRIPTION!r} description, so it is none of our files"
+        )
+    if description.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
+        )
+    try:
+        config = config_from_dict(DetectorConfig, description["detector"])
+        named = description["categories"]
+        categories = Categories(tuple(named["ids"]), tuple(named["names"]))
+        return build_detector(config, categories)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: the description lacks {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return weights, dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _read_torch(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it ends early"
+        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, not a mapping of weights")
+    return content
+
+
+def _json_object(text: str | None, path: Path) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(text) if text else None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: its {DESCRIPTION!r} description is not JSON: {error}") from error
+
+
+def _with_prefix(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

@@ -1,0 +1,146 @@
+"""SSDLite on IGCV3 or MobileNetV2: the one place where networks and boxes meet.
+
+At 320x320 with IGCV3-D 1.0 or MobileNetV2 1.0:
+
+=====  ==========================================  ====  =======  ======  =======
+map    source                                      C     H, W     stride  anchors
+=====  ==========================================  ====  =======  ======  =======
+0      expansion of the first 160-channel block    576   20, 20   16      2400
+1      last 1x1 convolution                        1280  10, 10   32      600
+2      extra layer                                 512   5, 5     64      150
+3      extra layer                                 256   3, 3     107     54
+4      extra layer                                 256   2, 2     160     24
+5      extra layer                                 128   1, 1     320     6
+=====  ==========================================  ====  =======  ======  =======
+
+3234 anchors in all, six a cell; TensorFlow's layout has three a cell on map 0 (1917 at 300x300).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+
+from igcv3det.config import BackboneConfig, DetectorConfig, Padding
+from igcv3det.detection.anchors import anchors_per_cell, generate_anchors
+from igcv3det.models.igcv3 import IGCV3
+from igcv3det.models.layers import set_padding
+from igcv3det.models.mobilenetv2 import MobileNetV2
+from igcv3det.models.ssdlite import ExtraLayers, SSDLiteHead
+from igcv3det.structures import Categories, HeadOutputs
+
+
+class Backbone(Protocol):
+    """What SSDLite needs of a feature extractor."""
+
+    feature_channels: tuple[int, ...]
+    feature_reductions: tuple[int, ...]
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """Feature maps of images [B, 3, H, W], finest first."""
+
+
+class SSDLite(nn.Module):
+    """A backbone, extra layers, prediction layers and the anchors they speak of.
+
+    Matching and losses (`detection.losses`) and the way from outputs to boxes
+    (`detection.postprocess`) are functions of `HeadOutputs` and ``anchors``: one ``forward`` serves
+    training, evaluation and export.
+
+    Args:
+        config: everything but the weights.
+        categories: what the labels mean; None numbers them.
+
+    Attributes:
+        anchors: [A, 4] xyxy, pixels of the network input; a buffer that no checkpoint holds.
+
+    Raises:
+        ValueError: another number of categories than ``config.num_classes``.
+
+    Example:
+        >>> import torch
+        >>> detector = SSDLite(DetectorConfig(num_classes=3, image_size=64))
+        >>> outputs = detector(torch.zeros(2, 3, 64, 64))
+        >>> outputs.logits.shape, len(detector.anchors)
+        (torch.Size([2, 144, 4]), 144)
+    """
+
+    def __init__(self, config: DetectorConfig, categories: Categories | None = None) -> None:
+        super().__init__()
+        categories = categories or Categories.numbered(config.num_classes)
+        if len(categories) != config.num_classes:
+            raise ValueError(
+                f"num_classes is {config.num_classes}, but there are {len(categories)} categories: "
+                f"{', '.join(categories.names[:5])}{', ...' if len(categories) > 5 else ''}"
+            )
+        self.config = config
+        self.categories = categories
+        self.backbone = build_backbone(config.backbone, padding=config.padding)
+        backbone = cast(Backbone, self.backbone)
+        self.extras = ExtraLayers(backbone.feature_channels[-1], config.head)
+        set_padding(self.extras, config.padding)
+        channels = [*backbone.feature_channels, *config.head.extra_channels]
+        per_cell = anchors_per_cell(config.anchors, len(channels))
+        self.head = SSDLiteHead(channels, per_cell, config.num_classes, config.head)
+        anchors = generate_anchors(config.anchors, config.image_size, self.feature_sizes)
+        self.anchors: Tensor
+        self.register_buffer("anchors", anchors, persistent=False)
+
+    @property
+    def feature_sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of each map, in cells: every halving rounds up."""
+        reductions = list(cast(Backbone, self.backbone).feature_reductions)
+        for _ in self.config.head.extra_channels:
+            reductions.append(reductions[-1] * 2)
+        sides = [math.ceil(self.config.image_size / reduction) for reduction in reductions]
+        return [(side, side) for side in sides]
+
+    def forward(self, images: Tensor) -> HeadOutputs:
+        """Raw predictions for normalised images [B, 3, S, S], S being ``config.image_size``.
+
+        Raises:
+            ValueError: images of another size than the anchors were made for.
+        """
+        size = self.config.image_size
+        if images.shape[-2] != size or images.shape[-1] != size:
+            raise ValueError(
+                f"this detector takes {size}x{size} images, got {tuple(images.shape[-2:])}"
+            )
+        features: list[Tensor] = self.backbone.forward_features(images)  # type: ignore[operator]
+        features += self.extras(features[-1])
+        outputs: HeadOutputs = self.head(features)
+        return outputs
+
+
+def build_backbone(
+    config: BackboneConfig, num_classes: int = 0, *, padding: Padding = "symmetric"
+) -> nn.Module:
+    """The network that ``config`` names, with random weights and, without classes, no classifier.
+
+    Raises:
+        ValueError: a field of IGCV3 that is set for MobileNetV2.
+    """
+    if config.name == "igcv3":
+        return IGCV3(config, num_classes, padding=padding)
+    plain = BackboneConfig(
+        name=config.name,
+        width=config.width,
+        dropout=config.dropout,
+        norm_eps=config.norm_eps,
+        norm_momentum=config.norm_momentum,
+    )
+    if plain != config:
+        raise ValueError(
+            "backbone.name mobilenetv2 takes width, dropout, norm_eps and norm_momentum only, "
+            f"got {config}"
+        )
+    return MobileNetV2(config, num_classes, padding=padding)
+
+
+def build_detector(
+    config: DetectorConfig | None = None, categories: Categories | None = None
+) -> SSDLite:
+    """A detector with random weights; without arguments IGCV3-D 1.0 at 320x320 for 80 classes."""
+    return SSDLite(config or DetectorConfig(), categories)

@@ -1,0 +1,157 @@
+"""Layers that both backbones and the SSDLite head are made of."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from igcv3det.config import Padding
+
+Norm = partial[nn.BatchNorm2d]
+
+
+def norm_layer(eps: float, momentum: float) -> Norm:
+    """A batch-normalisation constructor with its two constants set."""
+    return partial(nn.BatchNorm2d, eps=eps, momentum=momentum)
+
+
+def conv_norm(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    norm: Norm,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    relu: bool = False,
+) -> nn.Sequential:
+    """Convolution without bias, batch normalisation and, if asked for, ReLU6.
+
+    The size is kept at stride 1.
+    """
+    layers: list[nn.Module] = [
+        nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            bias=False,
+        ),
+        norm(out_channels),
+    ]
+    if relu:
+        layers.append(nn.ReLU6(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class ChannelPermutation(nn.Module):
+    """Deals the super-channels of ``groups`` branches out in turn (ShuffleNet's channel shuffle).
+
+    With A and B the branches of two groups and four super-channels, A0 A1 B0 B1 becomes A0 B0 A1
+    B1.
+
+    Args:
+        channels: C.
+        groups: g, contiguous branches of the input.
+        super_channels: Cs, contiguous pieces that move as a whole; None moves single channels.
+
+    Raises:
+        ValueError: Cs does not divide the channels, or g does not divide Cs.
+
+    Source: IGCV3 section 3.2; with single channels, ``permutation`` of the authors'
+    symbols/igcv3.py: output channel ``k * g + j`` is input channel ``j * C / g + k``.
+
+    Example:
+        >>> ChannelPermutation(8, 2).index.tolist()
+        [0, 4, 1, 5, 2, 6, 3, 7]
+        >>> ChannelPermutation(8, 2, super_channels=4).index.tolist()
+        [0, 1, 4, 5, 2, 3, 6, 7]
+    """
+
+    def __init__(self, channels: int, groups: int, super_channels: int | None = None) -> None:
+        super().__init__()
+        pieces = channels if super_channels is None else super_channels
+        if channels % pieces:
+            raise ValueError(
+                f"super_channels={pieces} must divide the {channels} channels permuted"
+            )
+        if pieces % groups:
+            raise ValueError(f"groups={groups} must divide the {pieces} super-channels permuted")
+        self.channels, self.groups, self.pieces = channels, groups, pieces
+
+    @property
+    def index(self) -> Tensor:
+        """[C] int64: which input channel stands at each output position."""
+        shape = (self.groups, self.pieces // self.groups, self.channels // self.pieces)
+        return torch.arange(self.channels).reshape(shape).transpose(0, 1).reshape(-1)
+
+    def inverse(self) -> ChannelPermutation:
+        """The permutation that undoes this one."""
+        return ChannelPermutation(self.channels, self.pieces // self.groups, self.pieces)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Permutes [B, C, H, W] along C."""
+        batch, _, height, width = x.shape
+        pieces = x.reshape(
+            batch, self.groups, self.pieces // self.groups, -1, height, width
+        )  # [B, g, Cs / g, C / Cs, H, W]
+        return pieces.transpose(1, 2).reshape(batch, self.channels, height, width)
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(model)``."""
+        return f"{self.channels}, groups={self.groups}, super_channels={self.pieces}"
+
+
+class SameConv2d(nn.Conv2d):
+    """A strided convolution padded as TensorFlow's SAME: odd pixels go to the bottom and the right.
+
+    The input is padded so that every side gives ``ceil(side / stride)`` outputs. For 3x3 at stride
+    2 an even side gets (0, 1) and an odd one (1, 1), where PyTorch's ``padding=1`` gives (1, 1) to
+    both.
+
+    Source: TensorFlow, "Notes on padding", tf.nn.convolution.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolves [B, C, H, W]."""
+        pads: list[int] = []
+        for side, kernel, stride in zip(
+            (x.shape[3], x.shape[2]), self.kernel_size[::-1], self.stride[::-1], strict=True
+        ):
+            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            pads += [total // 2, total - total // 2]
+        return F.conv2d(
+            F.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
+
+
+def set_padding(module: nn.Module, padding: Padding) -> None:
+    """Gives every strided convolution inside ``module`` the padding asked for, in place.
+
+    Weights and names stay as they are, so a state dict fits either way.
+    """
+    if padding == "symmetric":
+        return
+    for parent in list(module.modules()):
+        for name, conv in list(parent.named_children()):
+            if isinstance(conv, nn.Conv2d) and max(conv.stride) > 1:
+                setattr(parent, name, _same_padded(conv))
+
+
+def _same_padded(conv: nn.Conv2d) -> SameConv2d:
+    kernel, stride = conv.kernel_size, conv.stride
+    same = SameConv2d(
+        conv.in_channels,
+        conv.out_channels,
+        (kernel[0], kernel[1]),
+        stride=(stride[0], stride[1]),
+        groups=conv.groups,
+        bias=conv.bias is not None,
+    )
+    same.weight, same.bias = conv.weight, conv.bias
+    return same

@@ -1,0 +1,91 @@
+"""MobileNetV2, IGCV3's rival: torchvision's layers with SSDLite's taps.
+
+Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, arXiv
+1801.04381; section 6.2 has the taps. Names are torchvision's, so its ImageNet state dict loads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from igcv3det.config import BackboneConfig, Padding
+from igcv3det.models.layers import norm_layer, set_padding
+
+TAP_BLOCK = 14  # the first 160-channel block, stride 16 to 32
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 as a classifier and as a feature extractor.
+
+    At 320x320 the taps of SSDLite are the expansion of the first 160-channel block ([B, 576, 20,
+    20]) and the last 1x1 convolution ([B, 1280, 10, 10]), each after batch normalisation and ReLU6.
+
+    Args:
+        config: width, dropout and batch normalisation are taken from it.
+        num_classes: of the classifier; 0 leaves the classifier out.
+        padding: of strided convolutions.
+
+    Attributes:
+        feature_channels: channels of each tap.
+        feature_reductions: pixels of the image per cell of each tap.
+
+    Example:
+        >>> sum(p.numel() for p in MobileNetV2(BackboneConfig(name="mobilenetv2")).parameters())
+        3504872
+    """
+
+    def __init__(
+        self,
+        config: BackboneConfig,
+        num_classes: int = 1000,
+        *,
+        padding: Padding = "symmetric",
+    ) -> None:
+        # importing torchvision takes as long as importing torch, so it waits until it is needed
+        from torchvision.models.mobilenetv2 import MobileNetV2 as TorchvisionMobileNetV2
+
+        super().__init__()
+        source = TorchvisionMobileNetV2(
+            num_classes=max(num_classes, 1),
+            width_mult=config.width,
+            norm_layer=norm_layer(config.norm_eps, config.norm_momentum),
+            dropout=config.dropout,
+        )
+        self.features = source.features
+        self.classifier = source.classifier if num_classes else None
+        tap_conv = self.features[TAP_BLOCK].conv[0][0]
+        self.feature_channels = (tap_conv.out_channels, source.last_channel)
+        self.feature_reductions = (16, 32)
+        set_padding(self, padding)
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """The two taps of SSDLite for images [B, 3, H, W], finest first."""
+        taps: list[Tensor] = []
+        for index, block in enumerate(self.features):
+            if index == TAP_BLOCK:
+                expand, *rest = block.conv
+                taps.append(expand(x))
+                x = nn.Sequential(*rest)(taps[0])  # the first block of a stage has no shortcut
+            else:
+                x = block(x)
+        return [*taps, x]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class logits [B, num_classes] of images [B, 3, H, W].
+
+        Raises:
+            ValueError: the network was built without a classifier.
+        """
+        if self.classifier is None:
+            raise ValueError("this MobileNetV2 has no classifier (num_classes=0)")
+        logits: Tensor = self.classifier(torch.mean(self.features(x), dim=(2, 3)))
+        return logits
+
+
+def mobilenet_v2(
+    num_classes: int = 1000, width: float = 1.0, *, dropout: float = 0.2
+) -> MobileNetV2:
+    """MobileNetV2 for ImageNet's sizes, with torchvision's dropout before the classifier."""
+    config = BackboneConfig(name="mobilenetv2", width=width, dropout=dropout)
+    return MobileNetV2(config, num_classes)

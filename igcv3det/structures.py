@@ -1,0 +1,118 @@
+"""Named records that the parts of the package hand to one another.
+
+Every box is ``xyxy`` in absolute pixels; a record says of which frame. Labels count from 1, label 0
+is the background of the classification logits; a data set's own category ids live in `Categories`
+only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Target(NamedTuple):
+    """What is true of one training or validation image.
+
+    Attributes:
+        boxes: [N, 4] float32 xyxy, pixels of the network input; N may be 0.
+        labels: [N] int64 in 1..K.
+        crowds: [M, 4] float32 xyxy, pixels of the network input: regions that are neither objects
+            nor background (COCO's ``iscrowd``); M may be 0.
+        image_id: the data set's own id.
+        original_size: (height, width) in pixels of the image before any transform.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    crowds: Tensor
+    image_id: int
+    original_size: tuple[int, int]
+
+
+class HeadOutputs(NamedTuple):
+    """Raw answers of the detector for a batch; anchors run as in ``SSDLite.anchors``.
+
+    Attributes:
+        logits: [B, A, K + 1], before softmax or sigmoid; column 0 is the background.
+        offsets: [B, A, 4] encoded regression (dx, dy, dw, dh).
+    """
+
+    logits: Tensor
+    offsets: Tensor
+
+
+@dataclass(frozen=True)
+class Categories:
+    """A data set's classes, in label order: label ``i`` is ``ids[i - 1]``, ``names[i - 1]``.
+
+    Raises:
+        ValueError: ids and names differ in number, or an id occurs twice.
+    """
+
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.names):
+            raise ValueError(f"{len(self.ids)} category ids but {len(self.names)} names")
+        if len(set(self.ids)) != len(self.ids):
+            twice = sorted({i for i in self.ids if self.ids.count(i) > 1})
+            raise ValueError(f"category ids must differ, these occur twice: {twice}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def numbered(cls, num_classes: int) -> Categories:
+        """Names for a detector that was trained on nothing: ids 1..K, "class 1".."class K"."""
+        labels = range(1, num_classes + 1)
+        return cls(tuple(labels), tuple(f"class {label}" for label in labels))
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Objects found in one image, best first.
+
+    Attributes:
+        boxes: [N, 4] float32 xyxy, pixels of the original image.
+        scores: [N] float32 in 0..1, descending.
+        labels: [N] int64 in 1..K.
+        categories: what the labels mean; None straight after post-processing.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    categories: Categories | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of every detection."""
+        return [self._known().names[label - 1] for label in self.labels.tolist()]
+
+    @property
+    def category_ids(self) -> list[int]:
+        """The data set's category id of every detection."""
+        return [self._known().ids[label - 1] for label in self.labels.tolist()]
+
+    def above(self, threshold: float) -> Detections:
+        """Only the detections of at least this score."""
+        keep = self.scores >= threshold
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.categories)
+
+    def _known(self) -> Categories:
+        if self.categories is None:
+            raise ValueError("these detections carry no categories, so labels have no names")
+        return self.categories
+
+    @classmethod
+    def empty(cls, categories: Categories | None = None) -> Detections:
+        """No detections at all."""
+        return cls(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), categories)

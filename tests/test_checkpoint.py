@@ -1,0 +1,219 @@
+"""Checkpoints that describe themselves: round trips, and complaints that name file and field."""
+
+import json
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+
+from igcv3det.checkpoint import (
+    DESCRIPTION,
+    detector_metadata,
+    load_backbone,
+    load_detector,
+    read_config,
+    read_metadata,
+    save_detector,
+)
+from igcv3det.config import AnchorConfig, BackboneConfig, DetectorConfig, PreprocessConfig
+from igcv3det.detector import build_detector
+from igcv3det.models.mobilenetv2 import mobilenet_v2
+from igcv3det.structures import Categories
+
+CONFIG = DetectorConfig(
+    num_classes=2,
+    image_size=64,
+    padding="same",
+    backbone=BackboneConfig(width=0.25, depth=0.5, groups=(2, 4)),
+    anchors=AnchorConfig(layout="tensorflow", reduce_lowest=True),
+    preprocess=PreprocessConfig(mean=(1.0, 2.0, 3.0)),
+)
+CATEGORIES = Categories((3, 17), ("Katze", "犬"))
+
+
+@pytest.fixture
+def detector():
+    return build_detector(CONFIG, CATEGORIES).eval()
+
+
+def _same(first, second):
+    assert first.config == second.config
+    assert first.categories == second.categories
+    assert not second.training
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert_close(second(x).logits, first(x).logits, rtol=0, atol=0)
+
+
+def test_safetensors_round_trip(detector, tmp_path):
+    path = tmp_path / "new" / "weights.safetensors"
+    save_detector(detector, path, {"source": "a test", "licence": "Apache-2.0"})
+    _same(detector, load_detector(path))
+    assert read_metadata(path) == {"source": "a test", "licence": "Apache-2.0"}
+
+
+def test_half_precision_files_are_half_as_large_and_load_as_float32(detector, tmp_path):
+    save_detector(detector, tmp_path / "half.safetensors", dtype=torch.float16)
+    save_detector(detector, tmp_path / "full.safetensors")
+    sizes = [(tmp_path / f"{n}.safetensors").stat().st_size for n in ("half", "full")]
+    assert sizes[0] < 0.6 * sizes[1]
+    loaded = load_detector(tmp_path / "half.safetensors")
+    for name, value in loaded.state_dict().items():
+        expected = detector.state_dict()[name]
+        assert value.dtype == expected.dtype
+        assert_close(value, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_lightning_checkpoint(detector, tmp_path):
+    weights = {f"detector.{k}": v for k, v in detector.state_dict().items()}
+    content = {"state_dict": {**weights, "other.weight": torch.zeros(1)}, "epoch": 3}
+    torch.save({**content, DESCRIPTION: detector_metadata(detector)}, tmp_path / "last.ckpt")
+    _same(detector, load_detector(tmp_path / "last.ckpt"))
+
+
+def test_yaml_gives_random_weights_and_coco_names_for_80_classes(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("model: {detector: {image_size: 64, backbone: {width: 0.25, groups: [2, 4]}}}")
+    detector = load_detector(path)
+    assert detector.config.backbone.groups == (2, 4)
+    assert detector.categories.names[0] == "person"
+    assert detector.categories.ids[-1] == 90
+    path.write_text("model: {detector: {image_size: 64, num_classes: 2}}")
+    assert load_detector(path).categories.names == ("class 1", "class 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("model: {}", "has no model.detector mapping"),
+        ("- 1", "has no model.detector mapping"),
+        ("model: [", "not readable as YAML"),
+        ("model: {detector: {num_clases: 2}}", r"model.detector has no field \['num_clases'\]"),
+        ("model: {detector: {backbone: {name: vgg}}}", "backbone.name must be one of"),
+        ("model: {detector: {backbone: {groups: [2]}}}", "backbone.groups must have 2 values"),
+        ("model: {detector: {image_size: 1.5}}", "image_size must be of type int"),
+        ("model: {detector: {image_size: true}}", "image_size must be of type int"),
+        ("model: {detector: {backbone: {width: wide}}}", "width must be a number"),
+        ("model: {detector: {num_classes: 0}}", "num_classes must be >= 1"),
+    ],
+)
+def test_a_wrong_yaml_is_refused_by_file_and_field(tmp_path, text, complaint):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=complaint) as caught:
+        read_config(path)
+    if "num_classes must" not in complaint:
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt", "yaml"])
+def test_a_missing_file_is_named(tmp_path, suffix):
+    with pytest.raises(FileNotFoundError, match=f"gone.{suffix}: no such file"):
+        load_detector(tmp_path / f"gone.{suffix}")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"PK\x03\x04 cut"])
+def test_rubbish_is_refused_by_name(tmp_path, suffix, content):
+    path = tmp_path / f"rubbish.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"rubbish.{suffix}: "):
+        load_detector(path)
+
+
+def test_a_truncated_file_is_refused_by_name(detector, tmp_path):
+    path = tmp_path / "cut.safetensors"
+    save_detector(detector, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"cut.safetensors: not a readable"):
+        load_detector(path)
+
+
+def test_other_suffixes_are_refused(tmp_path):
+    path = tmp_path / "model.h5"
+    path.touch()
+    with pytest.raises(ValueError, match=r"not '.h5'"):
+        load_detector(path)
+    with pytest.raises(ValueError, match=r"is a \.safetensors file"):
+        save_detector(build_detector(CONFIG), path)
+
+
+def test_foreign_files_have_no_description(tmp_path):
+    save_file({"weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    for name in ("foreign.safetensors", "foreign.ckpt"):
+        with pytest.raises(ValueError, match=f"{name}: carries no 'igcv3det' description"):
+            load_detector(tmp_path / name)
+
+
+def _rewrite(path, tensors, change):
+    with_description = {"format": 1, **change}
+    save_file(tensors, path, {DESCRIPTION: json.dumps(with_description)})
+
+
+def test_a_description_that_lies_is_refused(detector, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_detector(detector, path)
+    tensors = load_file(path)
+    described = detector_metadata(detector)
+    _rewrite(path, tensors, {**described, "format": 99})
+    with pytest.raises(ValueError, match=r"w.safetensors: format 99; this version reads 1"):
+        load_detector(path)
+    _rewrite(path, tensors, {"detector": described["detector"]})
+    with pytest.raises(ValueError, match=r"w.safetensors: the description lacks 'categories'"):
+        load_detector(path)
+    three = {"ids": [1, 2, 3], "names": ["a", "b", "c"]}
+    _rewrite(path, tensors, {**described, "categories": three})
+    with pytest.raises(ValueError, match=r"w.safetensors: num_classes is 2, but there are 3"):
+        load_detector(path)
+    save_file(tensors, path, {DESCRIPTION: "{"})
+    with pytest.raises(ValueError, match=r"w.safetensors: its 'igcv3det' description is not JSON"):
+        load_detector(path)
+
+
+def test_weights_that_do_not_fit_are_named(detector, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_detector(detector, path)
+    tensors = load_file(path)
+    stem = tensors.pop("backbone.stem.0.weight")
+    save_file(
+        {**tensors, "extra": stem, "head.regression.0.1.bias": torch.zeros(1)},
+        path,
+        {DESCRIPTION: json.dumps(detector_metadata(detector))},
+    )
+    with pytest.raises(ValueError, match=r"w.safetensors: weights do not fit") as caught:
+        load_detector(path)
+    message = str(caught.value)
+    assert "missing backbone.stem.0.weight" in message
+    assert "unknown extra" in message
+    assert "head.regression.0.1.bias has shape (1,), not (12,)" in message
+
+
+def test_torchvisions_imagenet_weights_become_a_backbone(tmp_path):
+    oracle = torchvision.models.mobilenet_v2().eval()
+    torch.save(oracle.state_dict(), tmp_path / "mobilenet_v2.pth")
+    config = DetectorConfig(image_size=64, backbone=BackboneConfig(name="mobilenetv2"))
+    detector = build_detector(config).eval()
+    load_backbone(detector.backbone, tmp_path / "mobilenet_v2.pth")
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert_close(detector.backbone.forward_features(x)[-1], oracle.features(x))
+
+
+def test_a_backbone_of_another_width_is_refused_by_name(tmp_path):
+    torch.save(mobilenet_v2(10, width=0.5).state_dict(), tmp_path / "half.pth")
+    detector = build_detector(
+        DetectorConfig(image_size=64, backbone=BackboneConfig(name="mobilenetv2"))
+    )
+    with pytest.raises(ValueError, match=r"half.pth: weights do not fit: .* has shape"):
+        load_backbone(detector.backbone, tmp_path / "half.pth")
+
+
+def test_a_detectors_backbone_serves_another_detector(detector, tmp_path):
+    save_detector(detector, tmp_path / "d.safetensors")
+    fresh = build_detector(CONFIG)
+    load_backbone(fresh.backbone, tmp_path / "d.safetensors")
+    for name, value in fresh.backbone.state_dict().items():
+        assert_close(value, detector.backbone.state_dict()[name], rtol=0, atol=0)
