@@ -86,14 +86,9 @@ class SSDLiteHead(nn.Module):
         self.columns = columns
         _initialise(self, config.init_std)
         if config.activation == "sigmoid":
-            prior = torch.full((columns,), -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR))
-            prior[0] = -prior[0]  # the background column
-            for layer, count in zip(self.classification, anchors_per_cell, strict=True):
+            for layer in self.classification:
                 assert isinstance(layer, nn.Sequential)
-                conv = layer[-1]
-                assert isinstance(conv, nn.Conv2d)
-                assert conv.bias is not None
-                conv.bias.data.copy_(prior.repeat(count))
+                nn.init.constant_(layer[-1].bias, -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR))
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
         """Predictions of all maps, maps in order, cells row by row, anchors of a cell together."""

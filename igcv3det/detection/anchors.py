@@ -1,0 +1,135 @@
+"""Anchors, the default boxes of SSD, from the configuration and the sizes of the feature maps.
+
+Liu et al., SSD, arXiv:1512.02325, section 2.2 "Choosing scales and aspect ratios for default
+boxes". Two layouts of the same idea are known: torchvision's ``DefaultBoxGenerator`` (3234 anchors
+at 320 px) and ``create_ssd_anchors`` of TensorFlow's object_detection (1917 at 300 px). A trained
+head only fits the layout it was trained with.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from igcv3det.config import AnchorConfig
+
+# The one fixed number of TensorFlow's reduced finest map (multiple_grid_anchor_generator.py).
+_REDUCED_SCALE = 0.1
+
+
+def generate_anchors(
+    config: AnchorConfig, image_size: int, feature_sizes: Sequence[tuple[int, int]]
+) -> Tensor:
+    """Places the anchors of every level on a square input.
+
+    Centres are ``(i + 0.5) / cells`` of the real map, so that they are right for any input size; no
+    stride is assumed. Corners are not clipped: anchors at the border reach over it. The torchvision
+    layout limits width and height to the input's side, the TensorFlow layout does not.
+
+    Args:
+        config: scales, ratios and layout.
+        image_size: side of the network input, pixels.
+        feature_sizes: (height, width) in cells of each level, finest first.
+
+    Returns:
+        [A, 4] float32 xyxy, pixels of the network input. Level by level; within a level row by row;
+        the shapes of a cell change fastest.
+
+    Raises:
+        ValueError: no levels, or a map without cells.
+
+    Example:
+        >>> generate_anchors(AnchorConfig(aspect_ratios=()), 100, [(1, 1)]).tolist()[0]
+        [40.0, 40.0, 60.0, 60.0]
+    """
+    shapes = cell_shapes(config, len(feature_sizes))
+    levels = [
+        _tile(torch.tensor(shape, dtype=torch.float64), height, width)
+        for shape, (height, width) in zip(shapes, feature_sizes, strict=True)
+    ]
+    # Double precision until here, so that the left half mirrors the right half.
+    return (torch.cat(levels) * image_size).to(torch.float32)
+
+
+def anchors_per_cell(config: AnchorConfig, levels: int) -> list[int]:
+    """The number of anchors in one cell of each level, finest first.
+
+    Raises:
+        ValueError: fewer than one level.
+    """
+    return [len(shapes) for shapes in cell_shapes(config, levels)]
+
+
+def cell_shapes(config: AnchorConfig, levels: int) -> list[list[tuple[float, float]]]:
+    """The (width, height) of every anchor of a cell, as shares of the input's side, level by level.
+
+    Scales rise linearly from ``min_scale`` to ``max_scale``; the square between two levels has the
+    geometric mean of their scales, on the last level of its own and 1. A single level spans
+    ``min_scale`` to ``max_scale``, as in torchvision.
+
+    Raises:
+        ValueError: fewer than one level.
+    """
+    if levels < 1:
+        raise ValueError(f"anchors need at least one feature map, got {levels}")
+    if levels == 1:
+        scales = [config.min_scale, config.max_scale]
+    else:
+        step = (config.max_scale - config.min_scale) / (levels - 1)
+        scales = [config.min_scale + step * level for level in range(levels)] + [1.0]
+    of_layout = _torchvision_shapes if config.layout == "torchvision" else _tensorflow_shapes
+    shapes = [
+        of_layout(scale, math.sqrt(scale * after), config.aspect_ratios)
+        for scale, after in itertools.pairwise(scales)
+    ]
+    if config.reduce_lowest:
+        shapes[0] = [
+            _shape(_REDUCED_SCALE, 1.0),
+            _shape(scales[0], 2.0),
+            _shape(scales[0], 0.5),
+        ]
+    if config.layout == "torchvision":
+        shapes = [[(min(w, 1.0), min(h, 1.0)) for w, h in level] for level in shapes]
+    return shapes
+
+
+def _torchvision_shapes(
+    scale: float, between: float, ratios: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Both squares, then each ratio and its inverse."""
+    shapes = [_shape(scale, 1.0), _shape(between, 1.0)]
+    for ratio in ratios:
+        width, height = _shape(scale, ratio)
+        shapes += [(width, height), (height, width)]
+    return shapes
+
+
+def _tensorflow_shapes(
+    scale: float, between: float, ratios: Sequence[float]
+) -> list[tuple[float, float]]:
+    """The square, each ratio and its inverse, then the square between two levels."""
+    shapes = [_shape(scale, 1.0)]
+    for ratio in ratios:
+        # The released pipeline.config files write "aspect_ratios: 0.3333": four decimals, not 1/3.
+        shapes += [_shape(scale, ratio), _shape(scale, round(1 / ratio, 4))]
+    return [*shapes, _shape(between, 1.0)]
+
+
+def _shape(scale: float, ratio: float) -> tuple[float, float]:
+    """(width, height) of area scale**2 and the given width to height."""
+    return scale * math.sqrt(ratio), scale / math.sqrt(ratio)
+
+
+def _tile(shapes: Tensor, height: int, width: int) -> Tensor:
+    """Repeats the [S, 2] shapes of a cell over a map: [height * width * S, 4] xyxy in 0..1."""
+    if height < 1 or width < 1:
+        raise ValueError(f"a feature map must have cells, got {height} x {width}")
+    y = (torch.arange(height, dtype=torch.float64) + 0.5) / height
+    x = (torch.arange(width, dtype=torch.float64) + 0.5) / width
+    centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # [height, width, 2] x, y
+    centres = centres[:, :, None]  # [height, width, 1, 2]
+    return torch.cat([centres - shapes / 2, centres + shapes / 2], dim=-1).reshape(-1, 4)
