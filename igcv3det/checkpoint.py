@@ -171,6 +171,37 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> None:
     load_weights(backbone, {**own, **kept}, path)
 
 
+def read_description(description: Any, path: Path) -> tuple[DetectorConfig, Categories]:  # noqa: ANN401
+    """What `detector_metadata` wrote into a file.
+
+    Raises:
+        ValueError: something else, another format, a field that is missing or does not fit; the
+            message names the file.
+    """
+    if not isinstance(description, dict):
+        raise ValueError(
+            f"{path}: carries no {DESCRIPTION!r} description, so it is none of our files"
+        )
+    if description.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
+        )
+    try:
+        config = config_from_dict(DetectorConfig, description["detector"])
+        named = description["categories"]
+        categories = Categories(tuple(named["ids"]), tuple(named["names"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: the description lacks {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if len(categories) != config.num_classes:
+        raise ValueError(
+            f"{path}: num_classes is {config.num_classes}, but there are {len(categories)} "
+            "categories"
+        )
+    return config, categories
+
+
 def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Strictly loads a state dict; every complaint is in one ValueError that names the file."""
     expected = module.state_dict()
@@ -195,21 +226,9 @@ def _existing(path: str | Path) -> Path:
 
 
 def _build_described(description: Any, path: Path) -> SSDLite:  # noqa: ANN401
-    if not isinstance(description, dict):
-        raise ValueError(
-            f"{path}: carries no {DESCRIPTION!r} description, so it is none of our files"
-        )
-    if description.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
-        )
+    config, categories = read_description(description, path)
     try:
-        config = config_from_dict(DetectorConfig, description["detector"])
-        named = description["categories"]
-        categories = Categories(tuple(named["ids"]), tuple(named["names"]))
         return build_detector(config, categories)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: the description lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -87,8 +87,9 @@ class SSDLiteHead(nn.Module):
         _initialise(self, config.init_std)
         if config.activation == "sigmoid":
             for layer in self.classification:
-                assert isinstance(layer, nn.Sequential)
-                nn.init.constant_(layer[-1].bias, -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR))
+                nn.init.constant_(
+                    layer.get_parameter("1.bias"), -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR)
+                )
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
         """Predictions of all maps, maps in order, cells row by row, anchors of a cell together."""
