@@ -1,0 +1,1 @@
+"""From annotation files and pictures on disk to batches for the network."""

@@ -1,0 +1,80 @@
+"""Samples to batches, and how batches travel from the worker processes.
+
+Every tensor that crosses from a worker costs a file descriptor and a system call or two, so a batch
+crosses as five tensors and is cut into `Target`s on the other side, where the cuts are views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from igcv3det.structures import Target
+
+Sample = tuple[Tensor, Target]
+"""Image [3, S, S] float32 and what is on it."""
+Batch = tuple[Tensor, list[Target]]
+"""Images [B, 3, S, S] float32 and B targets."""
+
+
+class PackedBatch(NamedTuple):
+    """A batch in five tensors.
+
+    Attributes:
+        images: [B, 3, S, S] float32.
+        boxes: [sum of N, 4] float32, the objects of all images one after another.
+        labels: [sum of N] int64.
+        crowds: [sum of M, 4] float32.
+        facts: [B, 5] int64: objects, crowds, image id, original height and width.
+    """
+
+    images: Tensor
+    boxes: Tensor
+    labels: Tensor
+    crowds: Tensor
+    facts: Tensor
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Images [B, 3, S, S] and a list of B targets."""
+    return unpack(pack(samples))
+
+
+def pack(samples: Sequence[Sample]) -> PackedBatch:
+    """What a worker sends."""
+    targets = [target for _, target in samples]
+    facts = [
+        (len(target.boxes), len(target.crowds), target.image_id, *target.original_size)
+        for target in targets
+    ]
+    return PackedBatch(
+        # stacks straight into shared memory when it runs in a worker
+        images=cast("Tensor", default_collate([image for image, _ in samples])),
+        boxes=torch.cat([target.boxes for target in targets]),
+        labels=torch.cat([target.labels for target in targets]),
+        crowds=torch.cat([target.crowds for target in targets]),
+        facts=torch.tensor(facts, dtype=torch.int64),
+    )
+
+
+def unpack(packed: PackedBatch) -> Batch:
+    """The batch as everything but the transport knows it."""
+    facts = packed.facts.tolist()
+    objects = [fact[0] for fact in facts]
+    crowds = [fact[1] for fact in facts]
+    columns = zip(
+        torch.split(packed.boxes, objects),
+        torch.split(packed.labels, objects),
+        torch.split(packed.crowds, crowds),
+        facts,
+        strict=True,
+    )
+    targets = [
+        Target(boxes, labels, crowd, image_id=fact[2], original_size=(fact[3], fact[4]))
+        for boxes, labels, crowd, fact in columns
+    ]
+    return packed.images, targets

@@ -1,0 +1,82 @@
+"""In which order images are seen: a function of seed, epoch and process, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+Key = tuple[int, int]
+"""(epoch, index): random changes depend on both, and workers learn of the epoch in no other way."""
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """Batches of keys for one of ``world_size`` processes, from any batch of any epoch on.
+
+    Shuffled batches are all full: in each epoch another few images are left out at the end, and all
+    processes have equally many. Unshuffled, every image comes exactly once over all processes.
+
+    >>> batches = EpochBatches(5, batch_size=2)
+    >>> batches.epoch, batches.first = 3, 1
+    >>> list(batches)
+    [[(3, 2), (3, 3)], [(3, 4)]]
+
+    Args:
+        length: images in the data set.
+        batch_size: of one process.
+        shuffle: another order in each epoch.
+        seed: of the orders.
+        rank: which process this is.
+        world_size: how many there are.
+
+    Attributes:
+        epoch: whose order comes next.
+        first: batches to leave out at its start, because they have been trained on.
+
+    Raises:
+        ValueError: shuffled, and the images do not make one full batch for every process.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if shuffle and length < batch_size * world_size:
+            raise ValueError(
+                f"{length} images do not make a batch of {batch_size} for each of {world_size} "
+                "processes; lower batch_size"
+            )
+        self.length = length
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.first = 0
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch for this process."""
+        if self.shuffle:
+            return self.length // (self.batch_size * self.world_size)
+        own = len(range(self.rank, self.length, self.world_size))
+        return -(-own // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """The batches of ``epoch`` from ``first`` on."""
+        epoch, own = self.epoch, self._order()[self.rank :: self.world_size]
+        for batch in range(self.first, len(self)):
+            start = batch * self.batch_size
+            yield [(epoch, index) for index in own[start : start + self.batch_size].tolist()]
+
+    def _order(self) -> NDArray[np.int64]:
+        if not self.shuffle:
+            return np.arange(self.length)
+        return np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
