@@ -1,0 +1,33 @@
+"""Detectors side by side."""
+
+import pytest
+import torch
+
+from igcv3det.comparison import compare
+from igcv3det.complexity import count_parameters
+from igcv3det.config import BackboneConfig, DetectorConfig
+from igcv3det.detector import build_detector
+
+
+def detector(name, size):
+    backbone = BackboneConfig(name=name, width=0.25, depth=0.25 if name == "igcv3" else 1.0)
+    return build_detector(DetectorConfig(num_classes=2, image_size=size, backbone=backbone)).eval()
+
+
+def test_rows():
+    detectors = {"one": detector("igcv3", 64), "two": detector("mobilenetv2", 96)}
+    threads = torch.get_num_threads()
+    one, two = compare(detectors, {"two": 0.25}, rounds=3, threads=1)
+    assert torch.get_num_threads() == threads
+    assert (one["name"], one["latency_ratio"], one["AP"]) == ("one", 1.0, None)
+    assert (two["name"], two["AP"]) == ("two", 0.25)
+    assert two["latency_ratio"] == pytest.approx(two["latency_ms"] / one["latency_ms"])
+    assert one["parameters"] == count_parameters(detectors["one"])
+    assert one["multiply_adds"] > 0
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="nothing to time"):
+        compare({})
+    with pytest.raises(ValueError, match="threads must be >= 1"):
+        compare({"one": detector("igcv3", 64)}, threads=0)

@@ -1,0 +1,129 @@
+"""tools/infer.py as a user runs it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from coco_files import save_tiny_detector, write_noise
+
+from igcv3det.images import read_image
+from igcv3det.media import VideoWriter, read_sources
+from igcv3det.predictor import Predictor
+from tools.infer import main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return str(save_tiny_detector(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index, name in enumerate(("a.png", "b.jpg")):
+        write_noise(folder / name, 60, 90 + index, seed=index)
+    return folder
+
+
+def run(*args):
+    return main([str(arg) for arg in args])
+
+
+def test_a_folder_is_drawn_and_written_down(photos, checkpoint, tmp_path, capsys):
+    out, found, table = tmp_path / "out", tmp_path / "found.json", tmp_path / "found.csv"
+    status = run(
+        *(photos, "--checkpoint", checkpoint, "--output", out, "--threshold", "0.2"),
+        *("--json", found, "--csv", table),
+    )
+    assert status == 0
+    records = json.loads(found.read_text())
+    assert [record["file"] for record in records] == [str(p) for p in sorted(photos.iterdir())]
+    assert (records[1]["width"], records[1]["height"]) == (91, 60)
+    expected = Predictor.load(checkpoint, score_threshold=0.2)(photos / "a.png")
+    assert [d["label"] for d in records[0]["detections"]] == expected.names
+    assert [d["category_id"] for d in records[0]["detections"]] == expected.category_ids
+    scores = [d["score"] for d in records[0]["detections"]]
+    assert scores == pytest.approx(expected.scores.tolist(), abs=1e-5)
+    assert min(scores) >= 0.2
+    assert (read_image(out / "a.png") != read_image(photos / "a.png")).any()
+    assert read_image(out / "b.jpg").shape == (60, 91, 3)
+    with table.open() as file:
+        assert len(list(csv.reader(file))) == 1 + sum(len(r["detections"]) for r in records)
+    output = capsys.readouterr()
+    assert str(out) in output.out.splitlines()[-1]
+    assert output.err == ""
+
+
+def test_bad_files_get_a_line_each_and_the_others_go_on(photos, checkpoint, tmp_path, capsys):
+    (photos / "cut.jpg").write_bytes((photos / "b.jpg").read_bytes()[:300])
+    (photos / "text.png").write_text("not a picture")
+    found = tmp_path / "found.json"
+    status = run(
+        *("missing.jpg", f"{photos}/*", "--checkpoint", checkpoint),
+        *("--json", found, "--output", tmp_path / "out"),
+    )
+    assert status == 1
+    records = {record["file"].rsplit("/")[-1]: record for record in json.loads(found.read_text())}
+    assert {name for name, record in records.items() if "error" in record} == {
+        *("missing.jpg", "cut.jpg", "text.png")
+    }
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.png", "b.jpg"}
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("infer: ") for line in lines)
+
+
+def test_a_video_gives_a_record_a_frame_and_a_video(checkpoint, tmp_path):
+    with VideoWriter(tmp_path / "drive.mp4", 10) as writer:
+        for _ in range(3):
+            writer.write(np.full((48, 64, 3), 90, dtype=np.uint8))
+    found = tmp_path / "found.json"
+    out = tmp_path / "out"
+    status = run(
+        *(tmp_path / "drive.mp4", "--checkpoint", checkpoint, "--threshold", "0.0"),
+        *("--json", found, "--output", out),
+    )
+    assert status == 0
+    records = json.loads(found.read_text())
+    assert [(r["frame"], r["time"], r["width"]) for r in records] == [
+        *((0, 0.0, 64), (1, 0.1, 64), (2, 0.2, 64))
+    ]
+    drawn = list(read_sources([out / "drive.mp4"]))
+    assert len(drawn) == 3
+    assert drawn[0].image.std() > 10  # boxes on a plain background
+
+
+def test_pictures_go_to_a_default_folder_unless_files_are_asked_for(
+    photos, checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(photos / "a.png", "--checkpoint", checkpoint, "--json", "found.json") == 0
+    assert not (tmp_path / "runs").exists()
+    assert run(photos / "a.png", "--checkpoint", checkpoint) == 0
+    assert (tmp_path / "runs" / "infer" / "a.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ([], "no released weights yet: give --checkpoint"),
+        (["--checkpoint", "none.ckpt"], "none.ckpt: no such file"),
+        (["--checkpoint", "tiny", "--device", "gpuu"], "no such device: 'gpuu'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(photos, checkpoint, more, complaint, capsys):
+    more = [checkpoint if arg == "tiny" else arg for arg in more]
+    assert run(photos, *more, "--json", photos / "x.json") == 1
+    output = capsys.readouterr()
+    assert output.err.splitlines() == [output.err.strip()]
+    assert complaint in output.err
+
+
+@pytest.mark.parametrize("args", [[], ["a.png", "--threshold", "1.5"], ["a.png", "--nope"]])
+def test_wrong_calls(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    assert "usage:" in capsys.readouterr().err
