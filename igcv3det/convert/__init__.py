@@ -1,0 +1,1 @@
+"""Weights trained elsewhere, turned into this package's own checkpoints."""
