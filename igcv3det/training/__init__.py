@@ -1,0 +1,1 @@
+"""Training with PyTorch Lightning: optimizer, averaged weights, checkpoints, command line."""

@@ -1,0 +1,41 @@
+"""Trains a detector.
+
+Usage:
+    python tools/train_det.py --config configs/igcv3_ssdlite320_coco.yaml --data.root data/coco
+    python tools/train_det.py --config A.yaml --config configs/debug.yaml --trainer.max_steps 100
+    python tools/train_det.py --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
+
+Several configuration files may be stacked: the last one wins, and the command line wins over all.
+The run folder (``--trainer.default_root_dir``, else ``runs/`` and the first file's name) receives
+``config.yaml``, ``metrics.csv``, ``checkpoints/`` and ``pictures/``; a folder that holds a run
+already is left alone and a numbered one is taken. Exit status: 0 trained, 1 could not, 2 wrong
+call.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from igcv3det.training.callbacks import NonFiniteLossError
+from igcv3det.training.cli import DetectionCLI
+
+
+def main(args: list[str] | None = None) -> int:
+    """Trains as the arguments say; None takes the command line's."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        result = DetectionCLI(args).fit()
+    except SystemExit as stop:  # of the parser: --help or a wrong call
+        return stop.code if isinstance(stop.code, int) else 1
+    except (OSError, ValueError, NonFiniteLossError) as error:
+        # an error in a loader's process arrives with that process's traceback before it
+        print(f"train_det: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
+        return 1
+    if result is not None:
+        print(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
