@@ -25,7 +25,7 @@ class BackboneConfig:
     """The network that computes features."""
 
     name: Literal["igcv3", "mobilenetv2"] = "igcv3"
-    """Family; MobileNetV2 takes only width, norm_eps and norm_momentum of the fields below."""
+    """Family; MobileNetV2 takes width, dropout, zero_init and the two of the norm only."""
     variant: Literal["D", "W"] = "D"
     """IGCV3-D doubles MobileNetV2's depth, IGCV3-W its width (paper section 4.3)."""
     width: float = 1.0
@@ -46,6 +46,8 @@ class BackboneConfig:
     """The permutation after the projection, drawn in the paper, absent from the released model."""
     dropout: float = 0.0
     """Before the classifier; the official network has none."""
+    zero_init: bool = False
+    """Blocks with a shortcut start as the identity (arXiv 1706.02677, section 5.1)."""
     norm_eps: float = 1e-5
     """Of the batch normalisation; a checkpoint is only right with the value that trained it."""
     norm_momentum: float = 0.1

@@ -128,13 +128,14 @@ def build_backbone(
         name=config.name,
         width=config.width,
         dropout=config.dropout,
+        zero_init=config.zero_init,
         norm_eps=config.norm_eps,
         norm_momentum=config.norm_momentum,
     )
     if plain != config:
         raise ValueError(
-            "backbone.name mobilenetv2 takes width, dropout, norm_eps and norm_momentum only, "
-            f"got {config}"
+            "backbone.name mobilenetv2 takes width, dropout, zero_init, norm_eps and norm_momentum "
+            f"only, got {config}"
         )
     return MobileNetV2(config, num_classes, padding=padding)
 

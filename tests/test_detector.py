@@ -118,6 +118,18 @@ def test_mobilenetv2_refuses_the_fields_of_igcv3():
         build_backbone(BackboneConfig(name="mobilenetv2", groups=(4, 4)))
 
 
+@pytest.mark.parametrize("name", ["igcv3", "mobilenetv2"])
+def test_zero_init_makes_blocks_with_a_shortcut_the_identity(name):
+    backbone = build_backbone(BackboneConfig(name=name, zero_init=True)).eval()
+    blocks = [b for b in backbone.modules() if getattr(b, "shortcut", False)]
+    blocks += [b for b in backbone.modules() if getattr(b, "use_res_connect", False)]
+    assert len(blocks) == (25 if name == "igcv3" else 10)
+    for block in blocks:
+        channels = next(m for m in block.modules() if isinstance(m, torch.nn.Conv2d)).in_channels
+        x = torch.randn(1, channels, 4, 4)
+        assert_close(block(x), x)
+
+
 def test_sigmoid_head_and_short_extras():
     config = _small(head=HeadConfig(extra_channels=(64,), activation="sigmoid"))
     detector = build_detector(config).eval()

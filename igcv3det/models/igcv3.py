@@ -215,10 +215,10 @@ class IGCV3(nn.Module):
         self.feature_reductions = (math.prod(strides[: 1 + TAP_STAGE]), math.prod(strides))
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(last, num_classes) if num_classes else None
-        self._initialise()
+        self._initialise(config.zero_init)
         set_padding(self, padding)
 
-    def _initialise(self) -> None:
+    def _initialise(self, zero_init: bool) -> None:
         # He's rule over the fan-out, as torchvision's MobileNetV2; the authors' is He's in
         # magnitude too
         for module in self.modules():
@@ -227,6 +227,8 @@ class IGCV3(nn.Module):
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0, 0.01)
                 nn.init.zeros_(module.bias)
+            elif zero_init and isinstance(module, IGCV3Block) and module.shortcut:
+                nn.init.zeros_(module.project.get_parameter("1.weight"))
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """The two taps of SSDLite for images [B, 3, H, W], finest first."""

@@ -22,7 +22,7 @@ class MobileNetV2(nn.Module):
     20]) and the last 1x1 convolution ([B, 1280, 10, 10]), each after batch normalisation and ReLU6.
 
     Args:
-        config: width, dropout and batch normalisation are taken from it.
+        config: width, dropout, zero_init and batch normalisation are taken from it.
         num_classes: of the classifier; 0 leaves the classifier out.
         padding: of strided convolutions.
 
@@ -57,6 +57,10 @@ class MobileNetV2(nn.Module):
         tap_conv = self.features[TAP_BLOCK].conv[0][0]
         self.feature_channels = (tap_conv.out_channels, source.last_channel)
         self.feature_reductions = (16, 32)
+        if config.zero_init:
+            for block in self.features[1:-1]:
+                if block.use_res_connect:
+                    nn.init.zeros_(block.conv[-1].weight)
         set_padding(self, padding)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
