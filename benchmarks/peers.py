@@ -44,10 +44,10 @@ from igcv3det.config import DetectorConfig
 from igcv3det.detector import SSDLite
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.images import Image, read_image
-from igcv3det.latency import Timing, time_in_turn
+from igcv3det.measurement.latency import Timing, time_in_turn
+from igcv3det.measurement.tables import figure, text_table
 from igcv3det.predictor import Predictor
 from igcv3det.structures import Categories, Detections, HeadOutputs
-from igcv3det.tables import figure, text_table
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 

@@ -8,7 +8,7 @@ import pytest
 from coco_files import save_tiny_detector, write_noise
 
 from igcv3det.images import read_image
-from igcv3det.media import VideoWriter, read_sources
+from igcv3det.inference.media import VideoWriter, read_sources
 from igcv3det.predictor import Predictor
 from tools.infer import main
 

@@ -14,6 +14,8 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
+
 from igcv3det.checkpoint import read_config
 from igcv3det.config import DetectorConfig
 from igcv3det.data.checks import load_annotations

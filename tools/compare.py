@@ -24,13 +24,15 @@ import math
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
+
 from igcv3det.checkpoint import load_detector
-from igcv3det.comparison import ComparisonRow, compare
 from igcv3det.detector import SSDLite
 from igcv3det.evaluation import CocoEvaluator
+from igcv3det.inference.scoring import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, score_images
+from igcv3det.measurement.comparison import ComparisonRow, compare
+from igcv3det.measurement.tables import figure, text_table
 from igcv3det.predictor import Predictor
-from igcv3det.scoring import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, score_images
-from igcv3det.tables import figure, text_table
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 DEFAULT_MODELS = (

@@ -27,6 +27,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
+
 from igcv3det.checkpoint import save_detector
 from igcv3det.convert.ssdlite import METADATA, convert_ssdlite, folded_norms
 from igcv3det.convert.statistics import restore_statistics

@@ -24,10 +24,12 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
+
 from igcv3det.evaluation import SUSPICIOUS_AP, CocoEvaluator, CocoMetrics, metrics_as_json
+from igcv3det.inference.scoring import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, score_images
+from igcv3det.measurement.tables import figure, text_table
 from igcv3det.predictor import Predictor
-from igcv3det.scoring import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, score_images
-from igcv3det.tables import figure, text_table
 
 MEANINGS = {
     "AP": "precision, mean over IoU .50:.95",

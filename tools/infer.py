@@ -29,10 +29,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from igcv3det.drawings import DrawingFolder
-from igcv3det.media import UnreadableSource, read_sources
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
+
+from igcv3det.inference.drawings import DrawingFolder
+from igcv3det.inference.media import UnreadableSource, read_sources
+from igcv3det.inference.records import RecordWriter, error_record, frame_record
 from igcv3det.predictor import Predictor
-from igcv3det.records import RecordWriter, error_record, frame_record
 from igcv3det.visualize import draw_detections
 
 DEFAULT_OUTPUT = Path("runs/infer")

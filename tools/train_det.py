@@ -16,6 +16,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
 from igcv3det.training.callbacks import NonFiniteLossError
 from igcv3det.training.cli import DetectionCLI

@@ -18,6 +18,7 @@ from igcv3det.detection.postprocess import postprocess
 from igcv3det.detector import build_detector
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.evaluation.coco_scoring import SUMMARY_NAMES
+from igcv3det.models.execution import Execution, set_execution
 from igcv3det.structures import Categories, Detections, HeadOutputs, Target
 from igcv3det.training.ema import TRAINING_WEIGHTS
 from igcv3det.training.fine_tuning import load_for_fine_tuning
@@ -46,6 +47,8 @@ class DetectionModule(LightningModule):
         weights: a detector to start from (``.safetensors`` or ``.ckpt``), whatever its classes.
         backbone_weights: a classifier whose features to start from; not together with ``weights``.
         channels_last: memory layout of images and weights.
+        execution: ``fast`` computes the same without permutations (`models.execution`); for
+            channels-last on CPUs, not measured elsewhere.
         compile: compile the detector with ``torch.compile``.
 
     Raises:
@@ -62,6 +65,7 @@ class DetectionModule(LightningModule):
         weights: str | None = None,
         backbone_weights: str | None = None,
         channels_last: bool = False,
+        execution: Execution = "reference",
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -79,6 +83,7 @@ class DetectionModule(LightningModule):
         if backbone_weights is not None:
             load_backbone(self.detector.backbone, backbone_weights)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
+        set_execution(self.detector, execution)
         self.channels_last = channels_last
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)

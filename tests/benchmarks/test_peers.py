@@ -9,7 +9,7 @@ from coco_files import save_tiny_detector
 from torch.testing import assert_close
 
 from igcv3det.checkpoint import load_detector
-from igcv3det.complexity import count_multiply_adds
+from igcv3det.measurement.complexity import count_multiply_adds
 
 onnx = pytest.importorskip("onnx", reason="the benchmark needs the extra 'export'")
 pytest.importorskip("onnxruntime", reason="the benchmark needs the extra 'export'")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from igcv3det.comparison import compare
-from igcv3det.complexity import count_parameters
 from igcv3det.config import BackboneConfig, DetectorConfig
 from igcv3det.detector import build_detector
+from igcv3det.measurement.comparison import compare
+from igcv3det.measurement.complexity import count_parameters
 
 
 def detector(name, size):

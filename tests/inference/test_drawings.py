@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from igcv3det.drawings import DrawingFolder
 from igcv3det.images import read_image, write_image
-from igcv3det.media import Frame, read_sources
+from igcv3det.inference.drawings import DrawingFolder
+from igcv3det.inference.media import Frame, read_sources
 
 WHITE = np.full((32, 48, 3), 255, dtype=np.uint8)
 BLACK = np.zeros((32, 48, 3), dtype=np.uint8)

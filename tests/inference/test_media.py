@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from coco_files import write_noise
 
-from igcv3det.media import Frame, UnreadableSource, VideoWriter, expand_source, read_sources
+from igcv3det.inference.media import (
+    Frame,
+    UnreadableSource,
+    VideoWriter,
+    expand_source,
+    read_sources,
+)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from igcv3det.latency import Timing, quantile, ratios, time_in_turn
+from igcv3det.measurement.latency import Timing, quantile, ratios, time_in_turn
 
 
 class Workshop:

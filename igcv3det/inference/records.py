@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from igcv3det.media import Frame, UnreadableSource
+from igcv3det.inference.media import Frame, UnreadableSource
 from igcv3det.structures import Detections
 
 SCORE_DIGITS = 6

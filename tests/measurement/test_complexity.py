@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from igcv3det.complexity import count_multiply_adds, count_parameters
 from igcv3det.config import BackboneConfig, DetectorConfig
 from igcv3det.detector import build_detector
+from igcv3det.measurement.complexity import count_multiply_adds, count_parameters
 
 
 def hooked_multiply_adds(module, input_size):

@@ -7,9 +7,9 @@ from typing import TypedDict
 
 import torch
 
-from igcv3det.complexity import count_multiply_adds, count_parameters
 from igcv3det.detector import SSDLite
-from igcv3det.latency import ratios, time_in_turn
+from igcv3det.measurement.complexity import count_multiply_adds, count_parameters
+from igcv3det.measurement.latency import ratios, time_in_turn
 
 
 class ComparisonRow(TypedDict):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from igcv3det.images import Image, write_image
-from igcv3det.media import Frame, VideoWriter
+from igcv3det.inference.media import Frame, VideoWriter
 
 KEPT_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 

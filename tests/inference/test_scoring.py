@@ -4,8 +4,8 @@ import pytest
 from coco_files import coco, save_tiny_detector, write_json, write_noise
 
 from igcv3det.evaluation import CocoEvaluator
+from igcv3det.inference.scoring import score_images
 from igcv3det.predictor import Predictor
-from igcv3det.scoring import score_images
 
 
 @pytest.fixture

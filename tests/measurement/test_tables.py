@@ -2,7 +2,7 @@
 
 import math
 
-from igcv3det.tables import figure, text_table
+from igcv3det.measurement.tables import figure, text_table
 
 
 def test_what_is_not_there_is_a_dash():

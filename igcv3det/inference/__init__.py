@@ -1,0 +1,1 @@
+"""Between the predictor and files: pictures and videos in, drawings and records out."""

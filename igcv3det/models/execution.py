@@ -1,0 +1,161 @@
+"""A network that computes the same in less time and keeps its parameters: for training.
+
+`igcv3det.deploy` rewrites weights for good. Here every module keeps its parameters and buffers
+under their names and lays the weights out in each step, through autograd. State dicts fit both
+ways, those of optimizers too, and training may go on under the other execution.
+
+Tried and not kept, for they won nothing on a CPU in eager mode: normalising the expansion by its
+weights, with the batch's statistics from the second moments of the narrow input (exact, as no ReLU
+is in between; the moments cost what the normalisation costs), and the 1x1 convolutions as matrix
+products.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from igcv3det.models.forms import BlockForm, WeightLayout, block_convs, block_layout, laid_out
+from igcv3det.models.igcv3 import IGCV3, IGCV3Block
+from igcv3det.models.strided import replace_strided
+
+Execution = Literal["reference", "fast"]
+
+# Narrower groups lose by the copy of the input what they save in multiplications (measured forward
+# and backward in bf16 and float32, channels last, PyTorch 2.15 on an AVX-512 CPU)
+_MIN_GROUP = 32
+
+
+def set_execution(module: nn.Module, execution: Execution) -> None:
+    """Chooses how every network of this package inside ``module`` computes, in place.
+
+    Outputs, gradients, statistics and state dicts are those of the reference, up to rounding. The
+    fast execution is for the channels-last layout; on other devices than CPUs it is not measured.
+
+    Args:
+        module: a detector, a backbone, or something that holds one.
+        execution: ``reference`` follows the paper step by step; ``fast`` has no permutation and
+            the strided depthwise convolutions of `models.strided`.
+
+    Example:
+        >>> from igcv3det.models.igcv3 import igcv3_d
+        >>> network = igcv3_d(10, cifar=True)
+        >>> names = list(network.state_dict())
+        >>> set_execution(network, "fast")
+        >>> list(network.state_dict()) == names
+        True
+    """
+    for part in list(module.modules()):
+        if isinstance(part, IGCV3):
+            for index, block in enumerate(part.blocks):
+                assert isinstance(block, IGCV3Block)
+                _restore(block)
+                if execution == "fast":
+                    _lay_out(block, _training_form(block, is_tap=index == part.tap_block))
+    replace_strided(module, fast=execution == "fast")
+
+
+class LaidOutConvNorm(nn.Sequential):
+    """A convolution, its batch normalisation and its ReLU6, executed in another order of channels.
+
+    Args:
+        source: the modules to execute; they are shared, not copied.
+        layout: where their weights go.
+    """
+
+    def __init__(self, source: nn.Sequential, layout: WeightLayout) -> None:
+        super().__init__(*source)
+        self.training = source.training  # not train(): single norms may be frozen
+        self.groups, self.repeats = layout.groups, layout.repeats
+        self.rows: Tensor
+        self.elements: Tensor
+        self.register_buffer("rows", layout.rows, persistent=False)
+        self.register_buffer("elements", layout.elements, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [B, C, H, W] to [B, C', H', W'], channels in the layout's order."""
+        conv, norm, *activations = self
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        weight = laid_out(conv.weight, self.elements)
+        if weight.shape == conv.weight.shape and self.repeats == 1:
+            out: Tensor = functional_call(conv, {"weight": weight}, (x,))
+        else:
+            repeated = torch.cat([x] * self.repeats, dim=1) if self.repeats > 1 else x
+            out = F.conv2d(repeated, weight, groups=self.groups)
+        out = self._normalised(out, norm)
+        for activation in activations:
+            out = activation(out)
+        return out
+
+    def _normalised(self, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
+        assert norm.momentum is not None
+        own_mean, own_variance = mean[self.rows], variance[self.rows]
+        out = F.batch_norm(
+            x,
+            own_mean,
+            own_variance,
+            norm.weight[self.rows],
+            norm.bias[self.rows],
+            norm.training,
+            norm.momentum,
+            norm.eps,
+        )
+        if norm.training:
+            with torch.no_grad():
+                mean[self.rows] = own_mean
+                variance[self.rows] = own_variance
+                assert norm.num_batches_tracked is not None
+                norm.num_batches_tracked.add_(1)
+        return out
+
+
+class AbsorbedPermutation(nn.Identity):
+    """Stands where a permutation was that the weights around it carry out now.
+
+    Args:
+        permutation: the one that is not executed.
+    """
+
+    def __init__(self, permutation: nn.Module) -> None:
+        super().__init__()
+        self.permutation = permutation
+        self.training = permutation.training
+
+
+def _training_form(block: IGCV3Block, *, is_tap: bool) -> BlockForm:
+    expand, _, project = block_convs(block)
+    if is_tap:  # the expansion is read as a feature map: its channels keep their order
+        return BlockForm("grouped", "dense")
+    widths = (expand.in_channels // expand.groups, project.out_channels // project.groups)
+    is_wide = min(widths) >= _MIN_GROUP
+    return BlockForm("grouped", "grouped") if is_wide else BlockForm("dense", "dense")
+
+
+def _lay_out(block: IGCV3Block, form: BlockForm) -> None:
+    layout = block_layout(block, form)
+    device = block_convs(block)[0].weight.device
+    for name, own in layout._asdict().items():
+        source = cast(nn.Sequential, getattr(block, name))
+        setattr(block, name, LaidOutConvNorm(source, own).to(device))
+    block.p1, block.p2 = AbsorbedPermutation(block.p1), AbsorbedPermutation(block.p2)
+
+
+def _restore(block: IGCV3Block) -> None:
+    for name in ("expand", "depthwise", "project"):
+        part = getattr(block, name)
+        if isinstance(part, LaidOutConvNorm):
+            plain = nn.Sequential(*part)
+            plain.training = part.training
+            setattr(block, name, plain)
+    for name in ("p1", "p2"):
+        part = getattr(block, name)
+        if isinstance(part, AbsorbedPermutation):
+            setattr(block, name, part.permutation)

@@ -1,0 +1,92 @@
+"""Fast strided depthwise convolutions against PyTorch's own."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from igcv3det.models.layers import conv_norm, norm_layer, set_padding
+from igcv3det.models.strided import StridedDepthwiseConv2d, replace_strided
+
+CHANNELS = 6
+NORM = norm_layer(1e-5, 0.1)
+
+
+def pair(**options):
+    """The same convolution twice: PyTorch's, and the fast one."""
+    options = {"stride": 2, "padding": 1} | options
+    plain = nn.Conv2d(CHANNELS, CHANNELS, 3, groups=CHANNELS, bias=False, **options)
+    fast = nn.Sequential(plain)
+    replace_strided(fast, fast=True)
+    return plain, fast[0]
+
+
+def gradients(conv, images, dtype):
+    x = images.to(dtype, copy=True).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        out = conv(x)
+    conv.weight.grad = None
+    out.float().square().sum().backward()
+    return out.detach(), x.grad, conv.weight.grad
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 7), (9, 6), (1, 2)], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"padding": 0}, {"stride": (1, 2)}, {"stride": 3}], ids=str
+)
+def test_bfloat16_gradients(size, options):
+    plain, fast = pair(**options)
+    assert type(fast) is StridedDepthwiseConv2d
+    if options.get("padding") == 0 and min(size) < 3:
+        pytest.skip("the kernel does not fit")
+    images = torch.randn(2, CHANNELS, *size)
+    expected = gradients(plain, images, torch.float32)
+    for own, value in zip(gradients(fast, images, torch.bfloat16), expected, strict=True):
+        # eight bits of mantissa, in values and in what they are sums of
+        assert_close(own.float(), value, rtol=0.02, atol=0.05 * float(value.abs().max()))
+
+
+def test_float32_is_pytorchs():
+    plain, fast = pair()
+    images = torch.randn(2, CHANNELS, 9, 9)
+    expected = gradients(plain, images, torch.float32)
+    assert_close(gradients(fast, images, torch.float32), expected, rtol=0, atol=0)
+
+
+def test_a_backward_pass_inside_autocast_rounds_nothing_more():
+    _, fast = pair()
+    images = torch.randn(2, CHANNELS, 8, 8)
+    _, expected, _ = gradients(fast, images, torch.bfloat16)
+    x = images.bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        fast(x).float().square().sum().backward()
+    assert_close(x.grad, expected, rtol=0, atol=0)
+
+
+def test_only_strided_depthwise_convolutions_are_replaced():
+    module = nn.ModuleList(
+        [
+            conv_norm(4, 4, 3, NORM, groups=4),
+            conv_norm(4, 4, 3, NORM, stride=2),
+            conv_norm(4, 4, 3, NORM, stride=2, groups=2),
+            nn.Conv2d(4, 4, 3, stride=2, groups=4),  # a bias
+            nn.Conv2d(4, 4, 3, stride=2, groups=4, bias=False, padding_mode="reflect"),
+        ]
+    )
+    padded = conv_norm(4, 4, 3, NORM, stride=2, groups=4)
+    set_padding(padded, "same")
+    module.append(padded)
+    replace_strided(module, fast=True)
+    assert not any(isinstance(part, StridedDepthwiseConv2d) for part in module.modules())
+
+
+def test_weights_and_random_numbers_stay():
+    module = conv_norm(4, 4, 3, NORM, stride=2, groups=4).eval()
+    weight, before = module[0].weight, torch.get_rng_state()
+    replace_strided(module, fast=True)
+    assert module[0].weight is weight
+    assert not module[0].training
+    replace_strided(module, fast=False)
+    assert type(module[0]) is nn.Conv2d
+    assert module[0].weight is weight
+    assert_close(torch.get_rng_state(), before)
