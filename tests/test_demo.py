@@ -58,7 +58,6 @@ def test_demo_leaves_detector_figures_and_pictures(tmp_path, config):
             *("--max_steps", "3", "--train", "48", "--val", "8"),
         ],
         cwd=tmp_path,
-        env=None,
         capture_output=True,
         text=True,
         timeout=300,

@@ -73,7 +73,8 @@ def _vivid(rng: np.random.Generator) -> _Canvas:
     hue, saturation, value = rng.uniform(0, 6), rng.uniform(0.6, 1), rng.uniform(150, 255)
     # Each channel falls off with the hue's distance from its own on the colour circle.
     distance = np.abs((hue - np.array([0.0, 2.0, 4.0]) + 3) % 6 - 3)
-    return (value * (1 - saturation * np.clip(distance - 1, 0, 1))).astype(np.float32)
+    channels = value * (1 - saturation * np.clip(distance - 1, 0, 1))
+    return np.asarray(channels, dtype=np.float32)
 
 
 def _blend(canvas: _Canvas, mask: _Mask, paint: _Canvas) -> None:
@@ -95,7 +96,7 @@ def _ramp(height: int, width: int, angle: float) -> _Canvas:
     """[height, width] that rises along a direction by about 1, from -0.5 to 0.5."""
     x = np.linspace(-0.5, 0.5, width)[None, :]
     y = np.linspace(-0.5, 0.5, height)[:, None]
-    return (np.cos(angle) * x + np.sin(angle) * y).astype(np.float32)
+    return np.asarray(np.cos(angle) * x + np.sin(angle) * y, dtype=np.float32)
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> _Canvas:
@@ -104,7 +105,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> _Canvas:
     strength = np.float32(rng.uniform(0, 0.4))
     share += strength * _patches(rng, height, width, int(rng.integers(3, 14)))
     share = np.clip(share, 0, 1)[..., None]
-    return _muted(rng) * (1 - share) + _muted(rng) * share
+    return np.asarray(_muted(rng) * (1 - share) + _muted(rng) * share, dtype=np.float32)
 
 
 def _line(rng: np.random.Generator, height: int, width: int) -> _Mask:
