@@ -1,24 +1,29 @@
-# make demo: set up and run the main job on the generated data set; make test: set up and test.
+# make demo: set up and run the main job on the drawn data set; make test: set up and test.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint setup
+.PHONY: demo test lint
 
-demo: setup
+demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
 
-test: setup lint
+test: lint
 	$(BIN)/python -m pytest
 
-lint: setup
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-setup: $(VENV)/.installed
-
-$(VENV)/.installed: setup.cfg pyproject.toml
+$(VENV):
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+
+$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)
+	$(PIP) --editable .
 	touch $@
+
+$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)
+	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/.installed
