@@ -1,8 +1,9 @@
 """From a picture to its objects, in one call.
 
 `Predictor` does what training and evaluation do, in the same order and with the same code: read,
-`Preprocess`, network, `postprocess`. The network is anything that answers like `SSDLite`: an
-exported model comes in through the same `Network` interface.
+`Preprocess`, network, `postprocess`. The network is anything that answers like `SSDLite`. An
+exported file may do the steps around the network by itself, and so brings them all along: it comes
+in as a `Pipeline`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import PIL.Image
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.checkpoint import load_detector
-from igcv3det.config import DetectorConfig
+from igcv3det.config import DetectorConfig, PostprocessConfig
+from igcv3det.deploy import deploy
 from igcv3det.detection.postprocess import postprocess
 from igcv3det.images import Image, read_image
 from igcv3det.preprocess import Preprocess
+from igcv3det.runtime import EXPORTED_SUFFIXES, load_exported
 from igcv3det.structures import Categories, Detections, HeadOutputs
 
 ImageSource = str | Path | PIL.Image.Image | NDArray[np.uint8]
@@ -49,12 +52,36 @@ class Network(Protocol):
         """Raw predictions for normalised images [B, 3, S, S]."""
 
 
+@runtime_checkable
+class Pipeline(Protocol):
+    """All that lies between a picture and its detections; `ExportedDetector` is one."""
+
+    @property
+    def config(self) -> DetectorConfig:
+        """Input size, preprocessing, postprocessing."""
+
+    @property
+    def categories(self) -> Categories:
+        """What the labels mean."""
+
+    def prepare(self, image: Image) -> Tensor:
+        """[H, W, 3] uint8 RGB to what ``detect`` takes."""
+
+    def detect(
+        self,
+        inputs: Sequence[Tensor],
+        original_sizes: Sequence[Size],
+        config: PostprocessConfig,
+    ) -> list[Detections]:
+        """The objects of prepared pictures, in their pixels."""
+
+
 class Predictor:
     """Finds objects in pictures.
 
     Args:
         network: a detector; a module is put in evaluation mode and moved to ``device``, in place.
-        device: where it runs, ``"cpu"`` or ``"cuda"``, ``"cuda:1"``, ...
+        device: where it runs, ``"cpu"`` or ``"cuda"``, ``"cuda:1"``, ...; a pipeline's is its own.
         score_threshold: only detections above it, in [0, 1); None takes the detector's own.
         detections_per_image: at most so many; None takes the detector's own.
 
@@ -62,7 +89,8 @@ class Predictor:
         categories: what the labels mean.
 
     Raises:
-        ValueError: a device that this machine lacks, or a threshold or number out of range.
+        ValueError: a device that this machine lacks, another one than the CPU for a pipeline, or a
+            threshold or number out of range.
 
     Example:
         >>> from igcv3det import DetectorConfig, build_detector
@@ -74,7 +102,7 @@ class Predictor:
 
     def __init__(
         self,
-        network: Network,
+        network: Network | Pipeline,
         device: str | torch.device = "cpu",
         *,
         score_threshold: float | None = None,
@@ -83,16 +111,19 @@ class Predictor:
         self.device = _existing_device(device)
         if isinstance(network, nn.Module):
             network.to(self.device).eval()
+        if isinstance(network, Pipeline) and self.device.type != "cpu":
+            raise ValueError(f"device {device!r}: exported files run on the cpu")
         self.network = network
         self.categories = network.categories
-        self._config = network.config
         own = network.config.postprocess
         self._postprocess = dataclasses.replace(
             own,
             score_threshold=own.score_threshold if score_threshold is None else score_threshold,
             detections_per_image=detections_per_image or own.detections_per_image,
         )
-        self._preprocess = Preprocess(network.config.preprocess, network.config.image_size)
+        self._pipeline = (
+            network if isinstance(network, Pipeline) else _NetworkPipeline(network, self.device)
+        )
 
     @classmethod
     def load(
@@ -103,22 +134,25 @@ class Predictor:
         score_threshold: float | None = None,
         detections_per_image: int | None = None,
     ) -> Predictor:
-        """A predictor of a checkpoint.
+        """A predictor of a checkpoint or an exported file.
 
         Args:
-            path: what `load_detector` reads; None would take the released weights.
+            path: what `load_detector` or `load_exported` reads; None would take the released
+                weights.
             device: as the class has it.
             score_threshold: as the class has it.
             detections_per_image: as the class has it.
 
         Raises:
             FileNotFoundError: no such file, or no path while there are no released weights.
+            ImportError: an exported file, and its runtime is not installed.
             ValueError: the file is no detector, or an argument is out of range.
         """
         if path is None:
             raise FileNotFoundError("no released weights yet: give --checkpoint")
+        is_exported = Path(path).suffix in EXPORTED_SUFFIXES
         return cls(
-            load_detector(path),
+            load_exported(path) if is_exported else deploy(load_detector(path), "torch"),
             device,
             score_threshold=score_threshold,
             detections_per_image=detections_per_image,
@@ -153,8 +187,12 @@ class Predictor:
         return self.detect(inputs, [array.shape[:2] for array in arrays])
 
     def preprocess(self, image: Image) -> Tensor:
-        """[H, W, 3] uint8 RGB to the network's input [3, S, S]; several threads may call it."""
-        return self._preprocess(image)
+        """A picture [H, W, 3] as the network takes it; several threads may call this.
+
+        Returns:
+            [3, S, S] float32; the picture itself for an exported file that stretches inside.
+        """
+        return self._pipeline.prepare(image)
 
     def detect(self, inputs: Sequence[Tensor], original_sizes: Sequence[Size]) -> list[Detections]:
         """The objects of preprocessed pictures.
@@ -166,22 +204,41 @@ class Predictor:
         if not inputs:
             return []
         with torch.inference_mode():
-            outputs = self.network(torch.stack(list(inputs)).to(self.device))
-            found = postprocess(
-                outputs,
-                self.network.anchors,
-                original_sizes,
-                self._config.image_size,
-                self._postprocess,
-                self._config.head.activation,
-                self._config.variances,
-            )
+            found = self._pipeline.detect(inputs, original_sizes, self._postprocess)
         # Cloned outside inference mode, or callers could not use the tensors with autograd.
         return [self._finished(detections) for detections in found]
 
     def _finished(self, found: Detections) -> Detections:
         boxes, scores, labels = (t.cpu().clone() for t in (found.boxes, found.scores, found.labels))
         return Detections(boxes, scores, labels, self.categories)
+
+
+class _NetworkPipeline:
+    """`Preprocess`, a network and `postprocess`."""
+
+    def __init__(self, network: Network, device: torch.device) -> None:
+        self.config, self.categories = network.config, network.categories
+        self._network, self._device = network, device
+        self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
+
+    def prepare(self, image: Image) -> Tensor:
+        return self._preprocess(image)
+
+    def detect(
+        self,
+        inputs: Sequence[Tensor],
+        original_sizes: Sequence[Size],
+        config: PostprocessConfig,
+    ) -> list[Detections]:
+        return postprocess(
+            self._network(torch.stack(list(inputs)).to(self._device)),
+            self._network.anchors,
+            original_sizes,
+            self.config.image_size,
+            config,
+            self.config.head.activation,
+            self.config.variances,
+        )
 
 
 def as_array(image: ImageSource) -> Image:

@@ -8,10 +8,10 @@ Example:
     python tools/compare.py igcv3.safetensors mobilenetv2.safetensors --images data/coco/val2017 \
         --annotations data/coco/annotations/instances_val2017.json --json comparison.json
 
-MODEL is a configuration (random weights) or a checkpoint; without any, IGCV3-D and MobileNetV2,
-both with SSDLite at 320x320. Latency is the median time of the network for one image in PyTorch on
-the CPU, all models taking turns in one run; the ratio is to the first model. AP needs a checkpoint
-and a data set.
+MODEL is a configuration (random weights), a checkpoint or an exported .onnx or .xml file; without
+any, IGCV3-D and MobileNetV2, both with SSDLite at 320x320. Latency is the median time of the
+network for one image on the CPU, in PyTorch or the runtime of the exported file, all models taking
+turns in one run; the ratio is to the first model. AP needs trained weights and a data set.
 
 Exit status: 0 all done, 1 a model or an image could not be read, 2 wrong call.
 """
@@ -33,6 +33,7 @@ from igcv3det.inference.scoring import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, sc
 from igcv3det.measurement.comparison import ComparisonRow, compare
 from igcv3det.measurement.tables import figure, text_table
 from igcv3det.predictor import Predictor
+from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 DEFAULT_MODELS = (
@@ -46,7 +47,7 @@ def main(args: list[str] | None = None) -> int:
     options = _parse(args)
     failures: list[str] = []
     models = _unique_names(options.model or list(DEFAULT_MODELS))
-    detectors = _load(models, failures)
+    detectors = _load(models, options.threads, failures)
     precisions = _average_precisions(detectors, models, options, failures)
     for failure in failures:
         print(f"compare: {failure}", file=sys.stderr)
@@ -87,18 +88,21 @@ def _unique_names(models: list[Path]) -> dict[str, Path]:
     return {p.stem if stems.count(p.stem) == 1 else str(p): p for p in dict.fromkeys(models)}
 
 
-def _load(models: dict[str, Path], failures: list[str]) -> dict[str, SSDLite]:
-    detectors = {}
+def _load(
+    models: dict[str, Path], threads: int, failures: list[str]
+) -> dict[str, SSDLite | ExportedDetector]:
+    detectors: dict[str, SSDLite | ExportedDetector] = {}
     for name, path in models.items():
         try:
-            detectors[name] = load_detector(path)
-        except (OSError, ValueError) as error:
+            is_exported = path.suffix in EXPORTED_SUFFIXES
+            detectors[name] = load_exported(path, threads) if is_exported else load_detector(path)
+        except (OSError, ValueError, ImportError) as error:
             failures.append(str(error))
     return detectors
 
 
 def _average_precisions(
-    detectors: dict[str, SSDLite],
+    detectors: dict[str, SSDLite | ExportedDetector],
     models: dict[str, Path],
     options: argparse.Namespace,
     failures: list[str],

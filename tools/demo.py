@@ -35,7 +35,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "igcv3_shapes.yaml")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max_steps", type=int, help="stop early (the result is then poor)")
-    parser.add_argument("--train", type=int, default=2000, help="pictures drawn to train on")
+    parser.add_argument("--train", type=int, default=4000, help="pictures drawn to train on")
     parser.add_argument("--val", type=int, default=200, help="pictures drawn to evaluate on")
     given = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -50,7 +50,7 @@ def main(args: list[str] | None = None) -> int:
             options.checkpoint, options.device, score_threshold=options.threshold
         )
         return _run(predictor, options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         print(f"infer: {error}", file=sys.stderr)
         return 1
 

@@ -53,7 +53,7 @@ class _Parameters:
 
 
 def write_shapes(
-    root: str | Path, train: int = 2000, val: int = 200, image_size: int = 224, seed: int = 0
+    root: str | Path, train: int = 4000, val: int = 200, image_size: int = 224, seed: int = 0
 ) -> Path:
     """Writes the set, unless ``root`` already holds the very same one.
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TypedDict
 
 import torch
+from torch import Tensor
 
-from igcv3det.detector import SSDLite
+from igcv3det.deploy import deploy
+from igcv3det.detector import SSDLite, build_detector
 from igcv3det.measurement.complexity import count_multiply_adds, count_parameters
 from igcv3det.measurement.latency import ratios, time_in_turn
+from igcv3det.runtime import ExportedDetector
 
 
 class ComparisonRow(TypedDict):
     """One detector.
 
-    ``latency_ms`` is the median time of the network alone for one image; ``latency_ratio`` that
-    time over the first detector's; AP is None where it was not measured.
+    ``latency_ms`` is the median time of the network alone, deployed, for one image;
+    ``latency_ratio`` that time over the first detector's; AP is None where it was not measured.
+    Parameters and multiply-adds are those of the network as it is defined: an exported file may
+    have folded some away, or have written zeros out.
     """
 
     name: str
@@ -28,7 +33,7 @@ class ComparisonRow(TypedDict):
 
 
 def compare(
-    detectors: Mapping[str, SSDLite],
+    detectors: Mapping[str, SSDLite | ExportedDetector],
     average_precisions: Mapping[str, float | None] | None = None,
     *,
     rounds: int = 20,
@@ -37,7 +42,8 @@ def compare(
     """Counts and times detectors on the CPU, each at its own input size.
 
     Args:
-        detectors: name to detector, in evaluation mode, on the CPU.
+        detectors: name to detector, in evaluation mode, on the CPU; exported ones use the threads
+            that they were loaded with.
         average_precisions: name to AP, where known.
         rounds: how often each is timed.
         threads: for PyTorch; the number set before is put back.
@@ -51,17 +57,19 @@ def compare(
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            images = {n: torch.zeros(_input_size(d)).normal_() for n, d in detectors.items()}
-            calls = {n: lambda d=d, n=n: d(images[n]) for n, d in detectors.items()}
+            images = {n: _input(d) for n, d in detectors.items()}
+            fast = {n: _deployed(d) for n, d in detectors.items()}
+            calls = {n: lambda d=d, n=n: d(images[n]) for n, d in fast.items()}
             timings = time_in_turn(calls, rounds)
     finally:
         torch.set_num_threads(before)
+    networks = {name: _network(detector) for name, detector in detectors.items()}
     return [
         ComparisonRow(
             name=timing.name,
-            parameters=count_parameters(detectors[timing.name]),
+            parameters=count_parameters(networks[timing.name]),
             multiply_adds=count_multiply_adds(
-                detectors[timing.name], _input_size(detectors[timing.name])
+                networks[timing.name], _input_size(networks[timing.name])
             ),
             latency_ms=timing.median_ms,
             latency_ratio=ratio,
@@ -71,6 +79,23 @@ def compare(
     ]
 
 
-def _input_size(detector: SSDLite) -> Sequence[int]:
+def _network(detector: SSDLite | ExportedDetector) -> SSDLite:
+    if isinstance(detector, ExportedDetector):
+        return build_detector(detector.config, detector.categories).eval()
+    return detector
+
+
+def _deployed(detector: SSDLite | ExportedDetector) -> SSDLite | ExportedDetector:
+    """As a predictor runs it."""
+    return detector if isinstance(detector, ExportedDetector) else deploy(detector, "torch")
+
+
+def _input(detector: SSDLite | ExportedDetector) -> Tensor:
+    if isinstance(detector, ExportedDetector):
+        return detector.example_input()
+    return torch.zeros(_input_size(detector)).normal_()
+
+
+def _input_size(detector: SSDLite) -> tuple[int, int, int, int]:
     size = detector.config.image_size
     return 1, 3, size, size

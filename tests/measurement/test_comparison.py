@@ -31,3 +31,18 @@ def test_wrong_arguments():
         compare({})
     with pytest.raises(ValueError, match="threads must be >= 1"):
         compare({"one": detector("igcv3", 64)}, threads=0)
+
+
+def test_an_exported_file_beside_the_network_that_it_was_made_from(tmp_path):
+    for package in ("onnx", "onnxruntime", "openvino"):
+        pytest.importorskip(package, reason="needs the extra igcv3det[export]")
+    from exported_files import CATEGORIES, CONFIG, write_stub
+
+    from igcv3det.runtime import load_exported
+
+    exported = load_exported(write_stub(tmp_path / "stub.onnx"), threads=1)
+    plain = build_detector(CONFIG, CATEGORIES).eval()
+    own, file = compare({"own": plain, "file": exported}, rounds=2, threads=1)
+    assert file["parameters"] == own["parameters"]
+    assert file["multiply_adds"] == own["multiply_adds"]
+    assert file["latency_ms"] < own["latency_ms"]

@@ -1,0 +1,1 @@
+"""Detectors, libraries and precisions timed against each other; used by ``tools/benchmark.py``."""

@@ -1,0 +1,140 @@
+"""8-bit ONNX graphs by ONNX Runtime's quantiser, with the bias correction that it lacks.
+
+Only the network's convolutions and what stands between them are rounded; decoding and scores are
+not part of the graph given here. Weights are rounded per output channel, activations per tensor
+over the range that all calibration pictures span: cutting outliers off cost AP.
+
+Rounded weights move the mean of what a convolution gives, most of all in depthwise ones, whose
+channels have nine weights each. The bias takes that back, from what the rounding does to the mean
+input: Nagel et al., Data-Free Quantization, arXiv:1906.04721, section 4.2, with measured means.
+
+On the converted TensorFlow baseline, COCO subset val2017 and train2017 (543 images): AP 0.3133 and
+0.2592 in float32; 0.310 and 0.247 with every output of a convolution rounded before its ReLU6;
+0.313 and 0.255 rounded after it; the correction then halves the mean error of scores, 0.024 to
+0.013.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from igcv3det.runtime.sessions import import_extra
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+Array = NDArray[np.float32]
+_LEVELS = 127  # of a symmetric 8-bit weight
+_OPERATORS = ["Conv", "Add", "Clip"]  # without Clip, rounding would come before ReLU6
+
+
+def quantize_onnx(network: ModelProto, inputs: Iterable[Array]) -> ModelProto:
+    """The network with 8-bit convolutions, by QuantizeLinear and DequantizeLinear around them.
+
+    Args:
+        network: one input [B, 3, S, S], batch normalisation folded.
+        inputs: pictures as [1, 3, S, S]; gone through twice.
+    """
+    quantization = import_extra("onnxruntime.quantization", "int8 for ONNX")
+    shape_inference = import_extra("onnxruntime.quantization.shape_inference", "int8 for ONNX")
+    onnx = import_extra("onnx", "int8 for ONNX")
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, result = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        shape_inference.quant_pre_process(network, prepared)
+        model = onnx.load(prepared)
+        _correct_biases(model, _mean_inputs(model, inputs))
+        quantization.quantize_static(
+            model,
+            result,
+            _reader(quantization, model.graph.input[0].name, inputs),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=_OPERATORS,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        quantized: ModelProto = onnx.load(result)
+    return quantized
+
+
+def _reader(quantization: Any, name: str, inputs: Iterable[Array]) -> Any:  # noqa: ANN401
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._inputs: Iterator[Array] = iter(inputs)
+
+        def get_next(self) -> dict[str, Array] | None:
+            array = next(self._inputs, None)
+            return None if array is None else {name: array}
+
+    return Reader()
+
+
+def _convolutions(model: ModelProto) -> list[NodeProto]:
+    return [node for node in model.graph.node if node.op_type == "Conv"]
+
+
+def _mean_inputs(model: ModelProto, inputs: Iterable[Array]) -> dict[str, Array]:
+    """[C] mean of every tensor that a convolution reads, over pictures and places."""
+    onnx = import_extra("onnx", "int8 for ONNX")
+    runtime = import_extra("onnxruntime", "int8 for ONNX")
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    axes = onnx.numpy_helper.from_array(np.array([0, 2, 3]), "mean_axes")
+    probe.graph.initializer.append(axes)
+    read = list(dict.fromkeys(node.input[0] for node in _convolutions(model)))
+    for index, name in enumerate(read):
+        mean = f"mean_{index}"
+        probe.graph.node.append(
+            onnx.helper.make_node("ReduceMean", [name, "mean_axes"], [mean], keepdims=0)
+        )
+        probe.graph.output.append(
+            onnx.helper.make_tensor_value_info(mean, onnx.TensorProto.FLOAT, None)
+        )
+    session = runtime.InferenceSession(
+        probe.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    port = model.graph.input[0].name
+    sums, count = [np.zeros(1)] * len(read), 0
+    for array in inputs:
+        sums = [a + b for a, b in zip(sums, session.run(None, {port: array}), strict=True)]
+        count += 1
+    return {
+        name: (total / count).astype(np.float32) for name, total in zip(read, sums, strict=True)
+    }
+
+
+def _correct_biases(model: ModelProto, mean_inputs: dict[str, Array]) -> None:
+    """Takes from each bias what rounding the weights adds for the mean input, in place."""
+    onnx = import_extra("onnx", "int8 for ONNX")
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    for index, node in enumerate(_convolutions(model)):
+        weight = onnx.numpy_helper.to_array(constants[node.input[1]])  # [C', C / groups, h, w]
+        shift = _rounding_shift(weight, mean_inputs[node.input[0]])
+        bias = -shift
+        if len(node.input) > 2:
+            bias = onnx.numpy_helper.to_array(constants[node.input[2]]) - shift
+        corrected = onnx.numpy_helper.from_array(bias, f"corrected_bias_{index}")
+        model.graph.initializer.append(corrected)
+        node.input[:] = [*node.input[:2], corrected.name]
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [constant for constant in model.graph.initializer if constant.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def _rounding_shift(weight: Array, mean_input: Array) -> Array:
+    """[C'] change of the mean output when weights are rounded to 8 bits for each channel."""
+    step = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / _LEVELS
+    step[step == 0] = 1
+    change = (np.round(weight / step) * step - weight).sum(axis=(2, 3))  # [C', C / groups]
+    groups = len(mean_input) // change.shape[1]
+    by_group = change.reshape(groups, -1, change.shape[1])
+    shift: Array = np.einsum("goi,gi->go", by_group, mean_input.reshape(groups, -1)).reshape(-1)
+    return shift.astype(np.float32)

@@ -1,0 +1,261 @@
+"""Detectors in exported files: ONNX by ONNX Runtime, OpenVINO's XML by OpenVINO, both on the CPU.
+
+An exported file says what it is under the same key as a checkpoint, with the facts of the export
+added. All of that is compared with the graph itself before a picture goes in: a file that is wrong
+about its size, batch, classes, preprocessing or suppression is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from igcv3det.checkpoint import read_description
+from igcv3det.config import DetectorConfig, PostprocessConfig
+from igcv3det.detection.postprocess import select_detections
+from igcv3det.preprocess import Image, Preprocess
+from igcv3det.runtime.sessions import Port, Session, open_session
+from igcv3det.structures import Detections
+
+Precision = Literal["fp32", "fp16", "int8"]
+EXPORTED_SUFFIXES = frozenset({".onnx", ".xml"})
+INPUT = "images"
+CANDIDATE_OUTPUTS = ("boxes", "scores")
+SUPPRESSED_OUTPUTS = ("boxes", "scores", "labels")
+EXPORT = "export"  # key of the facts inside the description
+
+
+@dataclass(frozen=True)
+class ExportFacts:
+    """What an exported graph does, and so what it takes and gives.
+
+    Attributes:
+        precision: of the network's arithmetic (fp32, int8) or stored weights (fp16). Inputs,
+            outputs, boxes and scores are float32 in any case.
+        preprocessing: whether stretching and normalising happen inside. Then the input is uint8
+            RGB [B, H, W, 3] of any size and boxes are in pixels of that picture; otherwise it is
+            float32 [B, 3, S, S] as `Preprocess` makes it and boxes are in pixels of that.
+        suppression: whether class-wise non-maximum suppression happens inside. Then B is 1 and
+            the outputs are boxes [N, 4], scores [N], labels [N], best first; otherwise boxes
+            [B, A, 4] and scores [B, A, K], and B is free.
+    """
+
+    precision: Precision = "fp32"
+    preprocessing: bool = False
+    suppression: bool = False
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """In their order."""
+        return SUPPRESSED_OUTPUTS if self.suppression else CANDIDATE_OUTPUTS
+
+    def input_port(self, image_size: int) -> Port:
+        """The graph's input as it must be; None stands for a free side."""
+        batch = 1 if self.suppression else None
+        if self.preprocessing:
+            return Port(INPUT, "uint8", (batch, None, None, 3))
+        return Port(INPUT, "float32", (batch, 3, image_size, image_size))
+
+    def output_ports(self, num_classes: int, anchors: int | None) -> list[Port]:
+        """The graph's outputs as they must be, for A anchors."""
+        if self.suppression:
+            kinds = [("float32", (None, 4)), ("float32", (None,)), ("int64", (None,))]
+        else:
+            kinds = [("float32", (None, anchors, side)) for side in (4, num_classes)]
+        return [
+            Port(name, dtype, shape)
+            for name, (dtype, shape) in zip(self.output_names, kinds, strict=True)
+        ]
+
+    def as_description(self, config: DetectorConfig) -> dict[str, Any]:
+        """Plain values for the file, with what follows from the facts spelled out for readers."""
+        port = self.input_port(config.image_size)
+        frame = "the picture given" if self.preprocessing else "the network input"
+        return {
+            "precision": self.precision,
+            "preprocessing": self.preprocessing,
+            "suppression": self.suppression,
+            "input": {
+                "name": port.name,
+                "dtype": port.dtype,
+                "layout": "BHWC" if self.preprocessing else "BCHW",
+                "shape": list(port.shape),
+                "colours": "RGB",
+            },
+            "outputs": list(self.output_names),
+            "boxes": f"xyxy, pixels of {frame}",
+        }
+
+
+class ExportedDetector:
+    """A detector that another runtime computes: a `predictor.Pipeline`.
+
+    Args:
+        session: the opened graph.
+        path: where it is from, for messages.
+
+    Attributes:
+        config: input size, preprocessing, thresholds.
+        categories: what the labels mean.
+        facts: what the graph does by itself.
+
+    Raises:
+        ValueError: the file has no description, or one that the graph contradicts.
+    """
+
+    def __init__(self, session: Session, path: Path) -> None:
+        description = _parse(session.description, path)
+        self.config, self.categories = read_description(description, path)
+        self.facts = _read_facts(description, self.config, path)
+        _check_ports(session, self.facts, self.config, path)
+        self.path = path
+        self._session = session
+        self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """The graph's own outputs, by `ExportFacts`, for an input of its own kind."""
+        return tuple(torch.from_numpy(array) for array in self._session.run(inputs.numpy()))
+
+    def example_input(self, batch: int = 1) -> Tensor:
+        """An input of the right kind, to time the graph with: grey noise."""
+        size = self.config.image_size
+        noise = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
+        if self.facts.preprocessing:
+            return noise
+        return torch.stack([self._preprocess(picture.numpy()) for picture in noise])
+
+    def prepare(self, image: Image) -> Tensor:
+        """[H, W, 3] uint8 RGB to what `detect` takes; the picture itself if the graph does it."""
+        return torch.from_numpy(image) if self.facts.preprocessing else self._preprocess(image)
+
+    def detect(
+        self,
+        inputs: Sequence[Tensor],
+        original_sizes: Sequence[tuple[int, int]],
+        config: PostprocessConfig,
+    ) -> list[Detections]:
+        """The objects of prepared pictures.
+
+        Args:
+            inputs: results of `prepare`.
+            original_sizes: (height, width) in pixels of each picture before that.
+            config: thresholds. With suppression inside, only a higher score threshold and a lower
+                number of detections than the file's own have an effect.
+
+        Returns:
+            One for each picture, boxes in its pixels, with categories.
+
+        Raises:
+            ValueError: a label that the file's categories do not have.
+        """
+        if self.facts.preprocessing or self.facts.suppression:
+            parts = [self(one[None]) for one in inputs]
+        else:
+            boxes, scores = self(torch.stack(list(inputs)))
+            parts = list(zip(boxes[:, None], scores[:, None], strict=True))
+        found = self._suppressed if self.facts.suppression else self._candidates
+        return [found(part, size, config) for part, size in zip(parts, original_sizes, strict=True)]
+
+    def _candidates(
+        self, part: tuple[Tensor, ...], size: tuple[int, int], config: PostprocessConfig
+    ) -> Detections:
+        boxes, scores = part[0][0], part[1][0]
+        side = self.config.image_size
+        if self.facts.preprocessing:
+            boxes = boxes / _sides(size) * side
+        found = select_detections(boxes, scores, size, side, config)
+        return Detections(found.boxes, found.scores, found.labels, self.categories)
+
+    def _suppressed(
+        self, part: tuple[Tensor, ...], size: tuple[int, int], config: PostprocessConfig
+    ) -> Detections:
+        boxes, scores, labels = part
+        if len(labels) and not 1 <= int(labels.min()) <= int(labels.max()) <= len(self.categories):
+            raise ValueError(
+                f"{self.path}: gave label {int(labels.max())}, but it names "
+                f"{len(self.categories)} categories; export it again"
+            )
+        if not self.facts.preprocessing:
+            boxes = boxes / self.config.image_size * _sides(size)
+        keep = torch.nonzero(scores > config.score_threshold)[: config.detections_per_image, 0]
+        return Detections(boxes[keep], scores[keep], labels[keep], self.categories)
+
+
+def load_exported(
+    path: str | Path, threads: int | None = None, *, bf16: bool = False
+) -> ExportedDetector:
+    """Opens an exported detector.
+
+    Args:
+        path: what `export_detector` wrote, ``*.onnx`` or ``*.xml`` (with its ``.bin`` beside it).
+        threads: of the runtime; None leaves it to the runtime.
+        bf16: lets OpenVINO compute in bfloat16 where the processor can. Without it computation is
+            in float32 even where OpenVINO would choose otherwise, so that figures do not depend
+            on the machine.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: the runtime is not installed.
+        ValueError: the file is not readable, not one of ours, or contradicts itself.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    return ExportedDetector(open_session(path, threads, bf16=bf16), path)
+
+
+def _sides(size: tuple[int, int]) -> Tensor:
+    """(width, height, width, height) of a (height, width)."""
+    return torch.tensor([size[1], size[0], size[1], size[0]], dtype=torch.float32)
+
+
+def _parse(text: str | None, path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(text) if text else None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: its description is not JSON: {error}") from error
+    if not isinstance(description, dict):
+        raise ValueError(f"{path}: carries no description; only files of tools/export.py can run")
+    return description
+
+
+def _read_facts(description: dict[str, Any], config: DetectorConfig, path: Path) -> ExportFacts:
+    values = description.get(EXPORT)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: the description lacks {EXPORT!r}")
+    try:
+        facts = ExportFacts(values["precision"], values["preprocessing"], values["suppression"])
+    except KeyError as error:
+        raise ValueError(f"{path}: the description's {EXPORT!r} lacks {error}") from error
+    # What is spelled out for readers must follow from the facts, or one of the two is wrong.
+    if facts.as_description(config) != values:
+        raise ValueError(f"{path}: the description's {EXPORT!r} contradicts itself: {values}")
+    return facts
+
+
+def _check_ports(session: Session, facts: ExportFacts, config: DetectorConfig, path: Path) -> None:
+    shapes = [port.shape for port in session.outputs]
+    anchors = shapes[0][1] if not facts.suppression and len(shapes[0]) == 3 else None
+    expected = [
+        ("input", [facts.input_port(config.image_size)], session.inputs),
+        ("output", facts.output_ports(config.num_classes, anchors), session.outputs),
+    ]
+    for side, wanted, present in expected:
+        if wanted != list(present):
+            raise ValueError(
+                f"{path}: by its description the {side} is {_shown(wanted)}, but the graph has "
+                f"{_shown(present)}; export it again"
+            )
+
+
+def _shown(ports: Sequence[Port]) -> str:
+    return ", ".join(
+        f"{port.name} {port.dtype}{['any' if s is None else s for s in port.shape]}"
+        for port in ports
+    )

@@ -1,0 +1,163 @@
+"""ONNX Runtime and OpenVINO behind one small interface; each is imported when a file needs it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from igcv3det.checkpoint import DESCRIPTION
+
+Array = NDArray[Any]
+_ERRORS_ONLY = 3  # of ONNX Runtime's log levels
+_ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph.
+
+    Attributes:
+        name: of the tensor.
+        dtype: NumPy's name of its type.
+        shape: None for a side that is free.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class Session(Protocol):
+    """A graph ready to run."""
+
+    @property
+    def inputs(self) -> Sequence[Port]:
+        """What goes in."""
+
+    @property
+    def outputs(self) -> Sequence[Port]:
+        """What comes out."""
+
+    @property
+    def description(self) -> str | None:
+        """The file's own, as it is written there."""
+
+    def run(self, array: Array) -> list[Array]:
+        """The outputs, in their order, for the only input."""
+
+
+def open_session(path: Path, threads: int | None = None, *, bf16: bool = False) -> Session:
+    """Opens a graph by the ending of its name.
+
+    Args:
+        path: an existing ``.onnx`` or ``.xml`` file.
+        threads: of the runtime; None leaves it to the runtime.
+        bf16: compute in bfloat16, OpenVINO only.
+
+    Raises:
+        ImportError: the runtime is not installed.
+        ValueError: another ending, a file that cannot be read, ``bf16`` for ONNX Runtime, or
+            fewer than one thread.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be >= 1, got {threads}")
+    if path.suffix == ".xml":
+        return _OpenVinoSession(path, threads, bf16)
+    if path.suffix != ".onnx":
+        raise ValueError(f"{path}: an exported detector is an .onnx or .xml file")
+    if bf16:
+        raise ValueError(f"{path}: bfloat16 is a hint that only OpenVINO's .xml files can follow")
+    return _OnnxSession(path, threads)
+
+
+def import_extra(name: str, purpose: object) -> ModuleType:
+    """Imports a package of the extra ``export``.
+
+    Raises:
+        ImportError: it is not installed; the message says how to get it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{purpose}: needs {error.name}; install it with: pip install 'igcv3det[export]'"
+        ) from error
+
+
+class _OnnxSession:
+    def __init__(self, path: Path, threads: int | None) -> None:
+        runtime = import_extra("onnxruntime", path)
+        errors = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = _ERRORS_ONLY
+        try:
+            self._session = runtime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except (
+            errors.Fail,
+            errors.InvalidArgument,
+            errors.InvalidGraph,
+            errors.InvalidProtobuf,
+            errors.NotImplemented,
+            errors.RuntimeException,
+        ) as error:
+            raise ValueError(f"{path}: ONNX Runtime cannot read it: {_first(error)}") from error
+        self.inputs = [_onnx_port(node) for node in self._session.get_inputs()]
+        self.outputs = [_onnx_port(node) for node in self._session.get_outputs()]
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.description: str | None = metadata.get(DESCRIPTION)
+
+    def run(self, array: Array) -> list[Array]:
+        outputs: list[Array] = self._session.run(None, {self.inputs[0].name: array})
+        return outputs
+
+
+class _OpenVinoSession:
+    def __init__(self, path: Path, threads: int | None, bf16: bool) -> None:
+        openvino = import_extra("openvino", path)
+        # Without the hint OpenVINO computes in bfloat16 on processors that have it
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        core = openvino.Core()
+        try:
+            model = core.read_model(path)
+            self._compiled = core.compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: OpenVINO cannot read it: {_first(error)}") from error
+        self.inputs = [_openvino_port(port) for port in model.inputs]
+        self.outputs = [_openvino_port(port) for port in model.outputs]
+        known = model.has_rt_info([DESCRIPTION])
+        self.description = model.get_rt_info([DESCRIPTION]).astype(str) if known else None
+
+    def run(self, array: Array) -> list[Array]:
+        outputs = self._compiled(array)
+        # Copied: OpenVINO writes the next answer to the same memory
+        return [np.array(outputs[index]) for index in range(len(self.outputs))]
+
+
+def _onnx_port(node: Any) -> Port:  # noqa: ANN401
+    shape = tuple(side if isinstance(side, int) else None for side in node.shape)
+    return Port(node.name, _ONNX_TYPES.get(node.type, node.type), shape)
+
+
+def _openvino_port(port: Any) -> Port:  # noqa: ANN401
+    sides = port.get_partial_shape()
+    shape = tuple(None if side.is_dynamic else side.get_length() for side in sides)
+    return Port(port.get_any_name(), np.dtype(port.element_type.to_dtype()).name, shape)
+
+
+def _first(error: Exception) -> str:
+    """The first line that says something; OpenVINO begins with places in its source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = (line for line in lines if line and not line.startswith("Exception from"))
+    return next(telling, type(error).__name__)

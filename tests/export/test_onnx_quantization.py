@@ -1,0 +1,74 @@
+"""Rounding to 8 bits, on a graph small enough to follow."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+for _package in ("onnx", "onnxruntime"):
+    pytest.importorskip(_package, reason="needs the extra igcv3det[export]")
+
+import onnx  # noqa: E402
+import onnx.parser  # noqa: E402
+import onnxruntime  # noqa: E402
+
+from igcv3det.export import onnx_quantization  # noqa: E402
+from igcv3det.export.onnx_quantization import quantize_onnx  # noqa: E402
+
+# Two depthwise channels; 1/127 is a step of both. The small weights lie 0.4 steps over a whole one.
+STEP = np.float32(1 / 127)
+WEIGHT = np.array([1, 3.4 * STEP, -1, -2.4 * STEP], dtype=np.float32).reshape(2, 1, 1, 2)
+TEXT = """<ir_version: 10, opset_import: ["": 18]>
+    two (float[batch, 2, 4, 4] images) => (float[batch, 2, 4, 3] heads)
+    <float low = {0}, float high = {6}>
+    {
+        convolved = Conv <group = 2> (images, weight)
+        heads = Clip (convolved, low, high)
+    }"""
+
+
+@pytest.fixture
+def network():
+    model = onnx.parser.parse_model(TEXT)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(WEIGHT, "weight"))
+    return model
+
+
+def answer(model, array):
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"images": array})[0]
+
+
+def test_what_rounding_does_to_the_mean():
+    # -0.4 steps times a mean of 2, and +0.4 steps times a mean of -3 (weight -2.4 becomes -2)
+    shift = onnx_quantization._rounding_shift(WEIGHT, np.array([2, -3], dtype=np.float32))
+    assert_allclose(shift, [-0.8 * STEP, -1.2 * STEP], rtol=1e-4)
+
+
+def test_what_rounding_does_to_the_mean_of_a_grouped_convolution():
+    weight = np.zeros((4, 2, 1, 1), dtype=np.float32)
+    weight[:, 0] = 1
+    weight[3, 1] = 0.25 * STEP  # rounds to 0; reads the fourth input channel
+    shift = onnx_quantization._rounding_shift(weight, np.array([9, 9, 9, 8], dtype=np.float32))
+    assert_allclose(shift, [0, 0, 0, -2 * STEP], rtol=1e-4)
+
+
+def test_a_convolution_without_weight():
+    shift = onnx_quantization._rounding_shift(np.zeros((3, 2, 1, 1), np.float32), np.ones(2))
+    assert_allclose(shift, np.zeros(3))
+
+
+def test_a_quantised_graph(network):
+    random = np.random.default_rng(0)
+    inputs = [random.uniform(-2, 6, (1, 2, 4, 4)).astype(np.float32) for _ in range(8)]
+    quantized = quantize_onnx(network, inputs)
+    kinds = [node.op_type for node in quantized.graph.node]
+    assert kinds.count("Conv") == 1
+    assert "Clip" not in kinds  # saturation of the 8-bit output does what it did
+    assert {"QuantizeLinear", "DequantizeLinear"} <= set(kinds)
+    step_out, step_in = 6.1 / 255, 8 / 255
+    exact, rounded = answer(network, inputs[0]), answer(quantized, inputs[0])
+    assert_allclose(rounded, exact, atol=step_out + step_in + 0.5 * STEP * 6)
+    assert not np.array_equal(rounded, exact)
+    assert answer(quantized, np.concatenate(inputs)).shape == (8, 2, 4, 3)

@@ -1,0 +1,73 @@
+"""Exported files of the converted ssdlite_mobilenet_v2_coco on COCO pictures.
+
+Needs IGCV3DET_DATA, a folder with ``tf_ssdlite_mobilenet_v2_coco`` (the TensorFlow.js model) and
+``coco_subset`` (COCO's layout). Calibrated on train2017, scored on val2017.
+"""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+for _package in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"):
+    pytest.importorskip(_package, reason="needs the extra igcv3det[export]")
+
+from igcv3det.convert.ssdlite import convert_graph  # noqa: E402
+from igcv3det.convert.tfjs import read_graph_model  # noqa: E402
+from igcv3det.export import CalibrationSet, export_detector, list_pictures  # noqa: E402
+from igcv3det.export.parity import (  # noqa: E402
+    AP_LIMIT,
+    compare_candidates,
+    compare_detections,
+    compare_precision,
+)
+from igcv3det.preprocess import Preprocess  # noqa: E402
+from igcv3det.runtime import ExportFacts, load_exported  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+pytestmark = pytest.mark.data
+
+
+@pytest.fixture(scope="module")
+def root():
+    place = os.environ.get("IGCV3DET_DATA")
+    if not place:
+        pytest.skip("IGCV3DET_DATA names no folder")
+    for part in ("tf_ssdlite_mobilenet_v2_coco", "coco_subset"):
+        if not (Path(place) / part).is_dir():
+            pytest.skip(f"{place} has no {part}")
+    return Path(place)
+
+
+@pytest.fixture(scope="module")
+def detector(root):
+    return convert_graph(read_graph_model(root / "tf_ssdlite_mobilenet_v2_coco")).eval()
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_float32_is_the_same_on_photographs(root, detector, tmp_path, suffix):
+    path = tmp_path / f"tf{suffix}"
+    export_detector(detector, path)
+    pictures = list_pictures(root / "coco_subset" / "val2017", 20)
+    found = compare_detections(detector, load_exported(path), pictures)
+    assert found["confident"] > 50
+    assert (found["found"], found["added"]) == (found["confident"], 0)
+    candidates = compare_candidates(detector, load_exported(path), pictures)
+    assert candidates["score"]["largest"] < 1e-4
+    assert candidates["box_px"]["largest"] < 0.01
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_int8_keeps_the_average_precision(root, detector, tmp_path, suffix):
+    subset = root / "coco_subset"
+    preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
+    calibration = CalibrationSet(subset / "train2017", preprocess)
+    path = tmp_path / f"tf{suffix}"
+    export_detector(detector, path, ExportFacts("int8"), calibration)
+    annotations = subset / "annotations" / "instances_val2017.json"
+    figures = compare_precision(detector, load_exported(path), annotations, subset / "val2017")
+    logger.info("int8 %s: %s", suffix, figures)
+    assert figures["images"] == 200
+    assert figures["loss"] <= AP_LIMIT

@@ -1,0 +1,218 @@
+"""Exported files: their answers, and the refusal of those that are wrong about themselves."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from igcv3det.config import PostprocessConfig
+from igcv3det.predictor import Predictor
+
+REASON = "needs the extra igcv3det[export]"
+for _package in ("onnx", "onnxruntime", "openvino"):
+    pytest.importorskip(_package, reason=REASON)
+
+from exported_files import (  # noqa: E402
+    CANDIDATES,
+    CATEGORIES,
+    CONFIG,
+    PICTURE,
+    SIZE,
+    SUPPRESSED,
+    describe,
+    write_stub,
+)
+
+from igcv3det.runtime import ExportFacts, load_exported  # noqa: E402
+
+KINDS = [ExportFacts(), ExportFacts(suppression=True), ExportFacts(preprocessing=True)]
+IDS = ["candidates", "suppressed", "picture"]
+WHITE = np.full((20, 64, 3), 255, dtype=np.uint8)
+
+
+@pytest.fixture(params=[".onnx", ".xml"])
+def suffix(request):
+    return request.param
+
+
+@pytest.mark.parametrize("facts", KINDS, ids=IDS)
+def test_a_picture_through_each_kind_of_file(tmp_path, suffix, facts):
+    predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}", facts))
+    found = predictor(WHITE)
+    # the quarter and the whole of 64 x 20 pixels; the second dog is suppressed
+    assert_close(found.boxes, torch.tensor([[0.0, 0, 32, 10], [0, 0, 64, 20]]))
+    assert_close(found.scores, torch.tensor([1.0, 0.5]))
+    assert found.names == ["dog", "cat"]
+    assert found.category_ids == [8, 3]
+    assert predictor.categories == CATEGORIES
+
+
+@pytest.mark.parametrize("facts", KINDS, ids=IDS)
+def test_batches_of_pictures_of_several_sizes(tmp_path, suffix, facts):
+    predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}", facts))
+    grey = np.full((8, 8, 3), 51, dtype=np.uint8)
+    found = predictor.predict_batch([WHITE, grey, WHITE])
+    assert_close(found[1].boxes, torch.tensor([[0.0, 0, 4, 4], [0, 0, 8, 8]]))
+    assert_close(found[1].scores, torch.tensor([0.2, 0.1]))
+    assert_close(found[2].boxes, found[0].boxes)
+    assert predictor.predict_batch([]) == []
+
+
+@pytest.mark.parametrize("facts", KINDS, ids=IDS)
+def test_thresholds(tmp_path, suffix, facts):
+    path = write_stub(tmp_path / f"stub{suffix}", facts)
+    assert Predictor.load(path, score_threshold=0.6)(WHITE).names == ["dog"]
+    assert Predictor.load(path, detections_per_image=1)(WHITE).names == ["dog"]
+    assert len(Predictor.load(path, score_threshold=0.6)(0 * WHITE)) == 0
+
+
+def test_the_graphs_own_answer(tmp_path, suffix):
+    exported = load_exported(write_stub(tmp_path / f"stub{suffix}"), threads=1)
+    boxes, scores = exported(torch.full((4, 3, SIZE, SIZE), 0.5))
+    assert boxes.shape == (4, 3, 4)
+    assert_close(scores[3], torch.tensor([[0, 0.5], [0.25, 0], [0, 0.375]]))
+    first = exported(torch.zeros(1, 3, SIZE, SIZE))[1]
+    exported(torch.ones(1, 3, SIZE, SIZE))
+    assert first.max() == 0  # an answer is not overwritten by the next
+    assert exported.example_input(3).shape == (3, 3, SIZE, SIZE)
+
+
+def test_examples_of_pictures(tmp_path):
+    exported = load_exported(write_stub(tmp_path / "a.onnx", ExportFacts(preprocessing=True)))
+    example = exported.example_input(2)
+    assert example.shape == (2, SIZE, SIZE, 3)
+    assert example.dtype == torch.uint8
+
+
+def test_bfloat16_is_openvinos(tmp_path):
+    write_stub(tmp_path / "a.xml")
+    scores = load_exported(tmp_path / "a.xml", bf16=True)(torch.ones(1, 3, SIZE, SIZE))[1]
+    assert_close(scores[0, 0, 1].item(), 1.0, rtol=0.01, atol=0)
+    with pytest.raises(ValueError, match=r"a.onnx: bfloat16 is a hint that only OpenVINO"):
+        load_exported(write_stub(tmp_path / "a.onnx"), bf16=True)
+
+
+LIES = {
+    "no description": ("", None, "carries no description"),
+    "no JSON": ("{", None, "is not JSON"),
+    "another format": ({"format": 9}, None, "format 9; this version reads 1"),
+    "no facts": ({"export": None}, None, "lacks 'export'"),
+    "classes": (
+        {"categories": {"ids": [1, 2, 3], "names": ["a", "b", "c"]}},
+        None,
+        "num_classes is 2, but there are 3",
+    ),
+    "preprocessing": (
+        {"export": ExportFacts(preprocessing=True).as_description(CONFIG)},
+        None,
+        r"the input is images uint8\['any', 'any', 'any', 3\], but the graph has images float32",
+    ),
+    "suppression": (
+        {"export": ExportFacts(suppression=True).as_description(CONFIG)},
+        None,
+        r"the input is images float32\[1, 3, 32, 32\], but the graph has .*\['any', 3, 32, 32\]",
+    ),
+    "batch": (
+        {},
+        CANDIDATES.replace("float[batch, 3, 32", "float[4, 3, 32").replace(
+            "float[batch", "float[4"
+        ),
+        r"the input is images float32\['any', 3, 32, 32\], but the graph has .*\[4, 3, 32, 32\]",
+    ),
+    "size": (
+        {},
+        CANDIDATES.replace("3, 32, 32]", "3, 64, 64]"),
+        r"\['any', 3, 32, 32\], but the graph has images float32\['any', 3, 64, 64\]",
+    ),
+    "number of classes": (
+        {},
+        CANDIDATES.replace("float[batch, 3, 2]", "float[batch, 3, 1]")
+        .replace("float[1, 3, 2] shares", "float[1, 3, 1] shares")
+        .replace("{0, 1, 0.5, 0, 0, 0.75}", "{0, 1, 0.5}"),
+        r"scores float32\['any', 3, 2\], but the graph has .*scores float32\['any', 3, 1\]",
+    ),
+    "outputs": (
+        {},
+        CANDIDATES.replace("scores", "chances"),
+        "scores float32.*, but the graph has boxes float32.*, chances float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES, ids=str)
+def test_a_file_that_lies_is_refused(tmp_path, suffix, lie):
+    description, graph, message = LIES[lie]
+    if isinstance(description, dict):
+        description = json.dumps(describe(ExportFacts(), **description))
+    path = write_stub(tmp_path / f"lie{suffix}", description=description, graph=graph)
+    with pytest.raises(ValueError, match=rf"lie{suffix}: .*{message}"):
+        load_exported(path)
+
+
+def test_facts_that_contradict_themselves(tmp_path):
+    facts = ExportFacts().as_description(CONFIG)
+    facts["input"]["layout"] = "BHWC"
+    text = json.dumps(describe(ExportFacts(), export=facts))
+    with pytest.raises(ValueError, match=r"a.onnx: the description's 'export' contradicts itself"):
+        load_exported(write_stub(tmp_path / "a.onnx", description=text))
+
+
+def test_a_label_without_a_name(tmp_path):
+    graph = SUPPRESSED.replace("classes = {2, 1}", "classes = {3, 1}")
+    path = write_stub(tmp_path / "a.onnx", ExportFacts(suppression=True), graph=graph)
+    with pytest.raises(ValueError, match=r"a.onnx: gave label 3, but it names 2 categories"):
+        Predictor.load(path)(WHITE)
+
+
+def test_files_that_are_no_graphs(tmp_path, suffix):
+    path = tmp_path / f"bad{suffix}"
+    with pytest.raises(FileNotFoundError, match=f"bad{suffix}: no such file"):
+        load_exported(path)
+    path.write_bytes(b"not a graph at all")
+    with pytest.raises(ValueError, match=f"bad{suffix}: .* cannot read it: ."):
+        load_exported(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"bad{suffix}: .* cannot read it: ."):
+        load_exported(path)
+
+
+def test_xml_without_its_weights(tmp_path):
+    path = write_stub(tmp_path / "a.xml")
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(ValueError, match=r"a.xml: OpenVINO cannot read it: ."):
+        load_exported(path)
+
+
+def test_arguments(tmp_path):
+    (tmp_path / "a.tflite").touch()
+    with pytest.raises(ValueError, match=r"a.tflite: an exported detector is an .onnx or .xml"):
+        load_exported(tmp_path / "a.tflite")
+    with pytest.raises(ValueError, match="threads must be >= 1, got 0"):
+        load_exported(write_stub(tmp_path / "a.onnx"), threads=0)
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "openvino"])
+def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch, package):
+    path = write_stub(tmp_path / ("a.onnx" if package == "onnxruntime" else "a.xml"))
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(ImportError, match=rf"{path.name}: .*{package}.*igcv3det\[export\]"):
+        load_exported(path)
+
+
+def test_pipelines_run_on_the_cpu(tmp_path):
+    path = write_stub(tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match=r"exported files run on the cpu"):
+        Predictor(load_exported(path), "meta")
+
+
+def test_a_picture_file_keeps_sizes_apart(tmp_path):
+    assert "height, width" in PICTURE
+    exported = load_exported(write_stub(tmp_path / "a.onnx", ExportFacts(preprocessing=True)))
+    boxes, _ = exported(torch.zeros(1, 10, 40, 3, dtype=torch.uint8))
+    assert_close(boxes[0, 1], torch.tensor([0.0, 0, 40, 10]))
+    (found,) = exported.detect(
+        [torch.full((10, 40, 3), 255, dtype=torch.uint8)], [(10, 40)], PostprocessConfig()
+    )
+    assert_close(found.boxes[1], torch.tensor([0.0, 0, 40, 10]))

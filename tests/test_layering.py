@@ -1,0 +1,85 @@
+"""Imports go down the floors, and importing the package stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "igcv3det"
+# Rooms by floor, lowest first. A room is a module or a sub-package; the longest name that fits a
+# module counts. A module imports from lower floors and from its own room, and nothing else.
+FLOORS = [
+    ["structures", "config", "version"],
+    ["coco_categories", "models", "detection", "preprocess", "images", "training.optim"],
+    ["detector", "data", "evaluation", "visualize"],
+    ["checkpoint", "deploy", "measurement"],
+    ["training", "convert", "runtime"],
+    ["predictor", "measurement.comparison"],
+    ["inference"],
+    ["export"],
+    ["benchmark"],
+]
+HEAVY = {"pytorch_lightning", "albumentations", "pycocotools", "torchvision", "cv2"}
+
+
+def _modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+MODULES = dict(_modules())
+ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def _room(module):
+    names = module.split(".")
+    prefixes = [".".join(names[:n]) for n in range(len(names), 0, -1)]
+    return next((name for name in prefixes if name in ROOMS), None)
+
+
+def _imports(path):
+    """The package's modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "igcv3det":
+            base = node.module.removeprefix("igcv3det").lstrip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".lstrip(".")
+                yield inner if inner in MODULES else base
+        elif isinstance(node, ast.Import):
+            assert not any(a.name.split(".")[0] == "igcv3det" for a in node.names), path
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"relative import in {path}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m], ids=str)
+def test_imports_go_down(module):
+    own = _room(module)
+    assert own is not None, f"{module} stands on no floor"
+    for imported in _imports(MODULES[module]):
+        room = _room(imported)
+        same_room = room == own and MODULES[own].name == "__init__.py"
+        assert same_room or ROOMS[room] < ROOMS[own], f"{module} must not import {imported}"
+
+
+def test_networks_know_no_boxes_and_boxes_no_networks():
+    for module, path in MODULES.items():
+        text = path.read_text(encoding="utf-8")
+        if module.startswith("detection"):
+            assert "igcv3det.models" not in text, module
+            assert "Conv2d" not in text, module
+        if module.startswith("models"):
+            assert "igcv3det.detection" not in text, module
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, igcv3det; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.name)
+def test_files_stay_readable(path):
+    assert path.stem not in {"utils", "misc", "common", "helpers"}
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
