@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
+# Before torch: threads that spin while they wait take the cores from the loader's processes
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from igcv3det.data.shapes import write_shapes
 from igcv3det.training.cli import DetectionCLI
