@@ -8,7 +8,7 @@ import onnx.parser
 from igcv3det.checkpoint import detector_metadata
 from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig, PreprocessConfig
 from igcv3det.detector import build_detector
-from igcv3det.runtime.exported import ExportFacts
+from igcv3det.runtime.facts import ExportFacts
 from igcv3det.structures import Categories
 
 SIZE = 32

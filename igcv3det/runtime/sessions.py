@@ -98,6 +98,8 @@ class _OnnxSession:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = _ERRORS_ONLY
+        # waiting threads that spin take the cores from whatever else runs: other sessions, decoding
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = runtime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]

@@ -148,14 +148,13 @@ def test_half_precision_halves_the_file(exported_file):
 def test_int8(exported_file, pictures, suffix):
     if suffix == ".xml":
         pytest.importorskip("nncf", reason="needs the extra igcv3det[export]")
-    preprocess = Preprocess(TENSORFLOW.preprocess, TENSORFLOW.image_size)
+    preprocess = Preprocess(IGCV3.preprocess, IGCV3.image_size)
     calibration = CalibrationSet(pictures[0].parent, preprocess)
-    facts = ExportFacts("int8", suppression=True)
-    detector, path = exported_file("tensorflow", suffix, facts, calibration)
-    report = compare_detections(detector, load_exported(path), pictures)
-    # random weights are worse to round than trained ones: those are in test_real_model.py
-    assert report["found"] >= 0.6 * report["confident"]
-    assert report["score"]["mean"] < 0.15
+    detector, path = exported_file("igcv3", suffix, ExportFacts("int8"), calibration)
+    # what rounding costs a trained network is measured in test_real_model.py
+    report = compare_candidates(detector, load_exported(path), pictures)
+    assert 1e-4 < report["score"]["mean"] < 0.03
+    assert report["box_px"]["mean"] < 0.5
     content = path.read_bytes()
     assert b"QuantizeLinear" in content or b"FakeQuantize" in content
 

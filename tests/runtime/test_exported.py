@@ -98,6 +98,11 @@ LIES = {
     "no description": ("", None, "carries no description"),
     "no JSON": ("{", None, "is not JSON"),
     "another format": ({"format": 9}, None, "format 9; this version reads 1"),
+    "precision": (
+        {"export": {**ExportFacts().as_description(CONFIG), "precision": "int4"}},
+        None,
+        "precision must be one of .*, got 'int4'",
+    ),
     "no facts": ({"export": None}, None, "lacks 'export'"),
     "classes": (
         {"categories": {"ids": [1, 2, 3], "names": ["a", "b", "c"]}},
