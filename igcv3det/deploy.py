@@ -132,11 +132,13 @@ FORMS: dict[str, ChooseForm] = {
 
 def _fold_norms(module: nn.Module) -> None:
     for part in module.modules():
-        if isinstance(part, nn.Sequential) and len(part) > 1:
-            conv, norm = part[0], part[1]
+        if not isinstance(part, nn.Sequential):
+            continue
+        for index in reversed(range(len(part) - 1)):
+            conv, norm = part[index], part[index + 1]
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                part[0] = fuse_conv_bn_eval(conv, norm)
-                del part[1]
+                part[index] = fuse_conv_bn_eval(conv, norm)
+                del part[index + 1]
 
 
 def _rewrite(block: IGCV3Block, form: BlockForm) -> Tensor:

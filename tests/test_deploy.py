@@ -131,3 +131,10 @@ def test_deploying_twice_changes_nothing():
 def test_repeat():
     x = torch.arange(12.0).reshape(1, 3, 2, 2)
     assert_close(ChannelRepeat(2)(x), torch.cat([x, x], dim=1))
+
+
+@pytest.mark.parametrize("name", ["igcv3", "mobilenetv2"])
+def test_no_norm_is_left(name):
+    config = DetectorConfig(image_size=64, backbone=BackboneConfig(name=name, width=0.25))
+    deployed = deploy(build_detector(config), "torch")
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in deployed.modules())

@@ -38,12 +38,14 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "igcv3_shapes.yaml")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max_steps", type=int, help="stop early (the result is then poor)")
-    parser.add_argument("--train", type=int, default=4000, help="pictures drawn to train on")
-    parser.add_argument("--val", type=int, default=200, help="pictures drawn to evaluate on")
+    parser.add_argument("--train", type=int, help="pictures drawn to train on")
+    parser.add_argument("--val", type=int, help="pictures drawn to evaluate on")
     given = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        root = write_shapes(given.data, given.train, given.val)
+        counts = {"train": given.train, "val": given.val}
+        drawn = {split: count for split, count in counts.items() if count is not None}
+        root = write_shapes(given.data, **drawn)
         training = ["--config", str(given.config), "--data.root", str(root)]
         training += ["--trainer.default_root_dir", str(given.output)]
         training += ["--seed_everything", str(given.seed)]

@@ -1,8 +1,6 @@
 """8-bit OpenVINO graphs by NNCF, which corrects biases by itself.
 
-Ranges of activations are those that all calibration pictures span, as for ONNX. On the converted
-TensorFlow baseline, COCO subset val2017 and train2017: AP 0.3133 and 0.2592 in float32, 0.3134 and
-0.2563 so, 0.3099 and 0.2579 with NNCF's own choice, the mean of the pictures' extremes.
+Ranges of activations are those that all calibration pictures span, as for ONNX.
 """
 
 from __future__ import annotations
