@@ -78,8 +78,9 @@ def test_batches(exported_file):
     assert boxes.shape == (3, len(detector.anchors), 4)
     with torch.no_grad():
         ours = detector(images).logits.sigmoid()[..., 1:]
-    torch.testing.assert_close(scores, ours, atol=1e-5, rtol=0)
-    torch.testing.assert_close(exported(images[1:2])[1], ours[1:2], atol=1e-5, rtol=0)
+    # the bound of the other tests here: libraries add float32 in different orders
+    torch.testing.assert_close(scores, ours, atol=1e-4, rtol=0)
+    torch.testing.assert_close(exported(images[1:2])[1], ours[1:2], atol=1e-4, rtol=0)
 
 
 def test_what_an_onnx_file_carries(exported_file):
