@@ -13,7 +13,6 @@ without).
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 from collections import defaultdict
@@ -48,31 +47,22 @@ UNUSED_COLUMNS = np.array([12, 26, 29, 30, 45, 66, 68, 69, 71, 83]) - 1  # witho
 
 
 @pytest.fixture(scope="module")
-def root():
-    place = os.environ.get("IGCV3DET_DATA")
-    if not place:
-        pytest.skip("IGCV3DET_DATA names no folder")
-    for part in ("tf_ssdlite_mobilenet_v2_coco", "coco_subset"):
-        if not (Path(place) / part).is_dir():
-            pytest.skip(f"{place} has no {part}")
-    return Path(place)
+def annotations(real_data):
+    return real_data / "coco_subset" / "annotations" / "instances_val2017.json"
 
 
 @pytest.fixture(scope="module")
-def annotations(root):
-    return root / "coco_subset" / "annotations" / "instances_val2017.json"
-
-
-@pytest.fixture(scope="module")
-def pictures(root, annotations):
+def pictures(real_data, annotations):
     """Image id to path."""
     images = json.loads(annotations.read_text())["images"]
-    return {image["id"]: root / "coco_subset" / "val2017" / image["file_name"] for image in images}
+    return {
+        image["id"]: real_data / "coco_subset" / "val2017" / image["file_name"] for image in images
+    }
 
 
 @pytest.fixture(scope="module")
-def graph(root):
-    return read_graph_model(root / "tf_ssdlite_mobilenet_v2_coco")
+def graph(real_data):
+    return read_graph_model(real_data / "tf_ssdlite_mobilenet_v2_coco")
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +71,8 @@ def predictor(graph):
 
 
 @pytest.fixture(scope="module")
-def published(root):
-    path = root / "tf_ssdlite_mobilenet_v2_coco" / "detections_val2017_subset.json"
+def published(real_data):
+    path = real_data / "tf_ssdlite_mobilenet_v2_coco" / "detections_val2017_subset.json"
     found = defaultdict(list)
     for row in json.loads(path.read_text()):
         x, y, w, h = row["bbox"]
@@ -146,11 +136,11 @@ def test_the_graphs_answers_on_the_same_pixels(graph, predictor, pictures):
     assert agreed[0] >= 0.99 * agreed[1]
 
 
-def test_average_precision_is_tensorflows(predictor, pictures, annotations, published, root):
+def test_average_precision_is_tensorflows(predictor, pictures, annotations, published, real_data):
     ours = _average_precision(annotations, {i: predictor(path) for i, path in pictures.items()})
     evaluator = CocoEvaluator(annotations)
     evaluator.update_results(
-        root / "tf_ssdlite_mobilenet_v2_coco" / "detections_val2017_subset.json"
+        real_data / "tf_ssdlite_mobilenet_v2_coco" / "detections_val2017_subset.json"
     )
     theirs = evaluator.compute()["AP"]
     logger.info("AP %.4f, TensorFlow.js %.4f", ours, theirs)

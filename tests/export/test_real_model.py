@@ -5,8 +5,6 @@ Needs IGCV3DET_DATA, a folder with ``tf_ssdlite_mobilenet_v2_coco`` (the TensorF
 """
 
 import logging
-import os
-from pathlib import Path
 
 import pytest
 
@@ -31,26 +29,15 @@ pytestmark = pytest.mark.data
 
 
 @pytest.fixture(scope="module")
-def root():
-    place = os.environ.get("IGCV3DET_DATA")
-    if not place:
-        pytest.skip("IGCV3DET_DATA names no folder")
-    for part in ("tf_ssdlite_mobilenet_v2_coco", "coco_subset"):
-        if not (Path(place) / part).is_dir():
-            pytest.skip(f"{place} has no {part}")
-    return Path(place)
-
-
-@pytest.fixture(scope="module")
-def detector(root):
-    return convert_graph(read_graph_model(root / "tf_ssdlite_mobilenet_v2_coco")).eval()
+def detector(real_data):
+    return convert_graph(read_graph_model(real_data / "tf_ssdlite_mobilenet_v2_coco")).eval()
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
-def test_float32_is_the_same_on_photographs(root, detector, tmp_path, suffix):
+def test_float32_is_the_same_on_photographs(real_data, detector, tmp_path, suffix):
     path = tmp_path / f"tf{suffix}"
     export_detector(detector, path)
-    pictures = list_pictures(root / "coco_subset" / "val2017", 20)
+    pictures = list_pictures(real_data / "coco_subset" / "val2017", 20)
     found = compare_detections(detector, load_exported(path), pictures)
     assert found["confident"] > 50
     assert (found["found"], found["added"]) == (found["confident"], 0)
@@ -60,8 +47,8 @@ def test_float32_is_the_same_on_photographs(root, detector, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
-def test_int8_keeps_the_average_precision(root, detector, tmp_path, suffix):
-    subset = root / "coco_subset"
+def test_int8_keeps_the_average_precision(real_data, detector, tmp_path, suffix):
+    subset = real_data / "coco_subset"
     preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
     calibration = CalibrationSet(subset / "train2017", preprocess)
     path = tmp_path / f"tf{suffix}"
