@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 Padding = Literal["symmetric", "same"]
+DISTILLATION_PARTS = ("stem", *(f"stage{n}" for n in range(1, 8)), "last", "extras", "head")
 
 
 def _require(holds: bool, rule: str, value: object) -> None:
@@ -230,14 +231,19 @@ class LossConfig:
 class OptimConfig:
     """Optimizer, schedule and weight averaging."""
 
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum as torchvision's SSDLite, or AdamW as CVNets'."""
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
+    """SGD with momentum as torchvision's SSDLite, AdamW as CVNets', or Muon for the backbone's 1x1
+    convolutions and AdamW for all else."""
     lr: float = 0.15
     """Peak learning rate for a total batch of ``lr_batch_size`` images."""
     lr_batch_size: int | None = 192
     """The rate is scaled by total batch / this; None takes ``lr`` as it stands."""
     momentum: float = 0.9
     """Of SGD."""
+    muon_lr: float = 0.02
+    """Peak rate of Muon's parameters, taken as it stands; ``lr`` is that of the others."""
+    muon_momentum: float = 0.95
+    """Of Muon."""
     weight_decay: float = 4e-5
     """Of convolution weights; biases and batch-norm parameters decay only with ``decay_norms``."""
     decay_norms: bool = False
@@ -286,6 +292,72 @@ class AugmentConfig:
             "augment.expand_max_scale must be >= 1",
             self.expand_max_scale,
         )
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """Random views of square pictures, for distillation."""
+
+    size: int = 192
+    """Side of a view, pixels."""
+    min_scale: float = 0.75
+    """Least magnification; 1 keeps the density of the stored square."""
+    max_scale: float = 1.35
+    """Greatest magnification."""
+    max_aspect: float = 1.25
+    """Width to height is changed by up to this factor, either way."""
+    flip: float = 0.5
+    """Share of mirrored views."""
+    colour: float = 0.2
+    """Brightness, contrast and saturation change by up to this share."""
+
+    def __post_init__(self) -> None:
+        _require(self.size >= 32, "view.size must be >= 32 pixels", self.size)
+        _require(
+            0 < self.min_scale <= self.max_scale,
+            "view needs 0 < min_scale <= max_scale",
+            (self.min_scale, self.max_scale),
+        )
+        _require(self.max_aspect >= 1, "view.max_aspect must be >= 1", self.max_aspect)
+        _require(0 <= self.flip <= 1, "view.flip must be in [0, 1]", self.flip)
+        _require(0 <= self.colour < 1, "view.colour must be in [0, 1)", self.colour)
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """What a student learns of its teacher, and which of its parts learn."""
+
+    start: Literal["random", "shared", "morph"] = "random"
+    """random; shared: parts of the teacher's very shape are copied, the stages' last norms take its
+    statistics; morph: a MobileNetV2 made into an IGCV3 (`distillation.morph`)."""
+    frozen: tuple[str, ...] = ()
+    """Parts that stay as they are: stem, stage1 ... stage7, last, extras, head."""
+    teacher_forcing_steps: int = 0
+    """For so many steps each part is fed with the teacher's features instead of the student's."""
+    stage_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    """Of the seven stages' unexplained variance."""
+    tap_weight: float = 1.0
+    """Of the unexplained variance of the two maps that the heads read."""
+    score_weight: float = 0.05
+    """Of the divergence of class scores, nats an image."""
+    offset_weight: float = 1.0
+    """Of the offsets' smooth L1."""
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.stage_weights) == 7 and min(self.stage_weights) >= 0,
+            "distillation.stage_weights must be seven weights >= 0",
+            self.stage_weights,
+        )
+        unknown = set(self.frozen) - set(DISTILLATION_PARTS)
+        _require(not unknown, f"distillation.frozen takes {DISTILLATION_PARTS}", sorted(unknown))
+        _require(
+            self.teacher_forcing_steps >= 0,
+            "distillation.teacher_forcing_steps must be >= 0",
+            self.teacher_forcing_steps,
+        )
+        weights = (self.tap_weight, self.score_weight, self.offset_weight)
+        _require(min(weights) >= 0, "distillation's weights must be >= 0", weights)
 
 
 Config = TypeVar("Config")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import set_parsing_settings
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, ProgressBar, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
@@ -72,13 +73,19 @@ class DetectionCLI(LightningCLI):
     """
 
     run_folder: Path
+    module: type[LightningModule] = DetectionModule
+    data: type[LightningDataModule] = CocoDataModule
+    configs: Mapping[str, type] = CONFIGS
+    program = ("train_det", "Trains a detector.")
+    best = ("val/AP", "max")
 
     def __init__(self, args: list[str] | None = None) -> None:
         _quieten()
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        prog, description = self.program
         super().__init__(
-            DetectionModule,
-            CocoDataModule,
+            self.module,
+            self.data,
             args=args,
             run=False,
             trainer_defaults=TRAINER_DEFAULTS,
@@ -86,7 +93,7 @@ class DetectionCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             parser_class=OneLineParser,
-            parser_kwargs={"prog": "train_det", "description": "Trains a detector."},
+            parser_kwargs={"prog": prog, "description": description},
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
@@ -119,6 +126,10 @@ class DetectionCLI(LightningCLI):
         parser.add_argument(
             "--tensorboard", type=bool, default=False, help="Log for TensorBoard too."
         )
+        self.link(parser)
+
+    def link(self, parser: LightningArgumentParser) -> None:
+        """One fact, one key."""
         parser.link_arguments("model.detector.image_size", "data.image_size")
         for field in dataclasses.fields(PreprocessConfig):  # as a whole it cannot be linked
             key = f"preprocess.{field.name}"
@@ -133,7 +144,7 @@ class DetectionCLI(LightningCLI):
             FileNotFoundError: there is no such checkpoint to resume from.
             SystemExit: status 2, a value out of range.
         """
-        for key, kind in CONFIGS.items():
+        for key, kind in self.configs.items():
             try:
                 config_from_dict(kind, self.config[key].as_dict(), key)
             except ValueError as error:
@@ -213,7 +224,10 @@ class DetectionCLI(LightningCLI):
         if given.enable_checkpointing is not False:
             folder = self.run_folder / CHECKPOINTS
             every = self.config.save_every_n_steps
-            callbacks += [best_checkpoint(folder), LastCheckpoint(folder, every, max_steps)]
+            callbacks += [
+                best_checkpoint(folder, *self.best),
+                LastCheckpoint(folder, every, max_steps),
+            ]
         shows_progress = any(isinstance(own, ProgressBar) for own in given.callbacks)
         if given.enable_progress_bar is not False and not shows_progress:
             callbacks.append(TQDMProgressBar(refresh_rate=PROGRESS_REFRESH_STEPS))

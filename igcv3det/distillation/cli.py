@@ -1,0 +1,45 @@
+"""The command line of distillation: `training.cli` with another module and other data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pytorch_lightning.cli import LightningArgumentParser
+
+from igcv3det.config import (
+    DetectorConfig,
+    DistillationConfig,
+    OptimConfig,
+    PreprocessConfig,
+    ViewConfig,
+)
+from igcv3det.distillation.datamodule import DistillationDataModule
+from igcv3det.distillation.module import DistillationModule
+from igcv3det.training.cli import DetectionCLI
+
+
+class DistillationCLI(DetectionCLI):
+    """Parses the command line and sets up student, teacher and pictures; `fit` trains."""
+
+    module = DistillationModule
+    data = DistillationDataModule
+    configs = {
+        "model.detector": DetectorConfig,
+        "model.distillation": DistillationConfig,
+        "model.optim": OptimConfig,
+        "data.view": ViewConfig,
+    }
+    program = ("distill", "Teaches a detector what another one computes.")
+    best = ("val/loss", "min")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Nothing is drawn: the pictures have no true boxes."""
+        super().add_arguments_to_parser(parser)
+        parser.set_defaults(pictures=0)
+
+    def link(self, parser: LightningArgumentParser) -> None:
+        """One fact, one key."""
+        for field in dataclasses.fields(PreprocessConfig):
+            key = f"preprocess.{field.name}"
+            parser.link_arguments(f"model.detector.{key}", f"data.{key}")
+        parser.link_arguments("seed_everything", "data.seed")
