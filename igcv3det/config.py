@@ -342,6 +342,8 @@ class DistillationConfig:
     """Of the divergence of class scores, nats an image."""
     offset_weight: float = 1.0
     """Of the offsets' smooth L1."""
+    box_weight: float = 0.0
+    """Of the MultiBox loss on the boxes of ``data.boxes``."""
 
     def __post_init__(self) -> None:
         _require(
@@ -356,7 +358,7 @@ class DistillationConfig:
             "distillation.teacher_forcing_steps must be >= 0",
             self.teacher_forcing_steps,
         )
-        weights = (self.tap_weight, self.score_weight, self.offset_weight)
+        weights = (self.tap_weight, self.score_weight, self.offset_weight, self.box_weight)
         _require(min(weights) >= 0, "distillation's weights must be >= 0", weights)
 
 

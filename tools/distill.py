@@ -2,7 +2,7 @@
 
 Usage:
     python tools/convert_tf.py FOLDER teacher.safetensors
-    python tools/distill.py --config configs/distill/1_early.yaml --model.teacher teacher.safetensors
+    python tools/distill.py --config A.yaml --model.teacher teacher.safetensors
     python tools/distill.py --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
 
 Everything else is as in ``tools/train_det.py``. Exit status: 0 trained, 1 could not, 2 wrong call.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from pytorch_lightning.cli import LightningArgumentParser
 
 from igcv3det.config import (
     DetectorConfig,
     DistillationConfig,
+    LossConfig,
     OptimConfig,
     PreprocessConfig,
     ViewConfig,
@@ -23,9 +25,10 @@ class DistillationCLI(DetectionCLI):
 
     module = DistillationModule
     data = DistillationDataModule
-    configs = {
+    configs: ClassVar = {
         "model.detector": DetectorConfig,
         "model.distillation": DistillationConfig,
+        "model.loss": LossConfig,
         "model.optim": OptimConfig,
         "data.view": ViewConfig,
     }
@@ -43,3 +46,4 @@ class DistillationCLI(DetectionCLI):
             key = f"preprocess.{field.name}"
             parser.link_arguments(f"model.detector.{key}", f"data.{key}")
         parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("model.categories", "data.categories", apply_on="instantiate")

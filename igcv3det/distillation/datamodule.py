@@ -10,18 +10,23 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
+from torchvision.ops import box_area
 
 from igcv3det.config import PreprocessConfig, ViewConfig
 from igcv3det.data.loader import Position
 from igcv3det.data.sampler import EpochBatches, Key
+from igcv3det.distillation.labels import PictureBoxes, read_labels
 from igcv3det.distillation.picture_store import PictureStore
-from igcv3det.distillation.views import draw_views
-from igcv3det.structures import Target
+from igcv3det.distillation.views import boxes_in_views, draw_views
+from igcv3det.structures import Categories, Target
 
 logger = logging.getLogger(__name__)
 
 _VIEW: Final = ViewConfig()
 _PREPROCESS: Final = PreprocessConfig()
+_NOTHING: Final = PictureBoxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+_VISIBLE = 0.3  # share of an object that a view must show for it to count
+_LEAST_SIDE_PX = 2
 _PLAIN_VIEW = {"min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.0, "flip": 0.0, "colour": 0.0}
 
 Batch = tuple[Tensor, list[Target]]
@@ -35,6 +40,9 @@ class DistillationDataModule(LightningDataModule):
 
     Args:
         folders: of pictures.
+        boxes: COCO JSON files with the pictures' boxes, true ones or, with scores, detectors'
+            (`distillation.labels`); pictures are found by file name, and of the files that know a
+            picture the last one counts. Only then may ``model.distillation.box_weight`` be set.
         side: the pictures are stretched to squares of this side, pixels.
         cache: folder for the decoded pictures.
         batch_size: views of one step.
@@ -42,11 +50,13 @@ class DistillationDataModule(LightningDataModule):
         view: size and ranges of the views.
         preprocess: comes from the model.
         seed: of order and views.
+        categories: of the boxes; come from the teacher.
     """
 
     def __init__(
         self,
         folders: list[str],
+        boxes: tuple[str, ...] = (),
         side: int = 300,
         cache: str = "runs/cache",
         batch_size: int = 32,
@@ -54,6 +64,7 @@ class DistillationDataModule(LightningDataModule):
         view: ViewConfig = _VIEW,
         preprocess: PreprocessConfig = _PREPROCESS,
         seed: int = 0,
+        categories: Categories | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -63,6 +74,8 @@ class DistillationDataModule(LightningDataModule):
         self.folders, self.side, self.cache = folders, side, cache
         self.batch_size, self.held_out = batch_size, held_out
         self.view, self.preprocess, self.seed = view, preprocess, seed
+        self.categories = categories
+        self.boxes = boxes
         self.store: PictureStore | None = None
 
     def setup(self, stage: str) -> None:
@@ -77,6 +90,7 @@ class DistillationDataModule(LightningDataModule):
                 )
             self.val_rows = np.sort(order[: self.held_out])
             self.train_rows = np.sort(order[self.held_out :])
+            self._labels = self._read_boxes()
             logger.info("pictures: %d, %d held out", len(self.train_rows), len(self.val_rows))
 
     def train_dataloader(self) -> PictureBatches:
@@ -99,14 +113,49 @@ class DistillationDataModule(LightningDataModule):
         if self.trainer is not None and not self.trainer.training:
             view = ViewConfig(size=self.view.size, **_PLAIN_VIEW)
             entropy = (0, *keys[0])
-        images, _ = draw_views(pixels, view, entropy)
+        images, regions = draw_views(pixels, view, entropy)
         mean = images.new_tensor(self.preprocess.mean).reshape(1, 3, 1, 1)
         std = images.new_tensor(self.preprocess.std).reshape(1, 3, 1, 1)
-        side = (self.view.size, self.view.size)
-        none = torch.zeros(0, 4)
-        no_labels = torch.zeros(0, dtype=torch.int64)
-        targets = [Target(none, no_labels, none, index, side) for _, index in keys]
+        rows = [row for _, row in keys]
+        targets = [
+            self._target(row, region, images.device)
+            for row, region in zip(rows, regions.cpu(), strict=True)
+        ]
         return (images - mean) / std, targets
+
+    def _read_boxes(self) -> dict[str, PictureBoxes]:
+        if not self.boxes:
+            return {}
+        assert self.categories is not None
+        assert self.store is not None
+        labels: dict[str, PictureBoxes] = {}
+        for path in self.boxes:
+            labels |= read_labels(path, self.categories)
+        missing = [path.name for path in self.store.paths if path.name not in labels]
+        if missing:
+            raise ValueError(
+                f"data.boxes: nothing is known of {len(missing)} pictures, such as {missing[0]}; "
+                "a picture without objects must be listed too"
+            )
+        return labels
+
+    def _target(self, row: int, region: Tensor, device: torch.device) -> Target:
+        """What is known of one view; objects of which little is left are not."""
+        assert self.store is not None
+        size = self.view.size
+        known = self._labels.get(self.store.paths[row].name, _NOTHING)
+        whole = boxes_in_views(known.boxes * self.side, region, size)
+        boxes = whole.clamp(0, size)
+        kept = box_area(boxes) >= _VISIBLE * box_area(whole)
+        kept &= (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _LEAST_SIDE_PX
+        return Target(
+            boxes[kept].to(device),
+            known.labels[kept].to(device),
+            torch.zeros(0, 4, device=device),
+            row,
+            (size, size),
+            known.scores[kept].to(device),
+        )
 
     def _trained(self) -> Position:
         assert self.trainer is not None
@@ -142,6 +191,7 @@ class PictureBatches:
         self.batches.epoch, self.batches.first = self.position()
         for keys in self.batches:
             rows = self.rows[[index for _, index in keys]]
-            yield torch.from_numpy(self.store.pixels[rows]), [
-                (epoch, int(row)) for (epoch, _), row in zip(keys, rows, strict=True)
-            ]
+            yield (
+                torch.from_numpy(self.store.pixels[rows]),
+                [(epoch, int(row)) for (epoch, _), row in zip(keys, rows, strict=True)],
+            )

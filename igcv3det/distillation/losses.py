@@ -42,7 +42,8 @@ def score_divergence(student: HeadOutputs, teacher: HeadOutputs) -> Tensor:
     logits, target = student.logits[..., 1:].float(), teacher.logits[..., 1:].float().sigmoid()
     cross = F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
     own = torch.special.entr(target).sum() + torch.special.entr(1 - target).sum()
-    return (cross - own) / len(logits)
+    divergence: Tensor = (cross - own) / len(logits)
+    return divergence
 
 
 def offset_error(student: HeadOutputs, teacher: HeadOutputs) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
 from typing import Any, Final
@@ -12,13 +13,14 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from igcv3det.checkpoint import DESCRIPTION, detector_metadata, load_detector
-from igcv3det.config import DetectorConfig, DistillationConfig, OptimConfig
+from igcv3det.config import DetectorConfig, DistillationConfig, LossConfig, OptimConfig
+from igcv3det.detection.losses import MultiBoxLoss
 from igcv3det.detector import SSDLite, build_detector
 from igcv3det.distillation.reference import Reference, ReferenceNetwork, Runtime, part_name
 from igcv3det.distillation.start import copy_shared_parts, detector_parts, take_statistics
 from igcv3det.distillation.student import STAGES, Lesson
 from igcv3det.models.execution import Execution, set_execution
-from igcv3det.structures import Target
+from igcv3det.structures import Categories, Target
 from igcv3det.training.fine_tuning import load_for_fine_tuning
 from igcv3det.training.optim import build_optimizer, build_schedule, scaled_lr
 
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _DETECTOR: Final = DetectorConfig()
 _DISTILLATION: Final = DistillationConfig()
+_LOSS: Final = LossConfig()
 _OPTIM: Final = OptimConfig()
 _STATISTICS_BATCHES = 4
 
@@ -39,6 +42,7 @@ class DistillationModule(LightningModule):
         teacher: a detector file; its classes become the student's.
         detector: the student.
         distillation: what is learnt.
+        loss: on boxes, where ``distillation.box_weight`` wants it.
         optim: how.
         weights: a student to go on from; ``distillation.start`` then does nothing.
         channels_last: memory layout of images and weights.
@@ -55,6 +59,7 @@ class DistillationModule(LightningModule):
         teacher: str,
         detector: DetectorConfig = _DETECTOR,
         distillation: DistillationConfig = _DISTILLATION,
+        loss: LossConfig = _LOSS,
         optim: OptimConfig = _OPTIM,
         weights: str | None = None,
         channels_last: bool = False,
@@ -71,6 +76,7 @@ class DistillationModule(LightningModule):
         self.optim, self.distillation = optim, distillation
         self.detector: SSDLite = build_detector(detector, taught.categories)
         self.lesson = Lesson(distillation)
+        self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
         self.reference_runtime = reference_runtime
         self._teacher = (taught,)  # in a tuple, so that it is no part of this module
         self._references: dict[bool, Reference] = {}
@@ -97,6 +103,28 @@ class DistillationModule(LightningModule):
         self.max_steps: int | None = None
         """Where the schedule ends if that is before the trainer's own end."""
 
+    @property
+    def categories(self) -> Categories:
+        """The teacher's, and so the student's."""
+        return self.detector.categories
+
+    def on_fit_start(self) -> None:
+        """Refuses data that do not fit what is to be learnt.
+
+        Raises:
+            ValueError: boxes are to be learnt, but the data has none or cuts the pictures smaller.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.distillation.box_weight > 0:
+            size = self.detector.config.image_size
+            if not data.boxes:
+                raise ValueError("model.distillation.box_weight is set: data.boxes must name files")
+            if data.view.size != size:
+                raise ValueError(
+                    f"model.distillation.box_weight is set: data.view.size must be the detector's "
+                    f"{size}, it is {data.view.size}"
+                )
+
     def train(self, mode: bool = True) -> DistillationModule:
         """Frozen parts stay in evaluation mode."""
         super().train(mode)
@@ -113,7 +141,7 @@ class DistillationModule(LightningModule):
         """The loss of one batch."""
         images, _ = batch
         forced = self.trainer.global_step < self.distillation.teacher_forcing_steps
-        terms = self._terms(images, forced=forced)
+        terms = self._terms(batch, forced=forced)
         loss = self.lesson.total(terms)
         self.losses = {name: term.detach() for name, term in terms.items()}
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
@@ -125,7 +153,7 @@ class DistillationModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same terms on pictures that are held out."""
         images, _ = batch
-        terms = self._terms(images, forced=False)
+        terms = self._terms(batch, forced=False)
         self.log("val/loss", self.lesson.total(terms), prog_bar=True, batch_size=len(images))
         self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(images))
 
@@ -159,7 +187,8 @@ class DistillationModule(LightningModule):
                 "from its weights pass --model.weights, not --ckpt_path"
             )
 
-    def _terms(self, images: Tensor, *, forced: bool) -> dict[str, Tensor]:
+    def _terms(self, batch: Batch, *, forced: bool) -> dict[str, Tensor]:
+        images, targets = batch
         if forced not in self._references:
             names = self.lesson.names(forced=forced)
             network = ReferenceNetwork(
@@ -167,7 +196,10 @@ class DistillationModule(LightningModule):
             )
             self._references[forced] = Reference(network, self.reference_runtime)
         reference = self._references[forced](images)
-        return self.lesson.losses(self.detector, images, reference, forced=forced)
+        terms, outputs = self.lesson.losses(self.detector, images, reference, forced=forced)
+        if outputs is not None and self.distillation.box_weight > 0:
+            terms |= self.criterion(outputs, self.detector.anchors, targets)
+        return terms
 
     def _teacher_features(self) -> list[dict[int, Tensor]]:
         names = [part_name(part) for part in STAGES]
@@ -175,7 +207,7 @@ class DistillationModule(LightningModule):
         reference = Reference(network, "torch")
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         features = []
-        for _, batch in zip(range(_STATISTICS_BATCHES), datamodule.train_dataloader(), strict=False):
+        for batch in itertools.islice(datamodule.train_dataloader(), _STATISTICS_BATCHES):
             images, _ = datamodule.on_after_batch_transfer(batch, 0)
             found = reference(images.to(self.device))
             features.append({part: found[part_name(part)] for part in STAGES})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3, PARTS, IGCV3Block
-from igcv3det.models.mobilenetv2 import MobileNetV2
+from igcv3det.models.mobilenetv2 import TAP_BLOCK, MobileNetV2
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,9 @@ _LATER_BLOCKS = 0.25  # share of a stage's deviation that each block after the f
 
 def copy_shared_parts(student: SSDLite, teacher: SSDLite) -> list[str]:
     """Copies stem, last 1x1, extra layers and heads, each where all shapes agree, in place.
+
+    The norm before the fine tap gets the teacher's scale and shift: with statistics of its own
+    (`convert.statistics`) they are the deviation and mean that the heads expect there.
 
     Args:
         student: an IGCV3 or MobileNetV2 detector.
@@ -42,7 +45,33 @@ def copy_shared_parts(student: SSDLite, teacher: SSDLite) -> list[str]:
             copied.append(name)
         else:
             logger.info("the teacher's %s has another shape: it starts at random", name)
+    if _copy_tap_scale(student, teacher):
+        copied.append("scale of the fine tap")
     return copied
+
+
+@torch.no_grad()
+def _copy_tap_scale(student: SSDLite, teacher: SSDLite) -> bool:
+    """Mean and deviation of the fine tap before its ReLU6: those of the norm in front of it."""
+    target, source = _tap_norm(student), _tap_norm(teacher)
+    if target.num_features != source.num_features:
+        return False
+    target.weight.copy_(source.weight)
+    target.bias.copy_(source.bias)
+    return True
+
+
+def _tap_norm(detector: SSDLite) -> nn.BatchNorm2d:
+    backbone = detector.backbone
+    if isinstance(backbone, IGCV3):
+        block = backbone.blocks[backbone.tap_block]
+        assert isinstance(block, IGCV3Block)
+        norm = block.expand[1]
+    else:
+        assert isinstance(backbone, MobileNetV2)
+        norm = backbone.features[TAP_BLOCK].conv[0][1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    return norm
 
 
 def shared_parts(detector: SSDLite) -> dict[str, nn.Module]:

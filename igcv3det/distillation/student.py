@@ -34,16 +34,19 @@ class Lesson:
     Attributes:
         prefix: the first so many parts are frozen and come from the reference.
         end: parts from this one on are not needed; 9 where all are.
-        uses_heads: class scores and offsets are compared.
+        compares_heads: class scores and offsets are the teacher's to give.
+        uses_heads: the student's heads are run.
     """
 
     def __init__(self, config: DistillationConfig) -> None:
         self.config = config
         names = ["stem", *(f"stage{stage}" for stage in STAGES), "last"]
         self.prefix = next((i for i, name in enumerate(names) if name not in config.frozen), PARTS)
-        self.uses_heads = max(config.score_weight, config.offset_weight) > 0
+        self.compares_heads = max(config.score_weight, config.offset_weight) > 0
+        self.uses_heads = self.compares_heads or config.box_weight > 0
         weighted = [s for s in STAGES if config.stage_weights[s - 1] > 0]
-        self.end = PARTS if self.uses_heads or config.tap_weight > 0 else max(weighted, default=0) + 1
+        reads_last = self.uses_heads or config.tap_weight > 0
+        self.end = PARTS if reads_last else max(weighted, default=0) + 1
         if self.end <= self.prefix and not self.uses_heads:
             raise ValueError("distillation: every part with a weight is frozen, nothing can learn")
 
@@ -54,14 +57,14 @@ class Lesson:
             wanted |= {part_name(part - 1) for part in range(max(1, self.prefix), self.end)}
         if self.config.tap_weight > 0:
             wanted |= {TAP, part_name(LAST)}
-        if self.uses_heads:
+        if self.compares_heads:
             wanted |= {LOGITS, OFFSETS}
         return sorted(wanted) + ([PREFIX] if self.prefix else [])
 
     def losses(
         self, student: SSDLite, images: Tensor, reference: dict[str, Tensor], *, forced: bool
-    ) -> dict[str, Tensor]:
-        """Every term, unweighted; `total` weighs them.
+    ) -> tuple[dict[str, Tensor], HeadOutputs | None]:
+        """Every term, unweighted (`total` weighs them), and the heads' outputs if they were run.
 
         Args:
             student: with an IGCV3 backbone.
@@ -75,7 +78,7 @@ class Lesson:
         terms: dict[str, Tensor] = {}
         maps: list[Tensor] = []
         for part in range(self.prefix, self.end):
-            if forced and part > max(self.prefix, 0) and part > 0:
+            if forced and part > self.prefix:
                 x = reference[part_name(part - 1)]
             x, tap = backbone.forward_part(part, x)
             if part in STAGES and self._weight(part):
@@ -86,12 +89,14 @@ class Lesson:
                     terms["tap0"] = unexplained_variance(tap, reference[TAP])
         if self.end == PARTS and self.config.tap_weight > 0:
             terms["tap1"] = unexplained_variance(x, reference[part_name(LAST)])
-        if self.uses_heads and not forced:
-            outputs = student.head([*maps, x, *student.extras(x)])
+        if forced or not self.uses_heads:
+            return terms, None
+        outputs: HeadOutputs = student.head([*maps, x, *student.extras(x)])
+        if self.compares_heads:
             expected = HeadOutputs(reference[LOGITS], reference[OFFSETS])
             terms["score"] = score_divergence(outputs, expected)
             terms["offset"] = offset_error(outputs, expected)
-        return terms
+        return terms, outputs
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum."""
@@ -105,4 +110,6 @@ class Lesson:
             return self._weight(int(name.removeprefix("stage")))
         if name.startswith("tap"):
             return self.config.tap_weight
+        if name in ("classification", "box"):
+            return self.config.box_weight
         return self.config.score_weight if name == "score" else self.config.offset_weight

@@ -163,7 +163,8 @@ class ReportLines(Callback):
         if trainer.sanity_checking:
             return
         figures = trainer.callback_metrics
-        shown = [key for key in ("val/AP", "val/AP50", "val/AP75", "val/score", "val/loss") if key in figures]
+        names = ("val/AP", "val/AP50", "val/AP75", "val/score", "val/loss")
+        shown = [key for key in names if key in figures]
         text = ", ".join(f"{key} {figures[key].item():.4f}" for key in shown)
         logger.info("epoch %d, step %d: %s", trainer.current_epoch, trainer.global_step, text)
 

@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jsonargparse import set_parsing_settings
@@ -75,7 +75,7 @@ class DetectionCLI(LightningCLI):
     run_folder: Path
     module: type[LightningModule] = DetectionModule
     data: type[LightningDataModule] = CocoDataModule
-    configs: Mapping[str, type] = CONFIGS
+    configs: ClassVar[Mapping[str, type]] = CONFIGS
     program = ("train_det", "Trains a detector.")
     best = ("val/AP", "max")
 
