@@ -7,14 +7,8 @@ from typing import ClassVar
 
 from pytorch_lightning.cli import LightningArgumentParser
 
-from igcv3det.config import (
-    DetectorConfig,
-    DistillationConfig,
-    LossConfig,
-    OptimConfig,
-    PreprocessConfig,
-    ViewConfig,
-)
+from igcv3det.config import DetectorConfig, LossConfig, OptimConfig, PreprocessConfig
+from igcv3det.distillation.config import DistillationConfig, ViewConfig
 from igcv3det.distillation.datamodule import DistillationDataModule
 from igcv3det.distillation.module import DistillationModule
 from igcv3det.training.cli import DetectionCLI

@@ -12,9 +12,10 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torchvision.ops import box_area
 
-from igcv3det.config import PreprocessConfig, ViewConfig
+from igcv3det.config import PreprocessConfig
 from igcv3det.data.loader import Position
 from igcv3det.data.sampler import EpochBatches, Key
+from igcv3det.distillation.config import ViewConfig
 from igcv3det.distillation.labels import PictureBoxes, read_labels
 from igcv3det.distillation.picture_store import PictureStore
 from igcv3det.distillation.views import boxes_in_views, draw_views

@@ -13,9 +13,11 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from igcv3det.checkpoint import DESCRIPTION, detector_metadata, load_detector
-from igcv3det.config import DetectorConfig, DistillationConfig, LossConfig, OptimConfig
+from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
 from igcv3det.detection.losses import MultiBoxLoss
 from igcv3det.detector import SSDLite, build_detector
+from igcv3det.distillation.config import DistillationConfig
+from igcv3det.distillation.morph import morph
 from igcv3det.distillation.reference import Reference, ReferenceNetwork, Runtime, part_name
 from igcv3det.distillation.start import copy_shared_parts, detector_parts, take_statistics
 from igcv3det.distillation.student import STAGES, Lesson
@@ -87,6 +89,8 @@ class DistillationModule(LightningModule):
             copied = copy_shared_parts(self.detector, taught)
             logger.info("copied from the teacher: %s", ", ".join(copied))
             self._takes_statistics = True
+        elif distillation.start == "morph":
+            morph(self.detector, taught)
         self._frozen = [
             module
             for name, modules in detector_parts(self.detector).items()
@@ -98,6 +102,7 @@ class DistillationModule(LightningModule):
         set_execution(self.detector, execution)
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
+        self.train()  # Lightning keeps the modes that it finds
         self.losses: dict[str, Tensor] = {}
         """The latest batch's terms, detached."""
         self.max_steps: int | None = None

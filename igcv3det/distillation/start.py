@@ -86,7 +86,7 @@ def shared_parts(detector: SSDLite) -> dict[str, nn.Module]:
 
 
 def detector_parts(detector: SSDLite) -> dict[str, list[nn.Module]]:
-    """All modules of each of ``config.DISTILLATION_PARTS``.
+    """All modules of each of ``distillation.config.DISTILLATION_PARTS``.
 
     Raises:
         ValueError: a student that is no IGCV3.

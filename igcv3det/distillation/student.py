@@ -7,8 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from igcv3det.config import DistillationConfig
 from igcv3det.detector import SSDLite
+from igcv3det.distillation.config import DistillationConfig
 from igcv3det.distillation.losses import offset_error, score_divergence, unexplained_variance
 from igcv3det.distillation.reference import (
     LOGITS,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from igcv3det.config import ViewConfig
+from igcv3det.distillation.config import ViewConfig
 
 _GREY = (0.299, 0.587, 0.114)  # Rec. 601
 
