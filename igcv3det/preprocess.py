@@ -104,7 +104,8 @@ def _resize_tensorflow(image: Image, size: int) -> NDArray[np.float32]:
     # laid on its side, which makes this eight times as fast
     sideways = cv2.transpose(image)
     first, second = sideways[left].astype(np.float32), sideways[right].astype(np.float32)
-    narrow = cv2.transpose(_lerp(first, second, x_lerp[:, None, None]))
+    stretched = _lerp(first, second, x_lerp[:, None, None])
+    narrow = cast("NDArray[np.float32]", cv2.transpose(stretched))
     return _lerp(narrow[top], narrow[bottom], y_lerp[:, None, None])
 
 
