@@ -131,8 +131,7 @@ def _import_openvino() -> Any:  # noqa: ANN401
 def _compiled(network: ReferenceNetwork, images: Tensor) -> Any:  # noqa: ANN401
     openvino = _import_openvino()
     example = torch.zeros(images.shape)
-    with torch.autocast("cpu", enabled=False):
-        program = torch.export.export(network, (example,))
-    model = openvino.convert_model(program)
+    with torch.autocast("cpu", enabled=False):  # a trainer's would end up in the weights
+        model = openvino.convert_model(torch.export.export(network, (example,)))
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
     return openvino.Core().compile_model(model, "CPU", hints)
