@@ -62,6 +62,7 @@ class ClassificationDataModule(LightningDataModule):
         num_workers: processes that decode large pictures, for each process that trains.
         augment: random changes of training pictures.
         drawn: pictures of source shapes to train on and to measure on.
+        val_limit: measure on so many pictures only, in even steps through all; None on all.
         image_size: side of the network input, pixels; comes from the model.
         seed: of the order of pictures and of random changes.
     """
@@ -80,6 +81,7 @@ class ClassificationDataModule(LightningDataModule):
         num_workers: int = 2,
         augment: ImageAugmentConfig = _AUGMENT,
         drawn: tuple[int, int] = (3000, 600),
+        val_limit: int | None = None,
         image_size: int = 32,
         seed: int = 0,
     ) -> None:
@@ -92,7 +94,7 @@ class ClassificationDataModule(LightningDataModule):
         self.root = Path(root or ".")
         self.source: Source = _recognised(self.root) if source == "auto" else source
         self.train_split, self.val_split = train_split, val_split
-        self.download, self.drawn = download, drawn
+        self.download, self.drawn, self.val_limit = download, drawn, val_limit
         self.cache = None if cache is None else Path(cache)
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.num_workers = min(num_workers, os.cpu_count() or 1)
@@ -133,6 +135,14 @@ class ClassificationDataModule(LightningDataModule):
         """
         return self._open(self.val_split, train=False)
 
+    @property
+    def fingerprint(self) -> str:
+        """Another text for other pictures."""
+        if self.source in ("folder", "zip"):
+            parts = (self.train_part, self.val_part)
+            return " ".join(part.fingerprint for part in parts if isinstance(part, Split))
+        return f"{self.source} {self.drawn}" if self.source == "shapes" else self.source
+
     def setup(self, stage: str) -> None:
         """Reads what the stage needs, so that faults come to light before the first step."""
         sizes = {"val": _length(self.val_part)}
@@ -159,7 +169,8 @@ class ClassificationDataModule(LightningDataModule):
         """Every picture once, in order."""
         rank, world_size = self._process()
         length = _length(self.val_part)
-        batches = EpochBatches(length, self.val_batch_size, rank=rank, world_size=world_size)
+        shown = length if self.val_limit is None else min(length, self.val_limit)
+        batches = EpochBatches(shown, self.val_batch_size, rank=rank, world_size=world_size)
         return self._loader(train=False, batches=batches)
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,10 +203,11 @@ class ClassificationDataModule(LightningDataModule):
         if train:
             position = None if self.trainer is None else partial(trained_position, self.trainer)
         part = self.train_part if train else self.val_part
+        chosen = _even_steps(_length(part), None if train else self.val_limit)
         if isinstance(part, Split) and not self.in_memory:
             augment = self.augment if train else None
             return BatchLoader(
-                DecodedImages(part, self.image_size, augment, self.seed),
+                DecodedImages(part.only(chosen), self.image_size, augment, self.seed),
                 batches,
                 num_workers=self.num_workers,
                 pin_memory=torch.cuda.is_available(),
@@ -203,7 +215,7 @@ class ClassificationDataModule(LightningDataModule):
                 collate=stack,
                 restore=as_it_is,
             )
-        store = part if isinstance(part, ImageStore) else self._decoded(part)
+        store = (part if isinstance(part, ImageStore) else self._decoded(part)).only(chosen)
         moves = EpochMoves(len(store.labels), self.augment, self.seed) if train else None
         return BatchLoader(
             StoredImages(self._on_device(store), moves),
@@ -222,8 +234,8 @@ class ClassificationDataModule(LightningDataModule):
             return ImageStore(torch.from_numpy(images), torch.from_numpy(labels), NAMES)
         if self.image_size != CIFAR_SIZE:
             raise DataError(f"{self.root}: pictures of CIFAR are 32 pixels, not {self.image_size}")
-        name: Literal["cifar10", "cifar100"] = "cifar10" if self.source == "cifar10" else "cifar100"
-        return torchvision_store(name, self.root, train=train, download=self.download)
+        kind: Literal["cifar10", "cifar100"] = "cifar10" if self.source == "cifar10" else "cifar100"
+        return torchvision_store(kind, self.root, train=train, download=self.download)
 
     def _decoded(self, split: Split) -> ImageStore:
         if split.name not in self._stores:
@@ -244,6 +256,13 @@ class ClassificationDataModule(LightningDataModule):
 
 def _length(part: Split | ImageStore) -> int:
     return len(part) if isinstance(part, Split) else len(part.labels)
+
+
+def _even_steps(length: int, limit: int | None) -> range | list[int]:
+    """Which pictures of so many: all, or some from end to end, for they are sorted by class."""
+    if limit is None or limit >= length:
+        return range(length)
+    return [index * length // limit for index in range(limit)]
 
 
 def _from_start() -> Position:

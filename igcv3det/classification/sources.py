@@ -7,9 +7,10 @@ to light before any picture is decoded.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -45,6 +46,14 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def only(self, chosen: Sequence[int]) -> Split:
+        """Some of the pictures; classes stay."""
+        return dataclasses.replace(
+            self,
+            paths=tuple(self.paths[index] for index in chosen),
+            labels=tuple(self.labels[index] for index in chosen),
+        )
 
     def read(self, index: int) -> Image:
         """Decodes one picture of a folder.

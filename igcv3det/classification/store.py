@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -40,6 +41,13 @@ class ImageStore(NamedTuple):
     images: Tensor
     labels: Tensor
     names: tuple[str, ...]
+
+    def only(self, chosen: Sequence[int]) -> ImageStore:
+        """Some of the pictures; all of them are not copied."""
+        if len(chosen) == len(self.labels):
+            return self
+        rows = torch.tensor(chosen)
+        return self._replace(images=self.images[rows], labels=self.labels[rows])
 
 
 def load_store(split: Split, side: int, cache: Path | None) -> ImageStore:

@@ -159,7 +159,8 @@ def _interleaved(
 def _is_dense(in_channels: int, out_channels: int, sizes: tuple[int, ...]) -> bool:
     with torch.device("meta"):  # the weights do not matter, nor are random numbers to be drawn
         layers = list(_interleaved(in_channels, out_channels, sizes, norm_layer(1e-5, 0.1)))
-    return bool(path_counts(layers).min() >= 1)
+    with torch.device("cpu"):  # whatever device the network is built on
+        return bool(path_counts(layers).min() >= 1)
 
 
 class IGCV2Block(nn.Sequential):
