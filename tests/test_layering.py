@@ -16,8 +16,8 @@ FLOORS = [
     ["detector", "data", "evaluation", "visualize"],
     ["checkpoint", "deploy", "measurement"],
     ["training", "convert", "runtime"],
-    ["predictor", "measurement.comparison"],
-    ["inference"],
+    ["predictor", "measurement.comparison", "classification"],
+    ["inference", "ablation"],
     ["export"],
     ["benchmark"],
 ]

@@ -96,12 +96,11 @@ class Plan:
             ValueError: a field that does not fit; names the file and the experiment.
         """
         values = self.settings(experiment)["model"]["classifier"]
-        where = f"{self.path}: {experiment.name}: model.classifier"
-        config = config_from_dict(ClassifierConfig, values, where)
         try:
+            config = config_from_dict(ClassifierConfig, values, "model.classifier")
             build_network(config)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise ValueError(f"{self.path}: {experiment.name}: {error}") from error
         return config
 
     def only(self, names: list[str]) -> tuple[Experiment, ...]:

@@ -105,6 +105,7 @@ class Ablation:
         return (
             f"Every row: {length} in batches of {base['data'].get('batch_size', 128)}, precision "
             f"{trainer.get('precision', '32-true')}, seeds {seeds}; accuracy of the last epoch. "
-            f"Latency: median for one picture on {torch.get_num_threads()} CPU threads, float32, "
-            "all networks in turn. Images/s: of training, validation left out."
+            f"Latency: median for one picture in PyTorch on the CPU (threads: "
+            f"{torch.get_num_threads()}), float32, in the execution that trains, all networks in "
+            "turn. Images/s: of training, validation left out."
         )

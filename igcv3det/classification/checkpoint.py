@@ -124,7 +124,10 @@ def read_classifier_config(path: str | Path) -> ClassifierConfig:
         values = values.get(key) if isinstance(values, dict) else None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: has no model.classifier mapping")
-    return config_from_dict(ClassifierConfig, values, f"{path}: model.classifier")
+    try:
+        return config_from_dict(ClassifierConfig, values, "model.classifier")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _built(config: ClassifierConfig, path: Path) -> nn.Module:
@@ -141,8 +144,10 @@ def _described(description: Any, path: Path) -> tuple[ClassifierConfig, tuple[st
         raise ValueError(
             f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
         )
-    where = f"{path}: classifier"
-    config = config_from_dict(ClassifierConfig, description["classifier"], where)
+    try:
+        config = config_from_dict(ClassifierConfig, description["classifier"], "classifier")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     names = tuple(description.get("names") or ())
     if len(names) != config.num_classes:
         raise ValueError(f"{path}: {config.num_classes} classes, but {len(names)} names")

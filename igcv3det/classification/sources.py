@@ -158,11 +158,13 @@ def require_same_classes(one: Split, other: Split) -> None:
 
 Files = list[tuple[str, str]]
 """(path from the root, what changes with the content)."""
+Entries = list[tuple[tuple[str, ...], zipfile.ZipInfo]]
+"""(parts of the path, facts); the path of a folder ends in an empty name."""
 
 
 def _splits(root: Path) -> set[str]:
     if is_zip(root):
-        return {parts[-3] for parts, _ in _zip_entries(root) if len(parts) >= 3}
+        return _zip_splits(_zip_entries(root))
     return {path.name for path in _folders(root)}
 
 
@@ -187,8 +189,7 @@ def _folder_classes(root: Path, split: str) -> dict[str, Files]:
     return classes
 
 
-def _zip_entries(root: Path) -> list[tuple[tuple[str, ...], zipfile.ZipInfo]]:
-    """Path and facts of all entries; that of a folder ends in an empty name."""
+def _zip_entries(root: Path) -> Entries:
     if not root.is_file():
         raise FileNotFoundError(f"{root}: no such zip file")
     try:
@@ -199,11 +200,15 @@ def _zip_entries(root: Path) -> list[tuple[tuple[str, ...], zipfile.ZipInfo]]:
     return [((*PurePosixPath(e.filename).parts, *([""] if e.is_dir() else [])), e) for e in entries]
 
 
+def _zip_splits(entries: Entries) -> set[str]:
+    return {parts[-3] for parts, entry in entries if len(parts) >= 3 and not entry.is_dir()}
+
+
 def _zip_classes(root: Path, split: str) -> dict[str, Files]:
     entries = [(parts, entry) for parts, entry in _zip_entries(root) if len(parts) >= 3]
-    there = sorted({parts[-3] for parts, _ in entries})
+    there = _zip_splits(entries)
     if split not in there:
-        raise DataError(f"{root}: has no split {split!r}, but {there}")
+        raise DataError(f"{root}: has no split {split!r}, but {sorted(there)}")
     above = {parts[:-3] for parts, _ in entries if parts[-3] == split}
     if len(above) > 1:
         places = sorted("/".join(parts) or "." for parts in above)
