@@ -53,7 +53,7 @@ def main(args: list[str] | None = None) -> int:
         plan = read_plan(options.config, options.data)
         ablation = Ablation(plan, output, _command(options))
         if options.table:
-            ablation.write()
+            ablation.write(timed=False)
             failures = []
         else:
             failures = ablation.execute(plan.only(options.only))

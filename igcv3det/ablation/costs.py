@@ -36,13 +36,15 @@ class Cost(NamedTuple):
     latency_ms: float | None
 
 
-def measure_costs(plan: Plan, file: Path | None, rounds: int = ROUNDS) -> dict[str, Cost]:
+def measure_costs(
+    plan: Plan, file: Path, *, timed: bool = True, rounds: int = ROUNDS
+) -> dict[str, Cost]:
     """Counts and times every experiment's network.
 
     Args:
         plan: whose.
-        file: keeps the figures for as long as the networks and the threads stay the same; None
-            leaves the times out.
+        file: keeps the times for as long as the networks, the threads and PyTorch stay the same.
+        timed: measure what the file does not have; else it is left out.
         rounds: how often each network is timed.
 
     Returns:
@@ -50,14 +52,12 @@ def measure_costs(plan: Plan, file: Path | None, rounds: int = ROUNDS) -> dict[s
     """
     networks = {e.name: build_network(plan.classifier(e)) for e in plan.experiments}
     sizes = {e.name: (1, 3, *[plan.classifier(e).image_size] * 2) for e in plan.experiments}
-    times: dict[str, float] = {}
-    if file is not None:
-        key = _key(plan)
-        times = _read(file, key)
-        if times.keys() != networks.keys():
-            trained = {e.name: _as_trained(plan, e) for e in plan.experiments}
-            times = _time(trained, sizes, rounds)
-            write_whole(file, json.dumps({"key": key, "latency_ms": times}, indent=1))
+    key = _key(plan)
+    times = _read(file, key)
+    if timed and times.keys() != networks.keys():
+        trained = {e.name: _as_trained(plan, e) for e in plan.experiments}
+        times = _time(trained, sizes, rounds)
+        write_whole(file, json.dumps({"key": key, "latency_ms": times}, indent=1))
     return {
         name: Cost(
             count_parameters(network),

@@ -89,7 +89,7 @@ class Ablation:
         """
         self.output.mkdir(parents=True, exist_ok=True)
         results = self.results()
-        costs = measure_costs(self.plan, self.output / COSTS if timed else None)
+        costs = measure_costs(self.plan, self.output / COSTS, timed=timed)
         rows = build_rows(self.plan, results, costs, self.command)
         write_whole(self.output / MARKDOWN, markdown(self.plan, rows, self.protocol()))
         write_whole(self.output / CSV, comma_separated(rows))

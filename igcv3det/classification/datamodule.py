@@ -94,7 +94,8 @@ class ClassificationDataModule(LightningDataModule):
         self.root = Path(root or ".")
         self.source: Source = _recognised(self.root) if source == "auto" else source
         self.train_split, self.val_split = train_split, val_split
-        self.download, self.drawn, self.val_limit = download, drawn, val_limit
+        self.download, self.val_limit = download, val_limit
+        self.drawn = (drawn[0], drawn[1])  # YAML has lists
         self.cache = None if cache is None else Path(cache)
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.num_workers = min(num_workers, os.cpu_count() or 1)

@@ -38,13 +38,13 @@ STRIDES = (1, 1, 2, 2)  # of the stem and of the first block of each stage
 class IGCV2Config:
     """IGCV2: its width and how its pointwise convolutions are taken apart."""
 
-    channels: int = 896
+    channels: int = 576
     """Of the first of three stages; doubled in the second and in the third."""
     blocks: int = BLOCKS
     """In each stage."""
     branch: int | None = None
     """K, channels of a branch, the same in all layers; None: balanced over ``layers``."""
-    layers: int | None = 3
+    layers: int | None = 2
     """Grouped 1x1 convolutions of a block, the paper's L - 1; None: as few as ``branch`` needs."""
     strides: tuple[int, ...] = STRIDES
     """Of the stem and of the first block of each stage."""
