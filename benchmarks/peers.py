@@ -37,7 +37,7 @@ import torch
 from onnx import shape_inference
 from torch import Tensor
 
-from benchmarks.peer_models import PEERS, Array
+from benchmarks.peer_models import PEERS, Array, Peer
 from igcv3det.checkpoint import load_detector
 from igcv3det.coco_categories import COCO_CATEGORIES
 from igcv3det.config import DetectorConfig
@@ -135,15 +135,19 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
 
 def _contestants(options: argparse.Namespace) -> list[Contestant]:
     found = [our_contestant(path, options.threads) for path in options.checkpoint]
-    for peer in PEERS:
-        path = options.peers / peer.file
-        if path.is_file():
-            graph = onnx.load(path)
-            size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-            run = _session(graph, options.threads)
-            detect = partial(peer.detect, size=size, run=run)
-            found.append(Contestant(peer.name, size, graph, run, detect))
-    return found
+    return found + [
+        peer_contestant(peer, options.peers / peer.file, options.threads)
+        for peer in PEERS
+        if (options.peers / peer.file).is_file()
+    ]
+
+
+def peer_contestant(peer: Peer, path: Path, threads: int) -> Contestant:
+    """Another project's detector."""
+    graph = onnx.load(path)
+    size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    run = _session(graph, threads)
+    return Contestant(peer.name, size, graph, run, partial(peer.detect, size=size, run=run))
 
 
 def our_contestant(path: Path, threads: int) -> Contestant:

@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeVar
 Padding = Literal["symmetric", "same"]
 
 
-def _require(holds: bool, rule: str, value: object) -> None:
+def require(holds: bool, rule: str, value: object) -> None:
+    """Raises ValueError with the rule and the value that breaks it."""
     if not holds:
         raise ValueError(f"{rule}, got {value!r}")
 
@@ -54,12 +55,12 @@ class BackboneConfig:
     """Of the batch normalisation, in PyTorch's sense."""
 
     def __post_init__(self) -> None:
-        _require(self.width > 0, "backbone.width must be > 0", self.width)
-        _require(self.depth > 0, "backbone.depth must be > 0", self.depth)
-        _require(0 <= self.dropout < 1, "backbone.dropout must be in [0, 1)", self.dropout)
-        _require(self.norm_eps > 0, "backbone.norm_eps must be > 0", self.norm_eps)
+        require(self.width > 0, "backbone.width must be > 0", self.width)
+        require(self.depth > 0, "backbone.depth must be > 0", self.depth)
+        require(0 <= self.dropout < 1, "backbone.dropout must be in [0, 1)", self.dropout)
+        require(self.norm_eps > 0, "backbone.norm_eps must be > 0", self.norm_eps)
         if self.repeats is not None:
-            _require(
+            require(
                 len(self.repeats) == 7 and min(self.repeats) >= 1,
                 "backbone.repeats must be seven counts >= 1",
                 self.repeats,
@@ -98,12 +99,12 @@ class AnchorConfig:
     """Only three shapes (scales 0.1, min, min; ratios 1, 2, 1/2) on the finest map (TensorFlow)."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 < self.min_scale < self.max_scale <= 1,
             "anchors need 0 < min_scale < max_scale <= 1",
             (self.min_scale, self.max_scale),
         )
-        _require(
+        require(
             all(ratio > 1 for ratio in self.aspect_ratios),
             "anchors.aspect_ratios must be > 1 (inverses come by themselves)",
             self.aspect_ratios,
@@ -122,7 +123,7 @@ class PreprocessConfig:
     """OpenCV's (half-pixel centres, rounded to 8 bits) or TensorFlow 1's (corners, float)."""
 
     def __post_init__(self) -> None:
-        _require(min(self.std) > 0, "preprocess.std must be > 0", self.std)
+        require(min(self.std) > 0, "preprocess.std must be > 0", self.std)
 
 
 @dataclass(frozen=True)
@@ -139,22 +140,22 @@ class PostprocessConfig:
     """COCO counts no more."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 <= self.score_threshold < 1,
             "postprocess.score_threshold must be in [0, 1)",
             self.score_threshold,
         )
-        _require(
+        require(
             0 < self.iou_threshold <= 1,
             "postprocess.iou_threshold must be in (0, 1]",
             self.iou_threshold,
         )
-        _require(
+        require(
             self.candidates_per_class >= 1,
             "postprocess.candidates_per_class must be >= 1",
             self.candidates_per_class,
         )
-        _require(
+        require(
             self.detections_per_image >= 1,
             "postprocess.detections_per_image must be >= 1",
             self.detections_per_image,
@@ -185,9 +186,9 @@ class DetectorConfig:
     """Outputs to detections."""
 
     def __post_init__(self) -> None:
-        _require(self.num_classes >= 1, "num_classes must be >= 1", self.num_classes)
-        _require(self.image_size >= 32, "image_size must be >= 32 pixels", self.image_size)
-        _require(min(self.variances) > 0, "variances must be > 0", self.variances)
+        require(self.num_classes >= 1, "num_classes must be >= 1", self.num_classes)
+        require(self.image_size >= 32, "image_size must be >= 32 pixels", self.image_size)
+        require(min(self.variances) > 0, "variances must be > 0", self.variances)
 
 
 @dataclass(frozen=True)
@@ -214,30 +215,35 @@ class LossConfig:
     """Of the softmax cross-entropy."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 < self.matching_iou <= 1, "loss.matching_iou must be in (0, 1]", self.matching_iou
         )
-        _require(0 < self.crowd_ioa <= 1, "loss.crowd_ioa must be in (0, 1]", self.crowd_ioa)
-        _require(
+        require(0 < self.crowd_ioa <= 1, "loss.crowd_ioa must be in (0, 1]", self.crowd_ioa)
+        require(
             self.negatives_per_positive > 0,
             "loss.negatives_per_positive must be > 0",
             self.negatives_per_positive,
         )
-        _require(self.min_negatives >= 0, "loss.min_negatives must be >= 0", self.min_negatives)
+        require(self.min_negatives >= 0, "loss.min_negatives must be >= 0", self.min_negatives)
 
 
 @dataclass(frozen=True)
 class OptimConfig:
     """Optimizer, schedule and weight averaging."""
 
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum as torchvision's SSDLite, or AdamW as CVNets'."""
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
+    """SGD with momentum as torchvision's SSDLite, AdamW as CVNets', or Muon for the backbone's 1x1
+    convolutions and AdamW for all else."""
     lr: float = 0.15
     """Peak learning rate for a total batch of ``lr_batch_size`` images."""
     lr_batch_size: int | None = 192
     """The rate is scaled by total batch / this; None takes ``lr`` as it stands."""
     momentum: float = 0.9
     """Of SGD."""
+    muon_lr: float = 0.02
+    """Peak rate of Muon's parameters, taken as it stands; ``lr`` is that of the others."""
+    muon_momentum: float = 0.95
+    """Of Muon."""
     weight_decay: float = 4e-5
     """Of convolution weights; biases and batch-norm parameters decay only with ``decay_norms``."""
     decay_norms: bool = False
@@ -252,14 +258,14 @@ class OptimConfig:
     """Of the averaged weights that are evaluated and saved; None keeps no average."""
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr must be > 0", self.lr)
-        _require(self.warmup_steps >= 0, "optim.warmup_steps must be >= 0", self.warmup_steps)
-        _require(
+        require(self.lr > 0, "optim.lr must be > 0", self.lr)
+        require(self.warmup_steps >= 0, "optim.warmup_steps must be >= 0", self.warmup_steps)
+        require(
             0 < self.warmup_start <= 1, "optim.warmup_start must be in (0, 1]", self.warmup_start
         )
-        _require(0 <= self.final_lr <= 1, "optim.final_lr must be in [0, 1]", self.final_lr)
+        require(0 <= self.final_lr <= 1, "optim.final_lr must be in [0, 1]", self.final_lr)
         if self.ema_decay is not None:
-            _require(0 < self.ema_decay < 1, "optim.ema_decay must be in (0, 1)", self.ema_decay)
+            require(0 < self.ema_decay < 1, "optim.ema_decay must be in (0, 1)", self.ema_decay)
 
 
 @dataclass(frozen=True)
@@ -276,12 +282,12 @@ class AugmentConfig:
     """Strength of the colour changes (preset ssd); 1 is SSD's own."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 < self.crop_min_scale <= 1,
             "augment.crop_min_scale must be in (0, 1]",
             self.crop_min_scale,
         )
-        _require(
+        require(
             self.expand_max_scale >= 1,
             "augment.expand_max_scale must be >= 1",
             self.expand_max_scale,
@@ -321,19 +327,19 @@ def _as_type(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         (hint,) = (option for option in options if option is not type(None))
         return _as_type(hint, value, where)
     if origin is Literal:
-        _require(value in options, f"{where} must be one of {list(options)}", value)
+        require(value in options, f"{where} must be one of {list(options)}", value)
         return value
     if origin is tuple:
-        _require(isinstance(value, (list, tuple)), f"{where} must be a list", value)
+        require(isinstance(value, (list, tuple)), f"{where} must be a list", value)
         if options[-1] is not Ellipsis:
-            _require(len(value) == len(options), f"{where} must have {len(options)} values", value)
+            require(len(value) == len(options), f"{where} must have {len(options)} values", value)
         return tuple(_as_type(options[0], item, where) for item in value)
     if dataclasses.is_dataclass(hint):
-        _require(isinstance(value, dict), f"{where} must be a mapping", value)
+        require(isinstance(value, dict), f"{where} must be a mapping", value)
         return config_from_dict(typing.cast(type, hint), value, where)
     if hint is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        _require(number, f"{where} must be a number", value)
+        require(number, f"{where} must be a number", value)
         return float(value)
-    _require(type(value) is hint, f"{where} must be of type {hint.__name__}", value)
+    require(type(value) is hint, f"{where} must be of type {hint.__name__}", value)
     return value

@@ -24,6 +24,7 @@ class Target(NamedTuple):
             nor background (COCO's ``iscrowd``); M may be 0.
         image_id: the data set's own id.
         original_size: (height, width) in pixels of the image before any transform.
+        scores: [N] float32 in 0..1, how sure each box is; None for true ones.
     """
 
     boxes: Tensor
@@ -31,6 +32,7 @@ class Target(NamedTuple):
     crowds: Tensor
     image_id: int
     original_size: tuple[int, int]
+    scores: Tensor | None = None
 
 
 class HeadOutputs(NamedTuple):

@@ -11,12 +11,12 @@ PACKAGE = Path(__file__).parent.parent / "igcv3det"
 # Rooms by floor, lowest first. A room is a module or a sub-package; the longest name that fits a
 # module counts. A module imports from lower floors and from its own room, and nothing else.
 FLOORS = [
-    ["structures", "config", "version"],
+    ["structures", "config", "version", "training.muon"],
     ["coco_categories", "models", "detection", "preprocess", "images", "training.optim"],
     ["detector", "data", "evaluation", "visualize"],
     ["checkpoint", "deploy", "measurement"],
     ["training", "convert", "runtime"],
-    ["predictor", "measurement.comparison", "classification"],
+    ["predictor", "measurement.comparison", "classification", "distillation"],
     ["inference", "ablation"],
     ["export"],
     ["benchmark"],

@@ -6,8 +6,9 @@ pictures under ``data.augment``; the class names come from the data.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser
@@ -34,29 +35,26 @@ class ClassificationCLI(RunCLI):
         run_folder: where the results go.
     """
 
-    ranges = {  # noqa: RUF012
+    module = ClassificationModule
+    data = ClassificationDataModule
+    configs: ClassVar[Mapping[str, type]] = {
         "model.classifier": ClassifierConfig,
         "model.optim": OptimConfig,
         "model.schedule": ScheduleConfig,
         "data.augment": ImageAugmentConfig,
     }
-    monitor = "val/top1"
+    program = ("train_cls", "Trains a classifier.")
+    best = ("val/top1", "max")
 
     def __init__(self, args: list[str] | None = None, callbacks: tuple[Callback, ...] = ()) -> None:
         self._more = callbacks
-        super().__init__(
-            ClassificationModule,
-            ClassificationDataModule,
-            args,
-            prog="train_cls",
-            purpose="Trains a classifier.",
-        )
+        super().__init__(args)
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The links between model and data."""
-        super().add_arguments_to_parser(parser)
+    def link(self, parser: LightningArgumentParser) -> None:
+        """One fact, one key."""
         parser.link_arguments("model.classifier.image_size", "data.image_size")
         parser.link_arguments("data.augment.pad", "model.pad")
+        parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.names", "model.names", apply_on="instantiate")
 
     def _own_callbacks(self, given: Any) -> list[Callback]:  # noqa: ANN401

@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from igcv3det.config import BackboneConfig
+from igcv3det.config import BackboneConfig, require
 from igcv3det.models.igcv2 import IGCV2Config
 from igcv3det.models.igcv3 import CIFAR_STRIDES
 
 Triple = tuple[float, float, float]
-
-
-def _require(holds: bool, rule: str, value: object) -> None:
-    if not holds:
-        raise ValueError(f"{rule}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -37,10 +32,10 @@ class ClassifierConfig:
     """Divides each channel, in 0..255; CIFAR-10's own."""
 
     def __post_init__(self) -> None:
-        _require(self.num_classes >= 2, "num_classes must be >= 2", self.num_classes)
-        _require(self.image_size >= 8, "image_size must be >= 8 pixels", self.image_size)
-        _require(min(self.std) > 0, "std must be > 0", self.std)
-        _require(
+        require(self.num_classes >= 2, "num_classes must be >= 2", self.num_classes)
+        require(self.image_size >= 8, "image_size must be >= 8 pixels", self.image_size)
+        require(min(self.std) > 0, "std must be > 0", self.std)
+        require(
             len(self.strides) == 8 and set(self.strides) <= {1, 2},
             "strides must be eight, each 1 or 2",
             self.strides,
@@ -59,14 +54,14 @@ class ScheduleConfig:
     """At each step, or of each epoch."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.factor <= 1, "schedule.factor must be in (0, 1]", self.factor)
-        _require(
+        require(0 < self.factor <= 1, "schedule.factor must be in (0, 1]", self.factor)
+        require(
             list(self.milestones) == sorted(set(self.milestones))
             and min(self.milestones, default=1) > 0,
             "schedule.milestones must be ascending epochs > 0",
             self.milestones,
         )
-        _require(
+        require(
             (self.curve == "steps") == bool(self.milestones),
             "schedule.milestones go with curve steps, and only with it",
             (self.curve, self.milestones),
@@ -87,8 +82,8 @@ class ImageAugmentConfig:
     """Of pictures from files: least and greatest width to height of a crop."""
 
     def __post_init__(self) -> None:
-        _require(self.pad >= 0, "augment.pad must be >= 0 pixels", self.pad)
+        require(self.pad >= 0, "augment.pad must be >= 0 pixels", self.pad)
         low, high = self.crop_scale
-        _require(0 < low <= high <= 1, "augment.crop_scale needs 0 < a <= b <= 1", self.crop_scale)
+        require(0 < low <= high <= 1, "augment.crop_scale needs 0 < a <= b <= 1", self.crop_scale)
         low, high = self.crop_ratio
-        _require(0 < low <= high, "augment.crop_ratio needs 0 < a <= b", self.crop_ratio)
+        require(0 < low <= high, "augment.crop_ratio needs 0 < a <= b", self.crop_ratio)

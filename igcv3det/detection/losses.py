@@ -13,6 +13,9 @@ focal           sigmoid    focal loss summed over K + 1 columns, background anch
                            (``encode_background_as_zeros``), as TensorFlow's ssdlite_mobilenet_v3
 =============== ========== ======================================================================
 
+Boxes may carry scores (``Target.scores``, of other detectors): the targets of the binary
+cross-entropy are then as soft, and the boxes weigh as much in the regression.
+
 Differs from torchvision's ``SSD.compute_loss``: images without objects contribute their hardest
 ``min_negatives`` background anchors; anchors in crowd regions contribute nothing; the divisor is
 averaged over the processes of a distributed run.
@@ -90,19 +93,49 @@ class MultiBoxLoss(nn.Module):
             objects = _row_starts(boxes, matched.device)[images] + matched[images, positives]
             labels = torch.zeros_like(matched)
             labels[images, positives] = torch.cat([target.labels for target in targets])[objects]
+            sureness = self._sureness(targets)
+            of_anchors: Tensor | None = None
+            if sureness is not None:
+                of_anchors = torch.ones(labels.shape, device=labels.device)
+                of_anchors[images, positives] = sureness[objects]
 
             expected = self.coder.encode(torch.cat(boxes)[objects].float(), anchors[positives])
-            box = F.smooth_l1_loss(
-                outputs.offsets[images, positives].float(), expected, reduction="sum"
-            )
+            offsets = outputs.offsets[images, positives].float()
+            if sureness is None:
+                box = F.smooth_l1_loss(offsets, expected, reduction="sum")
+            else:
+                errors = F.smooth_l1_loss(offsets, expected, reduction="none")
+                box = (errors.sum(dim=-1) * sureness[objects]).sum()
             divisor = _divisor(len(objects), matched.device, shared=self.training)
             return {
-                "classification": self._classification(outputs.logits, labels, matched == IGNORED)
+                "classification": self._classification(
+                    outputs.logits, labels, matched == IGNORED, of_anchors
+                )
                 / divisor,
                 "box": config.box_weight * box / divisor,
             }
 
-    def _classification(self, logits: Tensor, labels: Tensor, is_ignored: Tensor) -> Tensor:
+    def _sureness(self, targets: Sequence[Target]) -> Tensor | None:
+        """[sum of N] scores of all boxes, 1 for true ones; None where all are true."""
+        if all(target.scores is None for target in targets):
+            return None
+        if self.activation != "sigmoid" or self.config.classification != "hard_negatives":
+            raise ValueError(
+                "boxes with scores need detector.head.activation sigmoid and "
+                "loss.classification hard_negatives"
+            )
+        return torch.cat(
+            [
+                target.scores.float()
+                if target.scores is not None
+                else torch.ones(len(target.boxes), device=target.boxes.device)
+                for target in targets
+            ]
+        )
+
+    def _classification(
+        self, logits: Tensor, labels: Tensor, is_ignored: Tensor, sureness: Tensor | None
+    ) -> Tensor:
         """Sum over [B, A] anchors of labels 0..K."""
         config = self.config
         if config.classification == "focal":
@@ -123,6 +156,10 @@ class MultiBoxLoss(nn.Module):
                 rows, classes, reduction="sum", label_smoothing=config.label_smoothing
             )
         one_hot = F.one_hot(classes, rows.shape[-1]).to(rows.dtype)
+        if sureness is not None:  # the class as likely as the box is sure, the rest background
+            share = sureness[chosen][:, None]
+            one_hot = one_hot * share
+            one_hot[:, :1] += 1 - share
         return F.binary_cross_entropy_with_logits(rows, one_hot, reduction="sum")
 
     def _background_loss(self, logits: Tensor) -> Tensor:

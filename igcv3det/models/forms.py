@@ -94,7 +94,7 @@ def block_layout(block: IGCV3Block, form: BlockForm) -> BlockLayout:
     places = torch.argsort(p1)[rows]  # where P1 would have put each channel
     columns = _dense_elements(project)[:, places]
     if is_grouped:
-        projection = WeightLayout(p2, _diagonal(columns, second), second)
+        projection = WeightLayout(p2, within_groups(columns, second), second)
     else:
         projection = WeightLayout(p2, columns[p2], 1)
     return BlockLayout(
@@ -155,7 +155,7 @@ def _dense_elements(conv: nn.Conv2d) -> Tensor:
     return blocks.reshape(conv.out_channels, conv.in_channels, 1, 1)
 
 
-def _diagonal(dense: Tensor, groups: int) -> Tensor:
+def within_groups(dense: Tensor, groups: int) -> Tensor:
     """[C', C / groups, 1, 1]: the blocks on the diagonal of [C', C, 1, 1], one below the other."""
     width = dense.shape[1] // groups
     return torch.cat(

@@ -27,6 +27,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from igcv3det.config import require
 from igcv3det.models.connectivity import path_counts
 from igcv3det.models.layers import ChannelPermutation, Norm, conv_norm, norm_layer
 
@@ -56,13 +57,14 @@ class IGCV2Config:
     """Of the batch normalisation, in PyTorch's sense."""
 
     def __post_init__(self) -> None:
-        for name, value in (("channels", self.channels), ("blocks", self.blocks)):
-            if value < 1:
-                raise ValueError(f"igcv2.{name} must be >= 1, got {value}")
-        if len(self.strides) != len(STRIDES) or min(self.strides) < 1:
-            raise ValueError(f"igcv2.strides must be four numbers >= 1, got {self.strides}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"igcv2.dropout must be in [0, 1), got {self.dropout}")
+        require(self.channels >= 1, "igcv2.channels must be >= 1", self.channels)
+        require(self.blocks >= 1, "igcv2.blocks must be >= 1", self.blocks)
+        require(
+            len(self.strides) == len(STRIDES) and min(self.strides) >= 1,
+            "igcv2.strides must be four numbers >= 1",
+            self.strides,
+        )
+        require(0 <= self.dropout < 1, "igcv2.dropout must be in [0, 1)", self.dropout)
         branch_sizes(self.channels, self.branch, self.layers)
 
 

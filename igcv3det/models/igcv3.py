@@ -23,6 +23,7 @@ of that detection code is another network (stride in the projection, groups 4).
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ IMAGENET_STRIDES = (2, 1, 2, 2, 2, 1, 2, 1)
 CIFAR_STRIDES = (1, 1, 1, 2, 2, 1, 1, 1)
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
+PARTS = 9  # stem, seven stages, last 1x1
 TAP_STAGE = 5  # the 160-channel stage: its first expansion is the finest map of SSDLite
 
 
@@ -194,6 +196,7 @@ class IGCV3(nn.Module):
         current = round_channels(STEM_CHANNELS * config.width, divisor)
         self.stem = conv_norm(3, current, 3, norm, stride=strides[0], relu=True)
         blocks: list[IGCV3Block] = []
+        self.stage_starts = [0]
         for stage, repeats in enumerate(stage_repeats(config)):
             if stage == TAP_STAGE:
                 self.tap_block = len(blocks)
@@ -210,6 +213,7 @@ class IGCV3(nn.Module):
                     )
                 )
                 current = channels[stage]
+            self.stage_starts.append(len(blocks))
         self.blocks = nn.ModuleList(blocks)
         self.last = conv_norm(current, last, 1, norm, relu=True)
         self.feature_reductions = (math.prod(strides[: 1 + TAP_STAGE]), math.prod(strides))
@@ -233,14 +237,34 @@ class IGCV3(nn.Module):
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """The two taps of SSDLite for images [B, 3, H, W], finest first."""
         taps: list[Tensor] = []
-        x = self.stem(x)
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, IGCV3Block)
+        for part in range(PARTS):
+            x, tap = self.forward_part(part, x)
+            if tap is not None:
+                taps.append(tap)
+        return [*taps, x]
+
+    def forward_part(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """One part of the network: 0 is the stem, 1 to 7 are the stages, 8 is the last 1x1.
+
+        Args:
+            part: which.
+            x: [B, C, H, W], the image for the stem, else the output of the part before.
+
+        Returns:
+            The part's output, and the fine tap of SSDLite from the stage that holds it.
+        """
+        if part == 0:
+            return self.stem(x), None
+        if part == PARTS - 1:
+            return self.last(x), None
+        tap: Tensor | None = None
+        for index in range(self.stage_starts[part - 1], self.stage_starts[part]):
+            block = cast(IGCV3Block, self.blocks[index])
             expanded = block.expand(x)
             if index == self.tap_block:
-                taps.append(F.relu6(expanded))
+                tap = F.relu6(expanded)
             x = block.after_expansion(expanded, x)
-        return [*taps, self.last(x)]
+        return x, tap
 
     def forward(self, x: Tensor) -> Tensor:
         """Class logits [B, num_classes] of images [B, 3, H, W].

@@ -119,15 +119,21 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves [B, C, H, W]."""
-        pads: list[int] = []
-        for side, kernel, stride in zip(
-            (x.shape[3], x.shape[2]), self.kernel_size[::-1], self.stride[::-1], strict=True
-        ):
-            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-            pads += [total // 2, total - total // 2]
+        pads = same_padding(x, self.kernel_size, self.stride)
         return F.conv2d(
             F.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
         )
+
+
+def same_padding(x: Tensor, kernel_size: tuple[int, ...], stride: tuple[int, ...]) -> list[int]:
+    """TensorFlow's SAME for [B, C, H, W] as `F.pad` takes it: left, right, top, bottom."""
+    pads: list[int] = []
+    for side, kernel, step in zip(
+        (x.shape[3], x.shape[2]), kernel_size[::-1], stride[::-1], strict=True
+    ):
+        total = max((-(-side // step) - 1) * step + kernel - side, 0)
+        pads += [total // 2, total - total // 2]
+    return pads
 
 
 def set_padding(module: nn.Module, padding: Padding) -> None:

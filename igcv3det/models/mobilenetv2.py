@@ -15,6 +15,7 @@ from igcv3det.config import BackboneConfig, Padding
 from igcv3det.models.igcv3 import IMAGENET_STRIDES
 from igcv3det.models.layers import norm_layer, set_padding
 
+PART_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # of stem, seven stages and last 1x1
 TAP_BLOCK = 14  # the first 160-channel block, stride 16 to 32
 # t, c, n of the paper's table 2
 STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
@@ -77,14 +78,32 @@ class MobileNetV2(nn.Module):
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """The two taps of SSDLite for images [B, 3, H, W], finest first."""
         taps: list[Tensor] = []
-        for index, block in enumerate(self.features):
+        for part in range(len(PART_STARTS) - 1):
+            x, tap = self.forward_part(part, x)
+            if tap is not None:
+                taps.append(tap)
+        return [*taps, x]
+
+    def forward_part(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """One part of the network: 0 is the stem, 1 to 7 are the stages, 8 is the last 1x1.
+
+        Args:
+            part: which.
+            x: [B, C, H, W], the image for the stem, else the output of the part before.
+
+        Returns:
+            The part's output, and the fine tap of SSDLite from the stage that holds it.
+        """
+        tap: Tensor | None = None
+        for index in range(PART_STARTS[part], PART_STARTS[part + 1]):
+            block = self.features[index]
             if index == TAP_BLOCK:
                 expand, *rest = block.conv
-                taps.append(expand(x))
-                x = nn.Sequential(*rest)(taps[0])  # the first block of a stage has no shortcut
+                tap = expand(x)
+                x = nn.Sequential(*rest)(tap)  # the first block of a stage has no shortcut
             else:
                 x = block(x)
-        return [*taps, x]
+        return x, tap
 
     def forward(self, x: Tensor) -> Tensor:
         """Class logits [B, num_classes] of images [B, 3, H, W].

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from igcv3det.models.layers import SameConv2d, same_padding
+
 Pair = tuple[int, int]
 
 
@@ -26,29 +28,52 @@ class StridedDepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves [B, C, H, W]."""
-        weight = self.weight
-        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            x, weight = x.to(dtype), weight.to(dtype)
+        x, weight = _autocast(x, self.weight)
         if x.dtype != torch.bfloat16 or x.device.type != "cpu":
             return super().forward(x)
         out: Tensor = _StridedDepthwise.apply(x, weight, self.stride, self.padding)
         return out
 
 
+class SameStridedDepthwiseConv2d(SameConv2d):
+    """The same for a convolution padded as TensorFlow's SAME."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolves [B, C, H, W]."""
+        x, weight = _autocast(x, self.weight)
+        if x.dtype != torch.bfloat16 or x.device.type != "cpu":
+            return super().forward(x)
+        padded = F.pad(x, same_padding(x, self.kernel_size, self.stride))
+        out: Tensor = _StridedDepthwise.apply(padded, weight, self.stride, (0, 0))
+        return out
+
+
+_FAST: dict[type[nn.Conv2d], type[nn.Conv2d]] = {
+    nn.Conv2d: StridedDepthwiseConv2d,
+    SameConv2d: SameStridedDepthwiseConv2d,
+}
+_PLAIN = {fast: plain for plain, fast in _FAST.items()}
+
+
 def replace_strided(module: nn.Module, *, fast: bool) -> None:
     """Makes strided depthwise convolutions fast to train, or plain again, in place.
 
-    Parameters are shared, under their names. Convolutions padded as TensorFlow's stay as they are.
+    Parameters are shared, under their names.
     """
-    old, new = nn.Conv2d, StridedDepthwiseConv2d
-    if not fast:
-        old, new = new, old
+    replacements = _FAST if fast else _PLAIN
     for parent in list(module.modules()):
         for name, conv in list(parent.named_children()):
-            # exactly that class: a subclass may pad otherwise
-            if type(conv) is old and _is_strided_depthwise(conv):
+            # exactly these classes: another subclass may pad otherwise
+            new = replacements.get(type(conv))  # type: ignore[arg-type]
+            if new is not None and isinstance(conv, nn.Conv2d) and _is_strided_depthwise(conv):
                 setattr(parent, name, _rebuilt(conv, new))
+
+
+def _autocast(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        return x.to(dtype), weight.to(dtype)
+    return x, weight
 
 
 def _is_strided_depthwise(conv: nn.Conv2d) -> bool:

@@ -171,7 +171,8 @@ class ReportLines(Callback):
     """
 
     def __init__(
-        self, figures: Sequence[str] = ("val/AP", "val/AP50", "val/AP75", "val/loss")
+        self,
+        figures: Sequence[str] = ("val/AP", "val/AP50", "val/AP75", "val/score", "val/loss"),
     ) -> None:
         self.figures = figures
 

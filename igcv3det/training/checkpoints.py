@@ -99,13 +99,13 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path, weights_only=False)
 
 
-def best_checkpoint(folder: Path, monitor: str = "val/AP") -> ModelCheckpoint:
-    """Keeps ``best.ckpt``, the validation of the highest value."""
+def best_checkpoint(folder: Path, monitor: str = "val/AP", mode: str = "max") -> ModelCheckpoint:
+    """Keeps ``best.ckpt``, the validation of highest AP, or of another figure."""
     return ModelCheckpoint(
         dirpath=folder,
         filename=Path(BEST).stem,
         monitor=monitor,
-        mode="max",
+        mode=mode,
         save_on_train_epoch_end=False,
         auto_insert_metric_name=False,
         enable_version_counter=False,

@@ -7,9 +7,11 @@ handed to the data; the categories come from the data and are handed to the mode
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 
@@ -39,29 +41,31 @@ class DetectionCLI(RunCLI):
         run_folder: where the results go.
     """
 
-    ranges = {  # noqa: RUF012
+    module: type[LightningModule] = DetectionModule
+    data: type[LightningDataModule] = CocoDataModule
+    configs: ClassVar[Mapping[str, type]] = {
         "model.detector": DetectorConfig,
         "model.loss": LossConfig,
         "model.optim": OptimConfig,
         "data.augment": AugmentConfig,
     }
-    monitor = "val/AP"
-
-    def __init__(self, args: list[str] | None = None) -> None:
-        super().__init__(
-            DetectionModule, CocoDataModule, args, prog="train_det", purpose="Trains a detector."
-        )
+    program = ("train_det", "Trains a detector.")
+    best = ("val/AP", "max")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The option of detection, and the links between model and data."""
+        """The option of detection."""
         super().add_arguments_to_parser(parser)
         parser.add_argument(
             "--pictures", type=int, default=8, help="Validation images drawn after each epoch."
         )
+
+    def link(self, parser: LightningArgumentParser) -> None:
+        """One fact, one key."""
         parser.link_arguments("model.detector.image_size", "data.image_size")
         for field in dataclasses.fields(PreprocessConfig):  # as a whole it cannot be linked
             key = f"preprocess.{field.name}"
             parser.link_arguments(f"model.detector.{key}", f"data.{key}")
+        parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.categories", "model.categories", apply_on="instantiate")
 
     def _own_callbacks(self, given: Any) -> list[Callback]:  # noqa: ANN401

@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from igcv3det.config import OptimConfig
+from igcv3det.training.muon import Muon
 
 
 def scaled_lr(config: OptimConfig, total_batch: int) -> float:
@@ -61,10 +62,36 @@ def build_optimizer(module: nn.Module, config: OptimConfig, lr: float) -> torch.
         config: kind, momentum and decay.
         lr: peak learning rate, already scaled to the batch.
     """
+    if config.optimizer == "muon":
+        return _build_muon(module, config, lr)
     groups = parameter_groups(module, config)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=lr)
     return torch.optim.SGD(groups, lr=lr, momentum=config.momentum)
+
+
+def _build_muon(module: nn.Module, config: OptimConfig, lr: float) -> Muon:
+    # the extra and prediction layers learn their outputs' scale, so they are no hidden matrices
+    backbone = getattr(module, "backbone", module)
+    pointwise = {
+        part.weight: part.groups
+        for part in backbone.modules()
+        if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and part.weight.requires_grad
+    }
+    groups = [
+        {**group, "lr": lr, "params": [p for p in group["params"] if p not in pointwise]}
+        for group in parameter_groups(module, config)
+    ]
+    matrices = {
+        "name": "matrices",
+        "lr": config.muon_lr,
+        "weight_decay": config.weight_decay,
+        "params": list(pointwise),
+        "matrices": list(pointwise.values()),
+    }
+    return Muon(
+        [group for group in (*groups, matrices) if group["params"]], momentum=config.muon_momentum
+    )
 
 
 def warmup_steps(config: OptimConfig, total_steps: int) -> int:

@@ -1,13 +1,14 @@
 """What every training's command line has: LightningCLI reads the dataclasses, little else of it.
 
 A subclass names module, data and the configuration classes whose ranges are checked, and adds its
-own options and callbacks.
+own options, links and callbacks.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,36 +43,31 @@ class RunCLI(LightningCLI):
     """Parses the command line and sets up network, data and trainer; `fit` trains.
 
     Args:
-        module: what trains.
-        data: what it trains on.
         args: as of the command line; None takes ``sys.argv``.
-        prog: the tool's name, for messages.
-        purpose: what it does, for ``--help``.
 
     Attributes:
         run_folder: where the results go.
-        ranges: keys to the configuration classes that check the values under them.
-        monitor: the metric whose highest value is ``best.ckpt``.
+        module: what trains.
+        data: what it trains on.
+        configs: keys to the configuration classes that check the values under them.
+        program: the tool's name and what it does.
+        best: the metric that chooses ``best.ckpt``, and "max" or "min".
     """
 
     run_folder: Path
-    ranges: ClassVar[dict[str, type]] = {}
-    monitor: ClassVar[str]
+    module: type[LightningModule]
+    data: type[LightningDataModule]
+    configs: ClassVar[Mapping[str, type]]
+    program: tuple[str, str]
+    best: tuple[str, str]
 
-    def __init__(
-        self,
-        module: type[LightningModule],
-        data: type[LightningDataModule],
-        args: list[str] | None,
-        *,
-        prog: str,
-        purpose: str,
-    ) -> None:
+    def __init__(self, args: list[str] | None = None) -> None:
         _quieten()
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        prog, description = self.program
         super().__init__(
-            module,
-            data,
+            self.module,
+            self.data,
             args=args,
             run=False,
             trainer_defaults=TRAINER_DEFAULTS,
@@ -79,7 +75,7 @@ class RunCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             parser_class=OneLineParser,
-            parser_kwargs={"prog": prog, "description": purpose},
+            parser_kwargs={"prog": prog, "description": description},
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
@@ -109,7 +105,11 @@ class RunCLI(LightningCLI):
         parser.add_argument(
             "--tensorboard", type=bool, default=False, help="Log for TensorBoard too."
         )
-        parser.link_arguments("seed_everything", "data.seed")
+        self.link(parser)
+
+    def link(self, parser: LightningArgumentParser) -> None:
+        """One fact, one key."""
+        raise NotImplementedError
 
     def before_instantiate_classes(self) -> None:
         """Checks the values' ranges, which count as part of the call, and settles the run folder.
@@ -118,7 +118,7 @@ class RunCLI(LightningCLI):
             FileNotFoundError: there is no such checkpoint to resume from.
             SystemExit: status 2, a value out of range.
         """
-        for key, kind in self.ranges.items():
+        for key, kind in self.configs.items():
             try:
                 config_from_dict(kind, self.config[key].as_dict(), key)
             except ValueError as error:
@@ -199,7 +199,7 @@ class RunCLI(LightningCLI):
         if given.enable_checkpointing is not False:
             folder = self.run_folder / CHECKPOINTS
             every = self.config.save_every_n_steps
-            callbacks.append(best_checkpoint(folder, self.monitor))
+            callbacks.append(best_checkpoint(folder, *self.best))
             callbacks.append(LastCheckpoint(folder, every, max_steps))
         shows_progress = any(isinstance(own, ProgressBar) for own in given.callbacks)
         if given.enable_progress_bar is not False and not shows_progress:

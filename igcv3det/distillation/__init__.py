@@ -1,0 +1,1 @@
+"""Teaching a detector what another one computes: data, teacher, losses, schedule."""

@@ -1,0 +1,198 @@
+"""Batches of views for distillation: which pictures, which views, in which order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torchvision.ops import box_area
+
+from igcv3det.config import PreprocessConfig
+from igcv3det.data.loader import Position
+from igcv3det.data.sampler import EpochBatches, Key
+from igcv3det.distillation.config import ViewConfig
+from igcv3det.distillation.labels import PictureBoxes, read_labels
+from igcv3det.distillation.picture_store import PictureStore
+from igcv3det.distillation.views import boxes_in_views, draw_views
+from igcv3det.structures import Categories, Target
+
+logger = logging.getLogger(__name__)
+
+_VIEW: Final = ViewConfig()
+_PREPROCESS: Final = PreprocessConfig()
+_NOTHING: Final = PictureBoxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+_VISIBLE = 0.3  # share of an object that a view must show for it to count
+_LEAST_SIDE_PX = 2
+_PLAIN_VIEW = {"min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.0, "flip": 0.0, "colour": 0.0}
+
+Batch = tuple[Tensor, list[Target]]
+
+
+class DistillationDataModule(LightningDataModule):
+    """Unlabelled pictures as random views.
+
+    Which pictures make batch n, and how they are cut, depends on ``seed``, the batch size and the
+    pictures alone, so a resumed run sees what an unbroken one would have seen.
+
+    Args:
+        folders: of pictures.
+        boxes: COCO JSON files with the pictures' boxes, true ones or, with scores, detectors'
+            (`distillation.labels`); pictures are found by file name, and of the files that know a
+            picture the last one counts. Only then may ``model.distillation.box_weight`` be set.
+        side: the pictures are stretched to squares of this side, pixels.
+        cache: folder for the decoded pictures.
+        batch_size: views of one step.
+        held_out: so many pictures, drawn with seed 0, are for validation only.
+        view: size and ranges of the views.
+        preprocess: comes from the model.
+        seed: of order and views.
+        categories: of the boxes; come from the teacher.
+    """
+
+    def __init__(
+        self,
+        folders: list[str],
+        boxes: tuple[str, ...] = (),
+        side: int = 300,
+        cache: str = "runs/cache",
+        batch_size: int = 32,
+        held_out: int = 128,
+        view: ViewConfig = _VIEW,
+        preprocess: PreprocessConfig = _PREPROCESS,
+        seed: int = 0,
+        categories: Categories | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size must be >= 1, got {batch_size}")
+        if view.size > side:
+            raise ValueError(f"data.view.size {view.size} is more than data.side {side}")
+        self.folders, self.side, self.cache = folders, side, cache
+        self.batch_size, self.held_out = batch_size, held_out
+        self.view, self.preprocess, self.seed = view, preprocess, seed
+        self.categories = categories
+        self.boxes = boxes
+        self.store: PictureStore | None = None
+
+    def setup(self, stage: str) -> None:
+        """Decodes what no cache holds yet."""
+        if self.store is None:
+            self.store = PictureStore(self.folders, self.side, self.cache)
+            order = np.random.default_rng(0).permutation(len(self.store))
+            if len(order) < self.held_out + self.batch_size:
+                raise ValueError(
+                    f"{len(order)} pictures are too few for data.held_out {self.held_out} and a "
+                    f"batch of {self.batch_size}"
+                )
+            self.val_rows = np.sort(order[: self.held_out])
+            self.train_rows = np.sort(order[self.held_out :])
+            self._labels = self._read_boxes()
+            logger.info("pictures: %d, %d held out", len(self.train_rows), len(self.val_rows))
+
+    def train_dataloader(self) -> PictureBatches:
+        """Shuffled full batches, from the step that Lightning is at."""
+        assert self.store is not None
+        batches = EpochBatches(len(self.train_rows), self.batch_size, shuffle=True, seed=self.seed)
+        return PictureBatches(self.store, self.train_rows, batches, self._trained)
+
+    def val_dataloader(self) -> PictureBatches:
+        """The held-out pictures, once."""
+        assert self.store is not None
+        size = min(self.batch_size, len(self.val_rows))
+        batches = EpochBatches(len(self.val_rows) // size * size, size)
+        return PictureBatches(self.store, self.val_rows, batches, lambda: (0, 0))
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:  # noqa: ANN401
+        """Cuts the views on the device that trains."""
+        pixels, keys = batch
+        view, entropy = self.view, (self.seed, *keys[0])
+        if self.trainer is not None and not self.trainer.training:
+            view = ViewConfig(size=self.view.size, **_PLAIN_VIEW)
+            entropy = (0, *keys[0])
+        images, regions = draw_views(pixels, view, entropy)
+        mean = images.new_tensor(self.preprocess.mean).reshape(1, 3, 1, 1)
+        std = images.new_tensor(self.preprocess.std).reshape(1, 3, 1, 1)
+        rows = [row for _, row in keys]
+        targets = [
+            self._target(row, region, images.device)
+            for row, region in zip(rows, regions.cpu(), strict=True)
+        ]
+        return (images - mean) / std, targets
+
+    def _read_boxes(self) -> dict[str, PictureBoxes]:
+        if not self.boxes:
+            return {}
+        assert self.categories is not None
+        assert self.store is not None
+        labels: dict[str, PictureBoxes] = {}
+        for path in self.boxes:
+            labels |= read_labels(path, self.categories)
+        missing = [path.name for path in self.store.paths if path.name not in labels]
+        if missing:
+            raise ValueError(
+                f"data.boxes: nothing is known of {len(missing)} pictures, such as {missing[0]}; "
+                "a picture without objects must be listed too"
+            )
+        return labels
+
+    def _target(self, row: int, region: Tensor, device: torch.device) -> Target:
+        """What is known of one view; objects of which little is left are not."""
+        assert self.store is not None
+        size = self.view.size
+        known = self._labels.get(self.store.paths[row].name, _NOTHING)
+        whole = boxes_in_views(known.boxes * self.side, region, size)
+        boxes = whole.clamp(0, size)
+        kept = box_area(boxes) >= _VISIBLE * box_area(whole)
+        kept &= (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _LEAST_SIDE_PX
+        return Target(
+            boxes[kept].to(device),
+            known.labels[kept].to(device),
+            torch.zeros(0, 4, device=device),
+            row,
+            (size, size),
+            known.scores[kept].to(device),
+        )
+
+    def _trained(self) -> Position:
+        assert self.trainer is not None
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        return divmod(batches, int(self.trainer.num_training_batches))
+
+
+class PictureBatches:
+    """Batches of whole squares.
+
+    Args:
+        store: the pictures.
+        rows: which of them.
+        batches: which of ``rows`` make a batch.
+        position: asked at the start of an iteration where to begin.
+    """
+
+    def __init__(
+        self,
+        store: PictureStore,
+        rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+        batches: EpochBatches,
+        position: Callable[[], Position],
+    ) -> None:
+        self.store, self.rows, self.batches, self.position = store, rows, batches, position
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, list[Key]]]:
+        """[B, P, P, 3] uint8 and the keys (epoch, row) of the rest of the epoch."""
+        self.batches.epoch, self.batches.first = self.position()
+        for keys in self.batches:
+            rows = self.rows[[index for _, index in keys]]
+            yield (
+                torch.from_numpy(self.store.pixels[rows]),
+                [(epoch, int(row)) for (epoch, _), row in zip(keys, rows, strict=True)],
+            )

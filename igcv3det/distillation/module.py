@@ -1,0 +1,219 @@
+"""Distillation as Lightning calls it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from igcv3det.checkpoint import DESCRIPTION, detector_metadata, load_detector
+from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
+from igcv3det.detection.losses import MultiBoxLoss
+from igcv3det.detector import SSDLite, build_detector
+from igcv3det.distillation.config import DistillationConfig
+from igcv3det.distillation.morph import morph
+from igcv3det.distillation.reference import Reference, ReferenceNetwork, Runtime, part_name
+from igcv3det.distillation.start import copy_shared_parts, detector_parts, take_statistics
+from igcv3det.distillation.student import STAGES, Lesson
+from igcv3det.models.execution import Execution, set_execution
+from igcv3det.structures import Categories, Target
+from igcv3det.training.fine_tuning import load_for_fine_tuning
+from igcv3det.training.optim import build_optimizer, build_schedule, scaled_lr
+
+logger = logging.getLogger(__name__)
+
+_DETECTOR: Final = DetectorConfig()
+_DISTILLATION: Final = DistillationConfig()
+_LOSS: Final = LossConfig()
+_OPTIM: Final = OptimConfig()
+_STATISTICS_BATCHES = 4
+
+Batch = tuple[Tensor, list[Target]]
+
+
+class DistillationModule(LightningModule):
+    """Trains a student to compute what its teacher computes.
+
+    Args:
+        teacher: a detector file; its classes become the student's.
+        detector: the student.
+        distillation: what is learnt.
+        loss: on boxes, where ``distillation.box_weight`` wants it.
+        optim: how.
+        weights: a student to go on from; ``distillation.start`` then does nothing.
+        channels_last: memory layout of images and weights.
+        execution: of the student, see `models.execution`.
+        reference_runtime: what runs the networks that do not learn; ``openvino`` is for CPUs.
+
+    Raises:
+        FileNotFoundError: a file that is not there.
+        ValueError: the student has other classes than the teacher, or a file does not fit.
+    """
+
+    def __init__(
+        self,
+        teacher: str,
+        detector: DetectorConfig = _DETECTOR,
+        distillation: DistillationConfig = _DISTILLATION,
+        loss: LossConfig = _LOSS,
+        optim: OptimConfig = _OPTIM,
+        weights: str | None = None,
+        channels_last: bool = False,
+        execution: Execution = "reference",
+        reference_runtime: Runtime = "torch",
+    ) -> None:
+        super().__init__()
+        taught = load_detector(teacher)
+        if taught.config.num_classes != detector.num_classes:
+            raise ValueError(
+                f"model.detector.num_classes is {detector.num_classes}, but {teacher} has "
+                f"{taught.config.num_classes}"
+            )
+        self.optim, self.distillation = optim, distillation
+        self.detector: SSDLite = build_detector(detector, taught.categories)
+        self.lesson = Lesson(distillation)
+        self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
+        self.reference_runtime = reference_runtime
+        self._teacher = (taught,)  # in a tuple, so that it is no part of this module
+        self._references: dict[bool, Reference] = {}
+        self._takes_statistics = False
+        if weights is not None:
+            load_for_fine_tuning(self.detector, Path(weights))
+        elif distillation.start == "shared":
+            copied = copy_shared_parts(self.detector, taught)
+            logger.info("copied from the teacher: %s", ", ".join(copied))
+            self._takes_statistics = True
+        elif distillation.start == "morph":
+            morph(self.detector, taught)
+        self._frozen = [
+            module
+            for name, modules in detector_parts(self.detector).items()
+            for module in modules
+            if name in distillation.frozen
+        ]
+        for module in self._frozen:
+            module.requires_grad_(False)
+        set_execution(self.detector, execution)
+        if channels_last:
+            self.detector.to(memory_format=torch.channels_last)
+        self.train()  # Lightning keeps the modes that it finds
+        self.losses: dict[str, Tensor] = {}
+        """The latest batch's terms, detached."""
+        self.max_steps: int | None = None
+        """Where the schedule ends if that is before the trainer's own end."""
+
+    @property
+    def categories(self) -> Categories:
+        """The teacher's, and so the student's."""
+        return self.detector.categories
+
+    def on_fit_start(self) -> None:
+        """Refuses data that do not fit what is to be learnt.
+
+        Raises:
+            ValueError: boxes are to be learnt, but the data has none or cuts the pictures smaller.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.distillation.box_weight > 0:
+            size = self.detector.config.image_size
+            if not data.boxes:
+                raise ValueError("model.distillation.box_weight is set: data.boxes must name files")
+            if data.view.size != size:
+                raise ValueError(
+                    f"model.distillation.box_weight is set: data.view.size must be the detector's "
+                    f"{size}, it is {data.view.size}"
+                )
+
+    def train(self, mode: bool = True) -> DistillationModule:
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        """Gives the stages the teacher's statistics where a run begins."""
+        if self._takes_statistics and self.trainer.global_step == 0:
+            take_statistics(self.detector, self._teacher_features())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        images, _ = batch
+        forced = self.trainer.global_step < self.distillation.teacher_forcing_steps
+        terms = self._terms(batch, forced=forced)
+        loss = self.lesson.total(terms)
+        self.losses = {name: term.detach() for name, term in terms.items()}
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
+        self.log_dict(
+            {f"train/{name}": term for name, term in self.losses.items()}, batch_size=len(images)
+        )
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same terms on pictures that are held out."""
+        images, _ = batch
+        terms = self._terms(batch, forced=False)
+        self.log("val/loss", self.lesson.total(terms), prog_bar=True, batch_size=len(images))
+        self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(images))
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Optimizer and schedule for this run's batch and length."""
+        total = self.trainer.estimated_stepping_batches
+        if self.max_steps is not None:
+            total = min(total, self.max_steps)
+        batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        lr = scaled_lr(self.optim, batch * self.trainer.accumulate_grad_batches)
+        optimizer = build_optimizer(self.detector, self.optim, lr)
+        schedule = build_schedule(optimizer, self.optim, int(total))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the student's description."""
+        checkpoint[DESCRIPTION] = detector_metadata(self.detector)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses what would not be a continuation.
+
+        Raises:
+            ValueError: another student.
+        """
+        if checkpoint.get(DESCRIPTION) != detector_metadata(self.detector):
+            raise ValueError(
+                "the checkpoint holds another detector than this run's configuration; to start "
+                "from its weights pass --model.weights, not --ckpt_path"
+            )
+
+    def _terms(self, batch: Batch, *, forced: bool) -> dict[str, Tensor]:
+        images, targets = batch
+        if forced not in self._references:
+            names = self.lesson.names(forced=forced)
+            network = ReferenceNetwork(
+                self._teacher[0], self.detector, self.lesson.prefix, names, self.reference_runtime
+            )
+            self._references[forced] = Reference(network, self.reference_runtime)
+        reference = self._references[forced](images)
+        terms, outputs = self.lesson.losses(self.detector, images, reference, forced=forced)
+        if outputs is not None and self.distillation.box_weight > 0:
+            terms |= self.criterion(outputs, self.detector.anchors, targets)
+        return terms
+
+    def _teacher_features(self) -> list[dict[int, Tensor]]:
+        names = [part_name(part) for part in STAGES]
+        network = ReferenceNetwork(self._teacher[0], self.detector, 0, names, "torch")
+        reference = Reference(network, "torch")
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        features = []
+        for batch in itertools.islice(datamodule.train_dataloader(), _STATISTICS_BATCHES):
+            images, _ = datamodule.on_after_batch_transfer(batch, 0)
+            found = reference(images.to(self.device))
+            features.append({part: found[part_name(part)] for part in STAGES})
+        return features

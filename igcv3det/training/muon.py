@@ -1,0 +1,123 @@
+"""Muon for grouped 1x1 convolutions, AdamW for everything else, in one optimizer.
+
+A 1x1 convolution is a matrix for each of its groups. Muon makes the momentum of each matrix nearly
+orthogonal before it is applied, so that all directions of the matrix learn equally fast. PyTorch's
+own ``torch.optim.Muon`` takes two-dimensional parameters only.
+
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024
+(kellerjordan.github.io/posts/muon): Newton-Schulz iteration, its coefficients, Nesterov momentum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Groups with ``matrices`` learn by Muon, all others by AdamW.
+
+    Args:
+        groups: parameter groups as for any optimizer, each with ``lr`` and ``weight_decay``. A
+            group with ``matrices`` (one number for each of its parameters) holds 1x1 convolutions
+            [C', C / g, 1, 1], and the numbers are their g.
+        momentum: of Muon.
+        betas: of AdamW.
+        eps: of AdamW.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        defaults = {"momentum": momentum, "betas": betas, "eps": eps, "matrices": None}
+        super().__init__(groups, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if group["matrices"] is None:
+                self._step_adamw(group)
+            else:
+                for parameter, matrices in zip(group["params"], group["matrices"], strict=True):
+                    if parameter.grad is not None:
+                        self._step_muon(parameter, matrices, group)
+        return loss
+
+    def _step_muon(self, parameter: Tensor, matrices: int, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        grad, momentum = parameter.grad, state["momentum"]
+        assert grad is not None
+        momentum.lerp_(grad, 1 - group["momentum"])
+        ahead = torch.lerp(grad, momentum, group["momentum"])
+        stacked = ahead.reshape(matrices, ahead.shape[0] // matrices, -1)
+        rows, columns = stacked.shape[1:]
+        # a step of equal size for the outputs whatever the shape
+        update = orthogonalised(stacked).reshape(parameter.shape) * max(1, rows / columns) ** 0.5
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        parameter.add_(update, alpha=-group["lr"])
+
+    def _step_adamw(self, group: dict[str, Any]) -> None:
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter] = {
+                    "step": torch.zeros(()),
+                    "mean": torch.zeros_like(parameter),
+                    "square": torch.zeros_like(parameter),
+                }
+        states = [self.state[parameter] for parameter in parameters]
+        grads = [parameter.grad for parameter in parameters]
+        means, squares = [s["mean"] for s in states], [s["square"] for s in states]
+        for state in states:
+            state["step"] += 1
+        step = int(states[0]["step"])
+        beta1, beta2 = group["betas"]
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        deviations = torch._foreach_sqrt(torch._foreach_div(squares, 1 - beta2**step))
+        torch._foreach_add_(deviations, group["eps"])
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(parameters, means, deviations, -group["lr"] / (1 - beta1**step))
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """Matrices with the same singular vectors and singular values near 1 (0.7 to 1.2).
+
+    Args:
+        matrices: [N, rows, columns] float32.
+
+    Example:
+        >>> values = torch.linalg.svdvals(orthogonalised(torch.eye(3)[None] * 5))
+        >>> bool((values > 0.6).all() and (values < 1.3).all())
+        True
+    """
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if is_tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    a, b, c = _COEFFICIENTS
+    for _ in range(_ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    transposed: Tensor = x.mT
+    return transposed if is_tall else x

@@ -1,0 +1,42 @@
+"""Teaches a detector what another one computes.
+
+Usage:
+    python tools/convert_tf.py FOLDER teacher.safetensors
+    python tools/distill.py --config A.yaml --model.teacher teacher.safetensors
+    python tools/distill.py --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
+
+Everything else is as in ``tools/train_det.py``. Exit status: 0 trained, 1 could not, 2 wrong call.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
+# Before torch: threads that spin while they wait take the cores from the teacher's
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from igcv3det.distillation.cli import DistillationCLI
+from igcv3det.training.callbacks import NonFiniteLossError
+
+
+def main(args: list[str] | None = None) -> int:
+    """Trains as the arguments say; None takes the command line's."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        result = DistillationCLI(args).fit()
+    except SystemExit as stop:  # of the parser: --help or a wrong call
+        return stop.code if isinstance(stop.code, int) else 1
+    except (ImportError, OSError, ValueError, NonFiniteLossError) as error:
+        print(f"distill: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
+        return 1
+    if result is not None:
+        print(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
