@@ -55,7 +55,8 @@ class StoredImages(Dataset[ImageBatch]):
         """The batch of these pictures, which are all of one epoch."""
         epoch = keys[0][0]
         indices = np.array([index for _, index in keys], np.int64)
-        rows = torch.from_numpy(indices).to(self.store.images.device)
+        # a GPU that is still busy with the last step is not waited for
+        rows = torch.from_numpy(indices).to(self.store.images.device, non_blocking=True)
         return ImageBatch(
             self.store.images[rows],
             self.store.labels[rows],

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from igcv3det.classification.batches import ImageBatch
 from igcv3det.classification.checkpoint import Classifier
-from igcv3det.classification.module import normalised
+from igcv3det.classification.module import Normalise
 
 
 class Evaluation(NamedTuple):
@@ -75,6 +75,7 @@ def evaluate(
     """
     classes = classifier.config.num_classes
     network = classifier.network.to(device)
+    normalise = Normalise(classifier.config.mean, classifier.config.std).to(device)
     top1 = MulticlassAccuracy(classes, average="micro").to(device)
     top5 = MulticlassAccuracy(classes, top_k=min(5, classes), average="micro").to(device)
     confusion = MulticlassConfusionMatrix(classes).to(device)
@@ -87,7 +88,7 @@ def evaluate(
         if int(labels.max()) >= classes:
             raise ValueError(f"label {int(labels.max())}: the classifier has {classes} classes")
         images = batch.images[:take].to(device)
-        logits = network(normalised(images, classifier.config.mean, classifier.config.std))
+        logits = network(normalise(images))
         for metric in (top1, top5, confusion):
             metric.update(logits, labels)
         done += take

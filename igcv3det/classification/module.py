@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -32,11 +32,26 @@ _OPTIM: Final = OptimConfig()
 _SCHEDULE: Final = ScheduleConfig()
 
 
-def normalised(images: Tensor, mean: Triple, std: Triple) -> Tensor:
-    """Bytes [B, H, W, 3] to the network's input [B, 3, H, W] float32, channels last in memory."""
-    values = images.permute(0, 3, 1, 2).float()
-    shape = (1, 3, 1, 1)
-    return (values - values.new_tensor(mean).reshape(shape)) / values.new_tensor(std).reshape(shape)
+class Normalise(nn.Module):
+    """Bytes [B, H, W, 3] to the network's input [B, 3, H, W] float32, channels last in memory.
+
+    The constants live on the module's device: made anew in every step they would stall a GPU.
+
+    Args:
+        mean: taken from each channel.
+        std: divides each channel.
+    """
+
+    def __init__(self, mean: Triple, std: Triple) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shifts and scales each channel."""
+        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
 class ClassificationModule(LightningModule):
@@ -83,6 +98,7 @@ class ClassificationModule(LightningModule):
         self.classifier, self.optim, self.schedule = classifier, optim, schedule
         self.names = names or numbered_names(classifier.num_classes)
         self.label_smoothing, self.pad, self.channels_last = label_smoothing, pad, channels_last
+        self.normalise = Normalise(classifier.mean, classifier.std)
         self.network = build_network(classifier)
         if weights is not None:
             load_backbone(self.network, Path(weights))
@@ -101,7 +117,7 @@ class ClassificationModule(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of pictures as bytes [B, S, S, 3]."""
-        inputs = normalised(images, self.classifier.mean, self.classifier.std)
+        inputs = self.normalise(images)
         logits: Tensor = self.network(inputs if self.channels_last else inputs.contiguous())
         return logits
 

@@ -152,3 +152,11 @@ def test_wrong_calls(call, capsys, options, changes, message):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ablate: ")
     assert message in line
+
+
+@pytest.mark.slow
+def test_the_default_plan_learns_drawn_shapes(tmp_path):
+    assert ablate.main(["--only", "IGCV2", "--output", str(tmp_path)]) == 0
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("*/result.json")]
+    assert len(results) == 2
+    assert all(result["top1"] > 0.3 for result in results)  # a sixth by chance

@@ -10,7 +10,7 @@ from igcv3det.classification.checkpoint import Classifier
 from igcv3det.classification.config import ClassifierConfig
 from igcv3det.classification.confusion_picture import draw_confusion
 from igcv3det.classification.evaluation import Evaluation, evaluate
-from igcv3det.classification.module import normalised
+from igcv3det.classification.module import Normalise
 from igcv3det.images import read_image
 
 CLASSES = 7
@@ -72,7 +72,7 @@ def test_refused(batches, message):
 
 def test_normalisation_by_hand():
     images = torch.tensor([[[[10, 20, 30]]]], dtype=torch.uint8)
-    out = normalised(images, (10.0, 10.0, 10.0), (1.0, 2.0, 4.0))
+    out = Normalise((10.0, 10.0, 10.0), (1.0, 2.0, 4.0))(images)
     assert out.flatten().tolist() == [0.0, 5.0, 5.0]
 
 
