@@ -200,7 +200,7 @@ class IGCV2(nn.Module):
         ValueError: branches that break the complementary condition.
 
     Example:
-        >>> IGCV2(IGCV2Config(channels=16, blocks=1, branch=4), 5)(torch.zeros(2, 3, 32, 32)).shape
+        >>> IGCV2(IGCV2Config(channels=16, blocks=1), 5)(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 5])
     """
 
