@@ -26,6 +26,7 @@ from igcv3det.deploy import deploy
 from igcv3det.detection.postprocess import postprocess
 from igcv3det.images import Image, read_image
 from igcv3det.preprocess import Preprocess
+from igcv3det.released import load_released
 from igcv3det.runtime import EXPORTED_SUFFIXES, load_exported
 from igcv3det.structures import Categories, Detections, HeadOutputs
 
@@ -137,22 +138,24 @@ class Predictor:
         """A predictor of a checkpoint or an exported file.
 
         Args:
-            path: what `load_detector` or `load_exported` reads; None would take the released
-                weights.
+            path: what `load_detector` or `load_exported` reads; None takes the released weights.
             device: as the class has it.
             score_threshold: as the class has it.
             detections_per_image: as the class has it.
 
         Raises:
-            FileNotFoundError: no such file, or no path while there are no released weights.
+            FileNotFoundError: no such file.
             ImportError: an exported file, and its runtime is not installed.
             ValueError: the file is no detector, or an argument is out of range.
         """
         if path is None:
-            raise FileNotFoundError("no released weights yet: give --checkpoint")
-        is_exported = Path(path).suffix in EXPORTED_SUFFIXES
+            network: Network | Pipeline = deploy(load_released(), "torch")
+        elif Path(path).suffix in EXPORTED_SUFFIXES:
+            network = load_exported(path)
+        else:
+            network = deploy(load_detector(path), "torch")
         return cls(
-            load_exported(path) if is_exported else deploy(load_detector(path), "torch"),
+            network,
             device,
             score_threshold=score_threshold,
             detections_per_image=detections_per_image,

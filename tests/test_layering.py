@@ -15,7 +15,7 @@ FLOORS = [
     ["coco_categories", "models", "detection", "preprocess", "images", "training.optim"],
     ["detector", "data", "evaluation", "visualize"],
     ["checkpoint", "deploy", "measurement"],
-    ["training", "convert", "runtime"],
+    ["training", "convert", "runtime", "released"],
     ["predictor", "measurement.comparison", "classification", "distillation"],
     ["inference", "ablation"],
     ["export"],

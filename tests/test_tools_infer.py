@@ -108,7 +108,6 @@ def test_pictures_go_to_a_default_folder_unless_files_are_asked_for(
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
-        ([], "no released weights yet: give --checkpoint"),
         (["--checkpoint", "none.ckpt"], "none.ckpt: no such file"),
         (["--checkpoint", "tiny", "--device", "gpuu"], "no such device: 'gpuu'"),
     ],

@@ -30,6 +30,7 @@ from igcv3det.evaluation import SUSPICIOUS_AP, CocoEvaluator, CocoMetrics, metri
 from igcv3det.inference.scoring import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, score_images
 from igcv3det.measurement.tables import figure, text_table
 from igcv3det.predictor import Predictor
+from igcv3det.released import released_notice
 
 MEANINGS = {
     "AP": "precision, mean over IoU .50:.95",
@@ -112,6 +113,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _load(options: argparse.Namespace) -> Predictor:
     if not options.images.is_dir():
         raise FileNotFoundError(f"{options.images}: no such folder of images")
+    if options.checkpoint is None and (notice := released_notice()):
+        print(f"eval_det: {notice}", file=sys.stderr)
     return Predictor.load(
         options.checkpoint,
         options.device,

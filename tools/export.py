@@ -52,6 +52,7 @@ from igcv3det.export.parity import (
     faults,
 )
 from igcv3det.preprocess import Preprocess
+from igcv3det.released import load_released
 from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, ExportFacts, load_exported
 
 PARITY_IMAGES = 50
@@ -63,7 +64,7 @@ def main(args: list[str] | None = None) -> int:
     options = _parse(args)
     logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
     try:
-        detector = load_detector(options.checkpoint)
+        detector = load_detector(options.checkpoint) if options.checkpoint else load_released()
         _export(detector, options)
         exported = load_exported(options.output)
         report = _report(detector, exported, options)
@@ -80,7 +81,9 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="MODEL")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="MODEL", help="default: the released weights"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE")
     parser.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32")
     parser.add_argument("--nms", action="store_true", help="suppression inside")

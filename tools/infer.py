@@ -35,6 +35,7 @@ from igcv3det.inference.drawings import DrawingFolder
 from igcv3det.inference.media import UnreadableSource, read_sources
 from igcv3det.inference.records import RecordWriter, error_record, frame_record
 from igcv3det.predictor import Predictor
+from igcv3det.released import released_notice
 from igcv3det.visualize import draw_detections
 
 DEFAULT_OUTPUT = Path("runs/infer")
@@ -46,6 +47,8 @@ def main(args: list[str] | None = None) -> int:
     # FFmpeg reports on standard error beside our own line about a broken video
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
+        if options.checkpoint is None and (notice := released_notice()):
+            print(f"infer: {notice}", file=sys.stderr)
         predictor = Predictor.load(
             options.checkpoint, options.device, score_threshold=options.threshold
         )

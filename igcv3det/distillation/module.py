@@ -102,7 +102,6 @@ class DistillationModule(LightningModule):
         set_execution(self.detector, execution)
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
-        self.train()  # Lightning keeps the modes that it finds
         self.losses: dict[str, Tensor] = {}
         """The latest batch's terms, detached."""
         self.max_steps: int | None = None
@@ -139,6 +138,7 @@ class DistillationModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Gives the stages the teacher's statistics where a run begins."""
+        self.train()  # Lightning keeps the modes that it finds, and warns of frozen parts earlier
         if self._takes_statistics and self.trainer.global_step == 0:
             take_statistics(self.detector, self._teacher_features())
 

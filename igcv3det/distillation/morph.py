@@ -47,7 +47,9 @@ def morph(student: SSDLite, teacher: SSDLite) -> None:
             if rest == 0 and number < len(taught):
                 _take(block, taught[number], f"stage {stage}, block {index}")
             else:
-                nn.init.zeros_(block.project.get_parameter("1.weight"))
+                _, norm = _conv_and_norm(block.project)
+                nn.init.zeros_(norm.weight)
+                nn.init.zeros_(norm.bias)
 
 
 def _take(block: IGCV3Block, source: nn.Module, where: str) -> None:
@@ -98,5 +100,6 @@ def _set_identity(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     rows = torch.arange(conv.out_channels)
     nn.init.zeros_(conv.weight)
     conv.weight[rows, rows % width] = 1
+    norm.reset_parameters()
     assert norm.running_var is not None
     norm.running_var.fill_(1 - norm.eps)

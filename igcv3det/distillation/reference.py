@@ -6,7 +6,6 @@ them several times as fast as eager PyTorch: in bfloat16, with norms folded and 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, cast
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from igcv3det.deploy import deploy
 from igcv3det.detector import SSDLite
-from igcv3det.models.igcv3 import PARTS
+from igcv3det.models.igcv3 import IGCV3, PARTS
 
 Runtime = Literal["torch", "openvino"]
 LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
@@ -53,7 +52,9 @@ class ReferenceNetwork(nn.Module):
         form: Runtime,
     ) -> None:
         super().__init__()
-        self.teacher = deploy(teacher, form)
+        # the other forms of an IGCV3 change the order of the fine tap's channels
+        keeps_order = not isinstance(teacher.backbone, IGCV3)
+        self.teacher = deploy(teacher, form if keeps_order else "permuted")
         self.prefix = prefix
         self.student = deploy(student, form).backbone if prefix else None
         self.names = tuple(names)
@@ -129,9 +130,9 @@ def _import_openvino() -> Any:  # noqa: ANN401
 
 def _compiled(network: ReferenceNetwork, images: Tensor) -> Any:  # noqa: ANN401
     openvino = _import_openvino()
-    example = torch.zeros_like(images, memory_format=torch.contiguous_format).float()
+    example = torch.zeros(images.shape)
     with torch.autocast("cpu", enabled=False):
-        model = openvino.convert_model(copy.deepcopy(network), example_input=example)
-    model.reshape(list(images.shape))
+        program = torch.export.export(network, (example,))
+    model = openvino.convert_model(program)
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
     return openvino.Core().compile_model(model, "CPU", hints)

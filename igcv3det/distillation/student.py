@@ -18,7 +18,7 @@ from igcv3det.distillation.reference import (
     PartedBackbone,
     part_name,
 )
-from igcv3det.models.igcv3 import PARTS
+from igcv3det.models.igcv3 import PARTS, TAP_STAGE
 from igcv3det.structures import HeadOutputs
 
 STAGES = range(1, PARTS - 1)
@@ -32,7 +32,8 @@ class Lesson:
         config: weights and frozen parts.
 
     Attributes:
-        prefix: the first so many parts are frozen and come from the reference.
+        prefix: the first so many parts are frozen and come from the reference, at most those
+            before the stage of the fine tap.
         end: parts from this one on are not needed; 9 where all are.
         compares_heads: class scores and offsets are the teacher's to give.
         uses_heads: the student's heads are run.
@@ -41,13 +42,16 @@ class Lesson:
     def __init__(self, config: DistillationConfig) -> None:
         self.config = config
         names = ["stem", *(f"stage{stage}" for stage in STAGES), "last"]
-        self.prefix = next((i for i, name in enumerate(names) if name not in config.frozen), PARTS)
+        frozen = next((i for i, name in enumerate(names) if name not in config.frozen), PARTS)
+        self.prefix = min(frozen, TAP_STAGE + 1)  # the fine tap is the student's own business
         self.compares_heads = max(config.score_weight, config.offset_weight) > 0
         self.uses_heads = self.compares_heads or config.box_weight > 0
         weighted = [s for s in STAGES if config.stage_weights[s - 1] > 0]
         reads_last = self.uses_heads or config.tap_weight > 0
         self.end = PARTS if reads_last else max(weighted, default=0) + 1
-        if self.end <= self.prefix and not self.uses_heads:
+        if set(names[: self.end]) <= set(config.frozen) and not (
+            self.uses_heads and not {"extras", "head"} <= set(config.frozen)
+        ):
             raise ValueError("distillation: every part with a weight is frozen, nothing can learn")
 
     def names(self, *, forced: bool) -> list[str]:

@@ -1,0 +1,268 @@
+"""Distillation as a user runs it: on pictures, from a teacher's file, cut short and resumed."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from distillation_networks import HEAD, SMALL, built, small_config
+
+from igcv3det import load_detector
+from igcv3det.checkpoint import save_detector
+from igcv3det.images import write_image
+from tools.distill import main
+from tools.fuse_boxes import main as fuse
+
+
+class KillError(Exception):
+    """Stands for the kill."""
+
+
+DETECTOR = {
+    "num_classes": 3,
+    "image_size": 64,
+    "padding": "same",
+    "backbone": {key: list(v) if isinstance(v, tuple) else v for key, v in SMALL.items()},
+    "head": {"extra_channels": list(HEAD.extra_channels), "activation": "sigmoid"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distill")
+    save_detector(built(small_config(), 1), folder / "teacher.safetensors")
+    (folder / "pictures").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(20):
+        small = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        write_image(folder / "pictures" / f"{number:02}.png", small.repeat(16, 0).repeat(16, 1))
+    settings = {
+        "model": {
+            "teacher": str(folder / "teacher.safetensors"),
+            "detector": DETECTOR,
+            "distillation": {"start": "shared"},
+            "optim": {
+                "optimizer": "muon",
+                "lr": 0.003,
+                "lr_batch_size": None,
+                "warmup_steps": 2,
+                "ema_decay": 0.9,
+            },
+        },
+        "data": {
+            "folders": [str(folder / "pictures")],
+            "side": 96,
+            "cache": str(folder / "cache"),
+            "batch_size": 4,
+            "held_out": 4,
+            "view": {"size": 64},
+        },
+        "trainer": {
+            "accelerator": "cpu",
+            "max_steps": 6,
+            "log_every_n_steps": 1,
+            "enable_progress_bar": False,
+        },
+        "save_every_n_steps": 3,
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def run(folder, name, *options):
+    place = folder / name
+    call = ["--config", str(folder / "tiny.yaml"), "--trainer.default_root_dir", str(place)]
+    status = main([*call, *options])
+    return status, place
+
+
+def rows_of(place):
+    with (place / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_killed_in_the_middle_it_goes_on_bitwise(folder, monkeypatch):
+    from igcv3det.distillation.module import DistillationModule
+
+    _, whole = run(folder, "unbroken")
+    training_step = DistillationModule.training_step
+
+    def deadly(self, batch, batch_idx):
+        if self.global_step == 4:
+            raise KillError
+        return training_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationModule, "training_step", deadly)
+        with pytest.raises(KillError):
+            run(folder, "killed")
+    last = folder / "killed" / "checkpoints" / "last.ckpt"
+    status, place = run(folder, "killed", "--ckpt_path", str(last))
+    assert status == 0
+    one, other = (
+        torch.load(p / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for p in (whole, place)
+    )
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+    assert rows_of(whole) == rows_of(place)
+
+
+def test_it_learns_and_leaves_a_detector_of_the_teachers_classes(folder):
+    status, place = run(folder, "learns", "--trainer.max_steps", "40")
+    assert status == 0
+    losses = [float(row["train/loss"]) for row in rows_of(place) if row["train/loss"]]
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    student = load_detector(place / "checkpoints" / "best.safetensors")
+    teacher = load_detector(folder / "teacher.safetensors")
+    assert student.categories == teacher.categories
+    assert {"val/score", "val/stage7", "val/tap0"} <= set(rows_of(place)[-1])
+
+
+def test_frozen_parts_keep_weights_and_statistics(folder):
+    frozen = "[stem, stage1, last, extras, head]"
+    status, place = run(
+        folder, "frozen", "--model.distillation.frozen", frozen, "--trainer.max_steps", "3"
+    )
+    assert status == 0
+    student = load_detector(place / "checkpoints" / "last.ckpt")
+    teacher = load_detector(folder / "teacher.safetensors")
+    for name in ("backbone.stem", "backbone.last", "extras", "head"):
+        own, taught = (d.get_submodule(name).state_dict() for d in (student, teacher))
+        for key, value in taught.items():
+            assert torch.equal(own[key], value), f"{name}.{key}"
+    changed = student.backbone.blocks[1].project[1].running_mean
+    assert not torch.equal(changed, torch.zeros_like(changed))
+
+
+def test_another_phase_starts_from_weights(folder):
+    _, first = run(folder, "phase1", "--trainer.max_steps", "2")
+    weights = first / "checkpoints" / "best.safetensors"
+    options = ("--model.weights", str(weights), "--trainer.max_steps", "1")
+    status, second = run(
+        folder, "phase2", *options, "--model.optim.lr", "1e-9", "--model.optim.muon_lr", "1e-9"
+    )
+    assert status == 0
+    one, other = (
+        load_detector(p / "checkpoints" / "last.ckpt").backbone.blocks[3].project[0].weight
+        for p in (first, second)
+    )
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def write_boxes(folder, names):
+    images = [
+        {"id": i, "file_name": name, "width": 96, "height": 96} for i, name in enumerate(names)
+    ]
+    annotations = [
+        {"image_id": i, "category_id": 1 + i % 3, "bbox": [10, 10, 60, 70], "score": 0.8}
+        for i, _ in enumerate(names)
+    ]
+    categories = [{"id": i, "name": f"class {i}"} for i in (1, 2, 3)]
+    path = folder / f"boxes{len(names)}.json"
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
+    return path
+
+
+BOXES = ("--model.distillation.box_weight", "1", "--trainer.max_steps", "2")
+
+
+def test_boxes_with_scores_teach_too(folder):
+    path = write_boxes(folder, [f"{n:02}.png" for n in range(20)])
+    status, place = run(folder, "boxes", *BOXES, "--data.boxes", f"[{path}]")
+    assert status == 0
+    row = rows_of(place)[0]
+    assert float(row["train/box"]) > 0
+    assert float(row["train/classification"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (BOXES, "data.boxes must name files"),
+        ((*BOXES, "--data.boxes", "[BOXES]"), "nothing is known of 17 pictures, such as 03.png"),
+        (("--model.teacher", "none.safetensors"), "none.safetensors: no such file"),
+        (("--model.detector.num_classes", "4"), "teacher.safetensors has 3"),
+        (("--data.folders", "[nowhere]"), "nowhere: no such folder"),
+        (("--data.held_out", "18"), "20 pictures are too few"),
+        (("--data.view.size", "128"), "data.view.size 128 is more than data.side 96"),
+        (("--model.detector.backbone.name", "mobilenetv2"), "mobilenetv2"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(folder, capsys, options, complaint):
+    path = write_boxes(folder, ["00.png", "01.png", "02.png"])
+    status, _ = run(folder, "wrong", *[word.replace("BOXES", str(path)) for word in options])
+    assert status == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith("distill: ")
+    assert complaint in said[-1]
+
+
+def test_a_wrong_value_is_a_wrong_call(folder, capsys):
+    status, _ = run(folder, "wrong", "--model.distillation.frozen", "[stage9]")
+    assert status == 2
+    assert "stage9" in capsys.readouterr().err
+
+
+def records(path, *found):
+    content = [
+        {
+            "file": f"x/{name}",
+            "width": 100,
+            "height": 50,
+            "detections": [
+                {"category_id": c, "score": s, "box": b, "label": ""} for c, s, b in own
+            ],
+        }
+        for name, own in found
+    ]
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_fused_records_become_annotations(tmp_path, capsys):
+    one = records(tmp_path / "a.json", ("1.png", [(1, 0.8, [0, 0, 50, 50])]), ("2.png", []))
+    two = records(tmp_path / "b.json", ("1.png", [(1, 0.4, [0, 0, 50, 50])]), ("2.png", []))
+    output = tmp_path / "fused.json"
+    assert fuse([one, two, "--output", str(output)]) == 0
+    content = json.loads(output.read_text())
+    assert [image["file_name"] for image in content["images"]] == ["1.png", "2.png"]
+    (annotation,) = content["annotations"]
+    assert annotation["bbox"] == [0, 0, 50, 50]
+    assert annotation["category_id"] == 1
+    assert annotation["score"] == pytest.approx(0.6)
+    assert "2 pictures, 1 boxes" in capsys.readouterr().out
+
+
+def test_true_boxes_take_the_place_of_opinions(tmp_path):
+    found = ("1.png", [(1, 0.8, [0, 0, 50, 50]), (3, 0.8, [0, 0, 50, 50])])
+    one = records(tmp_path / "a.json", found)
+    true = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 100, "height": 50}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20]}],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    (tmp_path / "true.json").write_text(json.dumps(true))
+    output = tmp_path / "fused.json"
+    options = ["--true", str(tmp_path / "true.json"), "--classes", "person"]
+    assert fuse([one, "--output", str(output), *options]) == 0
+    annotations = json.loads(output.read_text())["annotations"]
+    assert [(a["category_id"], a.get("score")) for a in annotations] == [(1, None), (3, 0.8)]
+    assert annotations[0]["bbox"] == [10, 10, 20, 20]
+
+
+def test_faults_of_records_are_named(tmp_path, capsys):
+    one = records(tmp_path / "a.json", ("1.png", []))
+    two = records(tmp_path / "b.json", ("2.png", []))
+    assert fuse([one, two, "--output", str(tmp_path / "x.json")]) == 1
+    assert "b.json: has other pictures" in capsys.readouterr().err
+    (tmp_path / "c.json").write_text("{")
+    assert fuse([str(tmp_path / "c.json"), "--output", str(tmp_path / "x.json")]) == 1
+    assert "c.json: no records" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        fuse([one, "--output", "x", "--true", "y", "--classes", "unicorn"])
+    assert stop.value.code == 2
