@@ -86,18 +86,18 @@ def load_detector(path: str | Path) -> SSDLite:
         ValueError: the file is none of these, or weights and description do not fit; the message
             names the file and what is wrong.
     """
-    path = _existing(path)
+    path = existing_file(path)
     if path.suffix in (".yaml", ".yml"):
         config = read_config(path)
         coco = COCO_CATEGORIES if config.num_classes == len(COCO_CATEGORIES) else None
         return build_detector(config, coco).eval()
     if path.suffix == ".safetensors":
-        weights, metadata = _read_safetensors(path)
-        description = _json_object(metadata.get(DESCRIPTION), path)
+        weights, metadata = read_safetensors(path)
+        description = json_object(metadata.get(DESCRIPTION), path)
     elif path.suffix == ".ckpt":
-        checkpoint = _read_torch(path)
+        checkpoint = read_torch(path)
         description = checkpoint.get(DESCRIPTION)
-        weights = _with_prefix(checkpoint.get("state_dict", {}), DETECTOR_PREFIX)
+        weights = weights_under(checkpoint.get("state_dict", {}), DETECTOR_PREFIX)
     else:
         raise ValueError(
             f"{path}: a detector is a .safetensors, .ckpt or .yaml file, not {path.suffix!r}"
@@ -114,7 +114,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         FileNotFoundError: there is no such file.
         ValueError: it is not a safetensors file.
     """
-    path = _existing(path)
+    path = existing_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = dict(file.metadata() or {})
@@ -131,7 +131,7 @@ def read_config(path: str | Path) -> DetectorConfig:
         FileNotFoundError: there is no such file.
         ValueError: not YAML, no such part, or a field that does not fit; names file and field.
     """
-    path = _existing(path)
+    path = existing_file(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -155,14 +155,14 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> None:
         FileNotFoundError: there is no such file.
         ValueError: weights that are missing, left over or of another shape, by name.
     """
-    path = _existing(path)
+    path = existing_file(path)
     if path.suffix == ".safetensors":
-        weights, _ = _read_safetensors(path)
+        weights, _ = read_safetensors(path)
     else:
-        content = _read_torch(path)
+        content = read_torch(path)
         weights = content.get("state_dict", content)
-    for prefix in ("detector.backbone.", "backbone.", "model."):
-        if inner := _with_prefix(weights, prefix):
+    for prefix in ("detector.backbone.", "backbone.", "network.", "model."):
+        if inner := weights_under(weights, prefix):
             weights = inner
             break
     kept = {k: v for k, v in weights.items() if not k.startswith(CLASSIFIER_PREFIX)}
@@ -218,7 +218,12 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> N
     module.load_state_dict(weights)
 
 
-def _existing(path: str | Path) -> Path:
+def existing_file(path: str | Path) -> Path:
+    """The path, if it is a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
@@ -233,7 +238,12 @@ def _build_described(description: Any, path: Path) -> SSDLite:  # noqa: ANN401
         raise ValueError(f"{path}: {error}") from error
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Weights and texts of a safetensors file.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -242,7 +252,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def _read_torch(path: Path) -> dict[str, Any]:
+def read_torch(path: Path) -> dict[str, Any]:
+    """The mapping that ``torch.save`` wrote; only plain values and tensors are read.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
@@ -253,12 +268,18 @@ def _read_torch(path: Path) -> dict[str, Any]:
     return content
 
 
-def _json_object(text: str | None, path: Path) -> Any:  # noqa: ANN401
+def json_object(text: str | None, path: Path) -> Any:  # noqa: ANN401
+    """A description's content; None where there is none.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
     try:
         return json.loads(text) if text else None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: its {DESCRIPTION!r} description is not JSON: {error}") from error
 
 
-def _with_prefix(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+def weights_under(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Those whose names begin so, without the beginning."""
     return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

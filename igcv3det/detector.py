@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from igcv3det.config import BackboneConfig, DetectorConfig, Padding
 from igcv3det.detection.anchors import anchors_per_cell, generate_anchors
-from igcv3det.models.igcv3 import IGCV3
+from igcv3det.models.igcv3 import IGCV3, IMAGENET_STRIDES
 from igcv3det.models.layers import set_padding
 from igcv3det.models.mobilenetv2 import MobileNetV2
 from igcv3det.models.ssdlite import ExtraLayers, SSDLiteHead
@@ -115,7 +115,11 @@ class SSDLite(nn.Module):
 
 
 def build_backbone(
-    config: BackboneConfig, num_classes: int = 0, *, padding: Padding = "symmetric"
+    config: BackboneConfig,
+    num_classes: int = 0,
+    *,
+    strides: tuple[int, ...] = IMAGENET_STRIDES,
+    padding: Padding = "symmetric",
 ) -> nn.Module:
     """The network that ``config`` names, with random weights and, without classes, no classifier.
 
@@ -123,7 +127,7 @@ def build_backbone(
         ValueError: a field of IGCV3 that is set for MobileNetV2.
     """
     if config.name == "igcv3":
-        return IGCV3(config, num_classes, padding=padding)
+        return IGCV3(config, num_classes, strides=strides, padding=padding)
     plain = BackboneConfig(
         name=config.name,
         width=config.width,
@@ -137,7 +141,7 @@ def build_backbone(
             "backbone.name mobilenetv2 takes width, dropout, zero_init, norm_eps and norm_momentum "
             f"only, got {config}"
         )
-    return MobileNetV2(config, num_classes, padding=padding)
+    return MobileNetV2(config, num_classes, strides=strides, padding=padding)
 
 
 def build_detector(

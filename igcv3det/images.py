@@ -64,6 +64,21 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> Image:
     )
 
 
+def decode_image(data: bytes, name: str) -> Image:
+    """A picture that is in memory already, turned as viewers do, as 8-bit RGB [H, W, 3].
+
+    Args:
+        data: the content of a file of any format that `read_image` takes.
+        name: what to call it in errors.
+
+    Raises:
+        ImageReadError: it is empty, cut off, or no picture.
+    """
+    if not data:
+        raise ImageReadError(f"{name}: the file is empty")
+    return _decode(name, np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+
 def write_image(path: str | Path, image: Image) -> None:
     """Writes a picture in the format that the file name ends in.
 
@@ -94,7 +109,7 @@ def _read_bytes(path: Path) -> NDArray[np.uint8]:
     return data
 
 
-def _decode(path: Path, data: NDArray[np.uint8], flags: int) -> Image:
+def _decode(path: Path | str, data: NDArray[np.uint8], flags: int) -> Image:
     try:
         image = cv2.imdecode(data, flags)
     except cv2.error as error:

@@ -6,13 +6,20 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
+from igcv3det.ablation.plan import read_plan
 from igcv3det.checkpoint import read_config
+from igcv3det.classification.checkpoint import load_classifier
+from igcv3det.classification.networks import build_network
 from igcv3det.detector import build_detector
-from tools import train_det
+from igcv3det.measurement.complexity import count_parameters
+from tools import train_cls, train_det
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CLASSIFIERS = sorted((ROOT / "configs" / "cls").glob("*.yaml"))
+ABLATIONS = sorted((ROOT / "configs" / "ablate").glob("*.yaml"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
 
 
@@ -38,11 +45,58 @@ def test_training_takes_it(path, capsys):
     assert "detector:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [*CONFIGS, *CLASSIFIERS, *ABLATIONS], ids=lambda p: p.stem)
 def test_it_says_how_to_run_it_and_what_to_expect(path):
-    head = path.read_text(encoding="utf-8").split("seed_everything")[0].split("model:")[0]
+    head = re.split("^[a-z]", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.M)[0]
     assert "# Run:" in head
     assert "# Expected:" in head
+
+
+@pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda p: p.stem)
+def test_a_classifiers_run_command_parses_and_it_builds(path, capsys):
+    (command,) = re.findall(r"# Run: +python tools/train_cls\.py (.*)", path.read_text())
+    options = shlex.split(command)
+    assert options[:2] == ["--config", path.relative_to(ROOT).as_posix()]
+    assert train_cls.main(["--config", str(path), *options[2:], "--print_config"]) == 0
+    assert "classifier:" in capsys.readouterr().out
+    classifier = load_classifier(path)
+    assert (
+        classifier.config.num_classes
+        == {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[path.stem.rpartition("_")[2]]
+    )
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
+def test_an_ablations_plan_builds_and_training_takes_each_row(path, tmp_path, capsys):
+    plan = read_plan(path)
+    keys = set()
+    for experiment in plan.experiments:
+        keys |= experiment.changes.keys()
+    # one parse for all: a settings file is slow to parse, its rows differ in the network alone
+    assert all(key.startswith("model.classifier.") for key in keys)
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(plan.base))
+    assert train_cls.main(["--config", str(tmp_path / "base.yaml"), "--print_config"]) == 0
+    assert "classifier:" in capsys.readouterr().out
+
+
+def test_each_row_of_the_short_protocol_changes_one_thing():
+    """One key, or one besides the width that keeps the parameters, which is then checked."""
+    plan = read_plan(ROOT / "configs" / "ablate" / "cifar10_short.yaml")
+    base, *others = plan.experiments
+    assert base.changes == {}
+    assert set(base.questions) == set(plan.questions)
+    full = count_parameters(build_network(plan.classifier(base)))
+    assert full == 2_223_498  # as without the strides
+    equal = []
+    for experiment in others:
+        (value,) = experiment.changes.values()
+        if isinstance(value, dict) and "width" in value:
+            assert len(value) == 2, experiment.name
+            equal.append(experiment.name)
+        if experiment.name in equal or {"rivals", "relu", "permutation"} & {*experiment.questions}:
+            own = count_parameters(build_network(plan.classifier(experiment)))
+            assert abs(own / full - 1) < (0.02 if experiment.name == "IGCV2" else 0.01)
+    assert len(equal) == 5
 
 
 @pytest.mark.parametrize("command", list(_commands()))

@@ -16,8 +16,8 @@ FLOORS = [
     ["detector", "data", "evaluation", "visualize"],
     ["checkpoint", "deploy", "measurement"],
     ["training", "convert", "runtime", "released"],
-    ["predictor", "measurement.comparison", "distillation"],
-    ["inference"],
+    ["predictor", "measurement.comparison", "classification", "distillation"],
+    ["inference", "ablation"],
     ["export"],
     ["benchmark"],
 ]

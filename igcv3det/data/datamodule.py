@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from igcv3det.data.annotations import AnnotationStore
 from igcv3det.data.checks import load_annotations, require_same_categories
 from igcv3det.data.coco import CocoDetection
 from igcv3det.data.coco_json import load_categories
-from igcv3det.data.loader import BatchLoader, Position
+from igcv3det.data.loader import BatchLoader, trained_position
 from igcv3det.data.sampler import EpochBatches
 from igcv3det.data.transforms import EvalTransform, TrainTransform
 from igcv3det.preprocess import Preprocess
@@ -144,7 +144,7 @@ class CocoDataModule(LightningDataModule):
             EpochBatches(len(store), batch_size, shuffle, self.seed, rank, world_size),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
-            position=None if self.trainer is None else self._trained,
+            position=None if self.trainer is None else partial(trained_position, self.trainer),
         )
 
     def val_dataloader(self) -> BatchLoader:
@@ -190,13 +190,3 @@ class CocoDataModule(LightningDataModule):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
-
-    def _trained(self) -> Position:
-        """Epoch and batch, by the number of batches whose training is complete.
-
-        Counted over all epochs: when ``max_steps`` is set, Lightning 2.6 counts an epoch twice if
-        it resumes from a checkpoint of that epoch's end.
-        """
-        assert self.trainer is not None
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
-        return divmod(batches, int(self.trainer.num_training_batches))

@@ -8,11 +8,21 @@ from typing import Any
 import cv2
 from torch.utils.data import DataLoader, Dataset
 
-from igcv3det.data.batches import Batch, PackedBatch, Sample, pack, unpack
+from igcv3det.data.batches import pack, unpack
 from igcv3det.data.sampler import EpochBatches
 
 Position = tuple[int, int]
 """(epoch, batches of it that are done)."""
+
+
+def trained_position(trainer: Any) -> Position:  # noqa: ANN401 (Lightning's; importing it is slow)
+    """Epoch and batch, by the number of batches whose training is complete.
+
+    Counted over all epochs: when ``max_steps`` is set, Lightning 2.6 counts an epoch twice if it
+    resumes from a checkpoint of that epoch's end.
+    """
+    batches = int(trainer.fit_loop.epoch_loop.batch_progress.total.completed)
+    return divmod(batches, int(trainer.num_training_batches))
 
 
 class BatchLoader:
@@ -29,25 +39,30 @@ class BatchLoader:
         pin_memory: copy batches to memory that a GPU reads directly.
         position: asked at the start of an iteration where to begin. None goes on where the last one
             ended, or where ``load_state_dict`` says.
+        collate: samples of a batch to what a worker sends.
+        restore: what a worker sent to what is iterated over.
     """
 
     def __init__(
         self,
-        dataset: Dataset[Sample],
+        dataset: Dataset[Any],
         batches: EpochBatches,
         num_workers: int = 0,
         pin_memory: bool = False,
         position: Callable[[], Position] | None = None,
+        collate: Callable[[Any], Any] = pack,
+        restore: Callable[[Any], Any] = unpack,
     ) -> None:
         self.batches = batches
         self._position = position
         self._epoch = 0
         self._done = 0
-        self._loader: DataLoader[PackedBatch] = DataLoader(
-            dataset,  # type: ignore[arg-type]
+        self._restore = restore
+        self._loader: DataLoader[Any] = DataLoader(
+            dataset,
             batch_sampler=batches,
             num_workers=num_workers,
-            collate_fn=pack,
+            collate_fn=collate,
             pin_memory=pin_memory,
             worker_init_fn=_start_worker,
             persistent_workers=num_workers > 0,
@@ -57,14 +72,14 @@ class BatchLoader:
         """Batches of a whole epoch."""
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         """The rest of the epoch."""
         if self._position is not None:
             self._epoch, self._done = self._position()
         self.batches.epoch, self.batches.first = self._epoch, self._done
         for packed in self._loader:
             self._done += 1
-            yield unpack(packed)
+            yield self._restore(packed)
         self._epoch, self._done = self._epoch + 1, 0
 
     @property

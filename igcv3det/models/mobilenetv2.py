@@ -6,14 +6,19 @@ Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks"
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from igcv3det.config import BackboneConfig, Padding
+from igcv3det.models.igcv3 import IMAGENET_STRIDES
 from igcv3det.models.layers import norm_layer, set_padding
 
 PART_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # of stem, seven stages and last 1x1
 TAP_BLOCK = 14  # the first 160-channel block, stride 16 to 32
+# t, c, n of the paper's table 2
+STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
 
 
 class MobileNetV2(nn.Module):
@@ -25,6 +30,7 @@ class MobileNetV2(nn.Module):
     Args:
         config: width, dropout, zero_init and batch normalisation are taken from it.
         num_classes: of the classifier; 0 leaves the classifier out.
+        strides: of the stem and the first block of each of the seven stages.
         padding: of strided convolutions.
 
     Attributes:
@@ -41,6 +47,7 @@ class MobileNetV2(nn.Module):
         config: BackboneConfig,
         num_classes: int = 1000,
         *,
+        strides: tuple[int, ...] = IMAGENET_STRIDES,
         padding: Padding = "symmetric",
     ) -> None:
         # importing torchvision takes as long as importing torch, so it waits until it is needed
@@ -50,14 +57,18 @@ class MobileNetV2(nn.Module):
         source = TorchvisionMobileNetV2(
             num_classes=max(num_classes, 1),
             width_mult=config.width,
+            inverted_residual_setting=[
+                [*stage, stride] for stage, stride in zip(STAGES, strides[1:], strict=True)
+            ],
             norm_layer=norm_layer(config.norm_eps, config.norm_momentum),
             dropout=config.dropout,
         )
+        source.features[0][0].stride = (strides[0], strides[0])
         self.features = source.features
         self.classifier = source.classifier if num_classes else None
         tap_conv = self.features[TAP_BLOCK].conv[0][0]
         self.feature_channels = (tap_conv.out_channels, source.last_channel)
-        self.feature_reductions = (16, 32)
+        self.feature_reductions = (math.prod(strides[:6]), math.prod(strides))
         if config.zero_init:
             for block in self.features[1:-1]:
                 if block.use_res_connect:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,9 +35,13 @@ class FiniteLossGuard(Callback):
     queue, so the loss is copied aside and checked one step later, and before any checkpoint is
     written: the checkpoints on disk are always from before the fault. Gradients are not checked;
     under fp16 the scaler deals with their overflow.
+
+    Args:
+        image_ids: of a batch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, image_ids: Callable[[Any], list[int]] | None = None) -> None:
+        self._read_image_ids = image_ids or _target_image_ids
         self._image_ids: list[int] = []
         self._pending: tuple[torch.cuda.Event, Tensor, list[str], list[int], int] | None = None
 
@@ -48,7 +53,7 @@ class FiniteLossGuard(Callback):
         batch_idx: int,
     ) -> None:
         """Notes whose batch it is."""
-        self._image_ids = [target.image_id for target in batch[1]]
+        self._image_ids = self._read_image_ids(batch)
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
@@ -82,6 +87,10 @@ class FiniteLossGuard(Callback):
             self._pending = None
             event.synchronize()
             _check_finite(values, names, image_ids, step)
+
+
+def _target_image_ids(batch: Any) -> list[int]:  # noqa: ANN401
+    return [target.image_id for target in batch[1]]
 
 
 def _check_finite(values: Tensor, names: list[str], image_ids: list[int], step: int) -> None:
@@ -155,7 +164,17 @@ class StopAtStep(Callback):
 
 
 class ReportLines(Callback):
-    """One line in the log after each validation."""
+    """One line in the log after each validation.
+
+    Args:
+        figures: names of the metrics that matter.
+    """
+
+    def __init__(
+        self,
+        figures: Sequence[str] = ("val/AP", "val/AP50", "val/AP75", "val/score", "val/loss"),
+    ) -> None:
+        self.figures = figures
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -163,8 +182,7 @@ class ReportLines(Callback):
         if trainer.sanity_checking:
             return
         figures = trainer.callback_metrics
-        names = ("val/AP", "val/AP50", "val/AP75", "val/score", "val/loss")
-        shown = [key for key in names if key in figures]
+        shown = [key for key in self.figures if key in figures]
         text = ", ".join(f"{key} {figures[key].item():.4f}" for key in shown)
         logger.info("epoch %d, step %d: %s", trainer.current_epoch, trainer.global_step, text)
 

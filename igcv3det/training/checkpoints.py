@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,20 +112,26 @@ def best_checkpoint(folder: Path, monitor: str = "val/AP", mode: str = "max") ->
     )
 
 
-def finish(folder: Path) -> Path | None:
+def release_detector(checkpoint: Path, target: Path) -> None:
+    """Writes a detector's ``best.safetensors``."""
+    save_detector(load_detector(checkpoint), target)
+
+
+def finish(folder: Path, release: Callable[[Path, Path], None] = release_detector) -> Path | None:
     """Leaves ``best.ckpt`` (the last one where nothing was validated) and ``best.safetensors``.
 
     Args:
         folder: the run's ``checkpoints``.
+        release: writes the second from the first.
 
     Returns:
         The file to infer with; None when the run saved nothing.
     """
-    last, best, release = folder / LAST, folder / BEST, folder / RELEASE
+    last, best, target = folder / LAST, folder / BEST, folder / RELEASE
     if not best.exists():
         if not last.exists():
             return None
         logger.warning("nothing was validated: %s is the last checkpoint", best)
         shutil.copyfile(last, best)
-    save_detector(load_detector(best), release)
-    return release
+    release(best, target)
+    return target

@@ -13,8 +13,6 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from igcv3det.checkpoint import DETECTOR_PREFIX
-
 TRAINING_WEIGHTS = "training_weights"  # the raw state dict beside the averaged one in a checkpoint
 
 
@@ -95,10 +93,13 @@ class AveragedWeights(Callback):
 
     Args:
         decay: see `WeightAverage`.
+        part: the module's attribute that is averaged, if it is not the detector.
     """
 
-    def __init__(self, decay: float) -> None:
+    def __init__(self, decay: float, part: str = "detector") -> None:
         self.decay = decay
+        self.part = part
+        self._prefix = f"{part}."
         self.average: WeightAverage | None = None
         self._step = 0
         self._updates = 0
@@ -107,7 +108,7 @@ class AveragedWeights(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts, or goes on, now that the weights are on their device."""
-        self.average = WeightAverage(cast("nn.Module", pl_module.detector), self.decay)
+        self.average = WeightAverage(cast("nn.Module", getattr(pl_module, self.part)), self.decay)
         if self._loaded is not None:
             self.average.load(self._loaded, self._updates)
             self._loaded = None
@@ -160,7 +161,7 @@ class AveragedWeights(Callback):
         checkpoint[TRAINING_WEIGHTS] = checkpoint["state_dict"]
         averaged = self.average.state_dict()
         checkpoint["state_dict"] = checkpoint["state_dict"] | {
-            DETECTOR_PREFIX + name: value for name, value in averaged.items()
+            self._prefix + name: value for name, value in averaged.items()
         }
 
     def on_load_checkpoint(
@@ -179,9 +180,9 @@ class AveragedWeights(Callback):
                 "--model.optim.ema_decay null, or start from it with --model.weights"
             )
         self._loaded = {
-            name.removeprefix(DETECTOR_PREFIX): value.clone()
+            name.removeprefix(self._prefix): value.clone()
             for name, value in checkpoint["state_dict"].items()
-            if name.startswith(DETECTOR_PREFIX)
+            if name.startswith(self._prefix)
         }
         pl_module.load_state_dict(checkpoint[TRAINING_WEIGHTS])
 

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from igcv3det.config import BackboneConfig
+from igcv3det.models.connectivity import path_counts
 from igcv3det.models.igcv3 import CIFAR_STRIDES, IGCV3, IGCV3Block, igcv3_d, igcv3_w
 
 
@@ -76,17 +77,8 @@ def test_structure_of_the_released_network():
 
 
 def _connectivity(block):
-    """[C', C] number of paths from input to output channel: a product of 0/1 matrices."""
-
-    def mask(conv):
-        rows, columns = conv.out_channels, conv.in_channels
-        grouped = torch.zeros(conv.groups, rows // conv.groups, conv.groups, columns // conv.groups)
-        for group in range(conv.groups):
-            grouped[group, :, group] = 1
-        return grouped.reshape(rows, columns)
-
-    order = block.p1(torch.arange(block.expand[0].out_channels)[None, :, None, None]).flatten()
-    return mask(block.project[0]) @ mask(block.expand[0])[order]
+    """[C', C] number of paths from input to output channel."""
+    return path_counts([block.expand, block.p1, block.depthwise, block.project, block.p2])
 
 
 def _condition_can_hold(channels, groups, super_channels):

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from igcv3det.config import BackboneConfig
+from igcv3det.models.igcv3 import CIFAR_STRIDES
 from igcv3det.models.mobilenetv2 import MobileNetV2, mobilenet_v2
 
 
@@ -16,6 +17,17 @@ def test_counts():
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 3, 224, 224))
     assert counter.get_total_flops() / 2 == pytest.approx(300.8e6, rel=1e-3)
+
+
+@pytest.mark.parametrize(("classes", "parameters"), [(10, 2_236_682), (100, 2_351_972)])
+def test_cifar_counts(classes, parameters):
+    # cvtower/SeesawNet_pytorch counted: 165.2 M multiply-adds, as IGCV3 with the same strides
+    network = MobileNetV2(BackboneConfig(name="mobilenetv2"), classes, strides=CIFAR_STRIDES).eval()
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert network.feature_reductions == (4, 4)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, 32, 32))
+    assert counter.get_total_flops() / 2 == pytest.approx(165.2e6, rel=1e-3)
 
 
 def test_torchvision_weights_give_torchvisions_answer():

@@ -1,0 +1,216 @@
+"""One run of one experiment: not begun, cut short, or done."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from igcv3det.ablation.plan import Experiment, Plan, run_hash
+from igcv3det.classification.cli import ClassificationCLI
+from igcv3det.training.checkpoints import LAST
+from igcv3det.training.run_folder import CHECKPOINTS
+
+RESULT, SETTINGS = "result.json", "settings"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run came to.
+
+    Attributes:
+        name: of the experiment.
+        seed: of the run.
+        hash: of settings, seed and pictures.
+        top1: share of validation pictures, of the last epoch: choosing the best would flatter.
+        top5: likewise.
+        curve: top-1 after each epoch.
+        images_per_second: pictures trained on a second, validation left out; None unmeasured.
+    """
+
+    name: str
+    seed: int
+    hash: str
+    top1: float
+    top5: float
+    curve: tuple[float, ...]
+    images_per_second: float | None
+
+
+class TrainingSpeed(Callback):
+    """Counts pictures and seconds of training, without validation and each epoch's first step.
+
+    The counts are part of the checkpoints, so that a resumed run goes on counting.
+    """
+
+    def __init__(self) -> None:
+        self.images, self.seconds = 0, 0.0
+        self._since: float | None = None
+        self._pending = 0
+
+    @property
+    def images_per_second(self) -> float | None:
+        """None where nothing was counted."""
+        return self.images / self.seconds if self.images else None
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Counts, from the second step of an epoch on."""
+        if self._since is None:
+            self._since = _now(pl_module.device)
+        else:
+            self._pending += len(batch.labels) * trainer.world_size
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops the clock."""
+        self._close(pl_module.device)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops the clock."""
+        self._close(pl_module.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return {"images": self.images, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from the counts of the run that is resumed."""
+        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+
+    def _close(self, device: torch.device) -> None:
+        if self._since is not None and self._pending:
+            self.seconds += _now(device) - self._since
+            self.images += self._pending
+        self._since, self._pending = None, 0
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment with a seed.
+
+    Attributes:
+        plan: that the experiment is of.
+        experiment: what to run.
+        seed: with which seed.
+        hash: what it is known by.
+        output: folder of all runs of the plan.
+    """
+
+    plan: Plan
+    experiment: Experiment
+    seed: int
+    hash: str
+    output: Path
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return f"{self.experiment.slug}-seed{self.seed}-{self.hash}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return self.output / self.name
+
+    def result(self) -> RunResult | None:
+        """What it came to; None where it is not finished."""
+        try:
+            values = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return RunResult(**{**values, "curve": tuple(values["curve"])})
+
+    def execute(self) -> RunResult:
+        """Trains from the start, or from where an earlier call was cut.
+
+        Raises:
+            OSError: a file cannot be read or written.
+            ValueError: the settings or the pictures cannot be used.
+            NonFiniteLossError: the training diverged.
+        """
+        last = self.folder / CHECKPOINTS / LAST
+        if not last.exists():  # what was cut before its first checkpoint begins anew
+            shutil.rmtree(self.folder, ignore_errors=True)
+        speed = TrainingSpeed()
+        arguments = ["--config", str(self._write_settings()), "--seed_everything", str(self.seed)]
+        arguments += ["--trainer.default_root_dir", str(self.folder)]
+        if last.exists():
+            arguments += ["--ckpt_path", str(last)]
+        ClassificationCLI(arguments, callbacks=(speed,)).fit()
+        curve = _curve(self.folder / "metrics.csv")
+        result = RunResult(
+            self.experiment.name,
+            self.seed,
+            self.hash,
+            top1=curve[-1][0],
+            top5=curve[-1][1],
+            curve=tuple(top1 for top1, _ in curve),
+            images_per_second=speed.images_per_second,
+        )
+        # last of all: its presence means that the run is finished
+        write_whole(self.folder / RESULT, json.dumps(asdict(result), indent=1))
+        return result
+
+    def _write_settings(self) -> Path:
+        file = self.output / SETTINGS / f"{self.name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        settings = self.plan.settings(self.experiment)
+        file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        return file
+
+
+def runs_of(plan: Plan, experiment: Experiment, fingerprint: str, output: Path) -> list[Run]:
+    """The runs of an experiment, one a seed.
+
+    Args:
+        plan: that it is of.
+        experiment: which.
+        fingerprint: of the pictures.
+        output: folder of all runs.
+    """
+    settings = plan.settings(experiment)
+    return [
+        Run(plan, experiment, seed, run_hash(settings, seed, fingerprint), output)
+        for seed in plan.seeds
+    ]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes beside the target, then renames: a kill leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _curve(metrics: Path) -> list[tuple[float, float]]:
+    """(top-1, top-5) after each epoch.
+
+    Raises:
+        ValueError: nothing was validated.
+    """
+    with metrics.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/top1")]
+    if not rows:
+        raise ValueError(f"{metrics}: the run validated nothing; check the plan's trainer")
+    return [(float(row["val/top1"]), float(row["val/top5"])) for row in rows]

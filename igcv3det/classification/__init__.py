@@ -1,0 +1,1 @@
+"""Classification of pictures: the backbones' own task, with the paper's rivals and settings."""

@@ -1,0 +1,162 @@
+"""Plans are run, cut, taken up again, and never run twice."""
+
+import copy
+import json
+
+import pytest
+import torch
+import yaml
+from tiny_classification import SETTINGS
+
+from igcv3det.ablation.runs import Run
+from igcv3det.classification.module import ClassificationModule
+from tools import ablate
+
+PLAN = {
+    "title": "Tiny",
+    "seeds": [0, 1],
+    "questions": {"p": "What is P1 for?"},
+    "base": copy.deepcopy(SETTINGS) | {"save_every_n_steps": 2},
+    "experiments": {
+        "with P1": {"questions": ["p"]},
+        "without P1": {"questions": ["p"], "changes": {"model.classifier.backbone.p1": False}},
+    },
+}
+
+
+class KillError(RuntimeError):
+    """Stands for the kill."""
+
+
+@pytest.fixture
+def call(tmp_path):
+    def call(*options, name="out", **changes):
+        path = tmp_path / "plan.yaml"
+        path.write_text(yaml.safe_dump(copy.deepcopy(PLAN) | changes, sort_keys=False))
+        return ablate.main(["--config", str(path), "--output", str(tmp_path / name), *options])
+
+    return call
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """The names of the runs that were begun."""
+    names = []
+    execute = Run.execute
+    monkeypatch.setattr(Run, "execute", lambda self: names.append(self.name) or execute(self))
+    return names
+
+
+def test_runs_once_and_finds_all_done_the_second_time(call, executed, tmp_path, capsys):
+    assert call() == 0
+    assert [name[:-13] for name in executed] == [
+        *("with-p1-seed0", "without-p1-seed0", "with-p1-seed1", "without-p1-seed1")
+    ]
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "out/table.md")
+    table = (tmp_path / "out/table.md").read_text()
+    assert table.count("| 2 of 2 |") == 2
+    assert "not run" not in table
+    results = [json.loads(p.read_text()) for p in (tmp_path / "out").glob("with-p1-*/result.json")]
+    mean = 100 * sum(result["top1"] for result in results) / 2
+    assert f"| with P1 | {mean:.2f} |" in table
+    assert all(len(result["curve"]) == 2 for result in results)
+    assert all(result["images_per_second"] > 0 for result in results)
+    assert (tmp_path / "out/curves-p.png").exists()
+    costs = (tmp_path / "out/costs.json").read_text()
+    executed.clear()
+    assert call() == 0
+    assert executed == []
+    assert (tmp_path / "out/table.md").read_text() == table
+    assert (tmp_path / "out/costs.json").read_text() == costs  # nor is anything timed again
+
+
+def test_a_changed_setting_is_another_run(call, executed):
+    one = ("--only", "without P1")
+    assert call(*one, seeds=[0]) == 0
+    assert call(*one, seeds=[0]) == 0
+    assert len(executed) == 1
+    changed = copy.deepcopy(PLAN["base"])
+    changed["trainer"]["max_epochs"] = 1
+    assert call(*one, seeds=[0], base=changed) == 0
+    assert len(executed) == 2
+
+
+def test_a_cut_run_goes_on_to_the_same_end(call, monkeypatch, tmp_path):
+    one = {"seeds": [3], "experiments": {"with P1": {"questions": ["p"]}}}
+    assert call(name="whole", **one) == 0
+    training_step = ClassificationModule.training_step
+
+    def deadly(self, batch, batch_idx):
+        if self.global_step == 5:
+            raise KillError
+        return training_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationModule, "training_step", deadly)
+        with pytest.raises(KillError):
+            call(name="cut", **one)
+    (run,) = (tmp_path / "cut").glob("with-p1-*")
+    assert not (run / "result.json").exists()
+    assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 4
+    assert call(name="cut", **one) == 0
+    results = [
+        json.loads(next((tmp_path / n).glob("with-p1-*/result.json")).read_text())
+        for n in ("whole", "cut")
+    ]
+    for result in results:
+        assert result.pop("images_per_second") > 0
+    assert results[0] == results[1]
+    assert not list((tmp_path / "cut").glob("*-2"))
+
+
+def test_a_run_cut_before_its_first_checkpoint_begins_anew(call, tmp_path):
+    one = {"seeds": [3], "experiments": {"with P1": {"questions": ["p"]}}}
+    assert call(name="a", **one) == 0
+    (run,) = (tmp_path / "a").glob("with-p1-*")
+    for path in (*run.rglob("*.ckpt"), *run.rglob("*.safetensors"), run / "result.json"):
+        path.unlink()
+    assert call(name="a", **one) == 0
+    assert (run / "result.json").exists()
+
+
+def test_a_row_that_diverges_is_named_and_the_others_run(call, tmp_path, capsys):
+    experiments = {
+        "too fast": {"questions": ["p"], "changes": {"model.optim.lr": 1e38}},
+        "with P1": {"questions": ["p"]},
+    }
+    assert call(seeds=[0], experiments=experiments) == 1
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("ablate: ")]
+    assert "too-fast-seed0" in line
+    assert "not finite" in line
+    table = (tmp_path / "out/table.md").read_text()
+    assert "| too fast | not run |" in table
+    assert "| with P1 | not run |" not in table
+
+
+def test_only_the_table(call, executed, tmp_path):
+    assert call("--table") == 0
+    assert executed == []
+    assert (tmp_path / "out/table.md").read_text().count("| not run |") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "message"),
+    [
+        (["--only", "P9"], {}, "no experiment ['P9']"),
+        ([], {"seeds": "x"}, "seeds must be"),
+        (["--config", "absent.yaml"], {}, "absent.yaml"),
+    ],
+)
+def test_wrong_calls(call, capsys, options, changes, message):
+    assert call(*options, **changes) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ablate: ")
+    assert message in line
+
+
+@pytest.mark.slow
+def test_the_default_plan_learns_drawn_shapes(tmp_path):
+    assert ablate.main(["--only", "IGCV2", "--output", str(tmp_path)]) == 0
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("*/result.json")]
+    assert len(results) == 2
+    assert all(result["top1"] > 0.3 for result in results)  # a sixth by chance

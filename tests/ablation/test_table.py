@@ -1,0 +1,76 @@
+"""Tables against means and spreads by hand."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from igcv3det.ablation.costs import Cost
+from igcv3det.ablation.curves import draw_curves
+from igcv3det.ablation.plan import Experiment, Plan
+from igcv3det.ablation.runs import RunResult
+from igcv3det.ablation.table import build_rows, comma_separated, markdown
+from igcv3det.images import read_image
+
+EXPERIMENTS = (
+    Experiment("base", ("one", "two"), {}),
+    Experiment("once", ("one",), {}),
+    Experiment("never", ("two",), {}),
+)
+PLAN = Plan(Path("p.yaml"), "Title", (0, 1), {"one": "First?", "two": "Second?"}, {}, EXPERIMENTS)
+
+
+def result(name, seed, top1, speed):
+    return RunResult(name, seed, "h", top1, 1.0, (0.1, top1), speed)
+
+
+RESULTS = {
+    "base": [result("base", 0, 0.50, 100.0), result("base", 1, 0.53, 140.0)],
+    "once": [result("once", 0, 0.25, None)],
+}
+COSTS = {"base": Cost(1234, 2_500_000, 1.5), "once": Cost(7, 8_000, None), "never": Cost(9, 9, 2.0)}
+
+
+@pytest.fixture
+def rows():
+    return build_rows(PLAN, RESULTS, COSTS, "python tools/ablate.py")
+
+
+def test_means_and_spreads_by_hand(rows):
+    base, once, never = rows
+    assert base.mean == pytest.approx(0.515)
+    assert base.spread == (0.50, 0.53)
+    assert base.images_per_second == pytest.approx(120.0)
+    assert (once.mean, once.spread, once.images_per_second) == (0.25, None, None)
+    assert (never.mean, never.spread, never.top1) == (None, None, ())
+    assert never.command == 'python tools/ablate.py --only "never"'
+
+
+def test_markdown(rows):
+    text = markdown(PLAN, rows, "How.")
+    lines = text.splitlines()
+    assert lines[:3] == ["# Title", "", "How."]
+    base = "| base | 51.50 | 50.00 to 53.00 | 2 of 2 | 1,234 | 2.5 M | 1.50 | 120 |"
+    assert lines.count(base) == 2  # of both questions
+    assert "| once | 25.00 | - | 1 of 2 | 7 | 0.0 M | - | - |" in lines
+    assert "| never | not run | - | 0 of 2 | 9 | 0.0 M | 2.00 | - |" in lines
+    first, second = text.index("## First?"), text.index("## Second?")
+    assert first < text.index("| once") < second < text.index("| never")
+    assert 'python tools/ablate.py --only "once"' in lines
+
+
+def test_comma_separated(rows):
+    base, once, never = csv.DictReader(io.StringIO(comma_separated(rows)))
+    assert base["questions"] == "one two"
+    assert float(base["top1_mean"]) == pytest.approx(0.515)
+    assert [base["top1_min"], base["top1_max"]] == ["0.5", "0.53"]
+    assert [row["status"] for row in (base, once, never)] == ["done", "part", "not run"]
+    assert [never["top1_mean"], once["latency_ms"], once["images_per_second"]] == ["", "", ""]
+
+
+def test_curves(tmp_path):
+    pictures = draw_curves(PLAN, RESULTS, tmp_path)
+    assert [path.name for path in pictures] == ["curves-one.png", "curves-two.png"]
+    assert read_image(pictures[0]).std() > 5
+    assert draw_curves(PLAN, {}, tmp_path) == []

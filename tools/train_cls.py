@@ -1,0 +1,48 @@
+"""Trains a classifier.
+
+Usage:
+    python tools/train_cls.py --config configs/cls/igcv3_cifar10.yaml --data.root cifar10.zip
+    python tools/train_cls.py --config A.yaml --config B.yaml --trainer.max_epochs 10
+    python tools/train_cls.py --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
+
+--data.root is a folder with ``train/CLASS/*.jpg`` and ``val`` or ``test``, a zip file of one, or
+the folder that torchvision keeps CIFAR in (--data.source cifar10 --data.download true fetches it).
+Several configuration files may be stacked: the last one wins, and the command line wins over all.
+The run folder (``--trainer.default_root_dir``, else ``runs/`` and the first file's name) receives
+``config.yaml``, ``metrics.csv`` and ``checkpoints/``; a folder that holds a run already is left
+alone and a numbered one is taken. Exit status: 0 trained, 1 could not, 2 wrong call.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
+# Before torch: threads that spin while they wait take the cores from the loader's processes
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from igcv3det.classification.cli import ClassificationCLI
+from igcv3det.training.callbacks import NonFiniteLossError
+
+
+def main(args: list[str] | None = None) -> int:
+    """Trains as the arguments say; None takes the command line's."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        result = ClassificationCLI(args).fit()
+    except SystemExit as stop:  # of the parser: --help or a wrong call
+        return stop.code if isinstance(stop.code, int) else 1
+    except (OSError, ValueError, NonFiniteLossError) as error:
+        # an error in a loader's process arrives with that process's traceback before it
+        print(f"train_cls: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
+        return 1
+    if result is not None:
+        print(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
