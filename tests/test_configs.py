@@ -14,11 +14,12 @@ from igcv3det.classification.checkpoint import load_classifier
 from igcv3det.classification.networks import build_network
 from igcv3det.detector import build_detector
 from igcv3det.measurement.complexity import count_parameters
-from tools import train_cls, train_det
+from tools import distill, train_cls, train_det
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 CLASSIFIERS = sorted((ROOT / "configs" / "cls").glob("*.yaml"))
+DISTILLATIONS = sorted((ROOT / "configs" / "distill").glob("*.yaml"))
 ABLATIONS = sorted((ROOT / "configs" / "ablate").glob("*.yaml"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
 
@@ -45,11 +46,20 @@ def test_training_takes_it(path, capsys):
     assert "detector:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", [*CONFIGS, *CLASSIFIERS, *ABLATIONS], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [*CONFIGS, *CLASSIFIERS, *ABLATIONS, *DISTILLATIONS], ids=lambda p: p.stem
+)
 def test_it_says_how_to_run_it_and_what_to_expect(path):
     head = re.split("^[a-z]", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.M)[0]
     assert "# Run:" in head
     assert "# Expected:" in head
+
+
+@pytest.mark.parametrize("path", DISTILLATIONS, ids=lambda p: p.stem)
+def test_distillation_takes_it_and_all_phases_have_one_student(path, capsys):
+    assert distill.main(["--config", str(path), "--print_config"]) == 0
+    assert "distillation:" in capsys.readouterr().out
+    assert read_config(path) == read_config(DISTILLATIONS[0])
 
 
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda p: p.stem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from torchvision.ops import box_area
 
 from igcv3det.config import PreprocessConfig
-from igcv3det.data.loader import Position
+from igcv3det.data.loader import Position, trained_position
 from igcv3det.data.sampler import EpochBatches, Key
 from igcv3det.distillation.config import ViewConfig
 from igcv3det.distillation.labels import PictureBoxes, read_labels
@@ -98,7 +99,9 @@ class DistillationDataModule(LightningDataModule):
         """Shuffled full batches, from the step that Lightning is at."""
         assert self.store is not None
         batches = EpochBatches(len(self.train_rows), self.batch_size, shuffle=True, seed=self.seed)
-        return PictureBatches(self.store, self.train_rows, batches, self._trained)
+        return PictureBatches(
+            self.store, self.train_rows, batches, partial(trained_position, self.trainer)
+        )
 
     def val_dataloader(self) -> PictureBatches:
         """The held-out pictures, once."""
@@ -157,11 +160,6 @@ class DistillationDataModule(LightningDataModule):
             (size, size),
             known.scores[kept].to(device),
         )
-
-    def _trained(self) -> Position:
-        assert self.trainer is not None
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
-        return divmod(batches, int(self.trainer.num_training_batches))
 
 
 class PictureBatches:
