@@ -21,6 +21,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 CLASSIFIERS = sorted((ROOT / "configs" / "cls").glob("*.yaml"))
 DISTILLATIONS = sorted((ROOT / "configs" / "distill").glob("*.yaml"))
 ABLATIONS = sorted((ROOT / "configs" / "ablate").glob("*.yaml"))
+ALL = [*CONFIGS, *CLASSIFIERS, *ABLATIONS, *DISTILLATIONS]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
 
 
