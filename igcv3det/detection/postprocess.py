@@ -138,9 +138,12 @@ def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, config: Postprocess
 
 def _candidates(scores: Tensor, config: PostprocessConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Row, label in 1..K and score of each class's best scores over the threshold, from [N, K]."""
-    if len(scores) <= config.candidates_per_class:
-        rows, columns = torch.nonzero(scores > config.score_threshold, as_tuple=True)
-        return rows, columns + 1, scores[rows, columns]
-    best, rows = scores.topk(config.candidates_per_class, dim=0)  # [candidates, K]
-    ranks, columns = torch.nonzero(best > config.score_threshold, as_tuple=True)
-    return rows[ranks, columns], columns + 1, best[ranks, columns]
+    is_candidate = scores > config.score_threshold
+    # sorting is for the few classes that have too many, most often for none
+    crowded = torch.nonzero(is_candidate.sum(dim=0) > config.candidates_per_class)[:, 0]
+    if len(crowded):
+        best = scores[:, crowded].topk(config.candidates_per_class, dim=0).indices
+        is_candidate[:, crowded] = False
+        is_candidate[best, crowded] = True
+    rows, columns = torch.nonzero(is_candidate, as_tuple=True)
+    return rows, columns + 1, scores[rows, columns]
