@@ -10,7 +10,6 @@ Everything else is as in ``tools/train_det.py``. Exit status: 0 trained, 1 could
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -20,22 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from igcv3det.distillation.cli import DistillationCLI
-from igcv3det.training.callbacks import NonFiniteLossError
 
 
 def main(args: list[str] | None = None) -> int:
     """Trains as the arguments say; None takes the command line's."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        result = DistillationCLI(args).fit()
-    except SystemExit as stop:  # of the parser: --help or a wrong call
-        return stop.code if isinstance(stop.code, int) else 1
-    except (ImportError, OSError, ValueError, NonFiniteLossError) as error:
-        print(f"distill: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
-        return 1
-    if result is not None:
-        print(result)
-    return 0
+    return DistillationCLI.program_main(args)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ call.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -23,24 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 # Before torch: threads that spin while they wait take the cores from the loader's processes
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from igcv3det.training.callbacks import NonFiniteLossError
 from igcv3det.training.cli import DetectionCLI
 
 
 def main(args: list[str] | None = None) -> int:
     """Trains as the arguments say; None takes the command line's."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        result = DetectionCLI(args).fit()
-    except SystemExit as stop:  # of the parser: --help or a wrong call
-        return stop.code if isinstance(stop.code, int) else 1
-    except (OSError, ValueError, NonFiniteLossError) as error:
-        # an error in a loader's process arrives with that process's traceback before it
-        print(f"train_det: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
-        return 1
-    if result is not None:
-        print(result)
-    return 0
+    return DetectionCLI.program_main(args)
 
 
 if __name__ == "__main__":

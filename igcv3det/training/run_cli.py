@@ -7,6 +7,7 @@ own options, links and callbacks.
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from igcv3det.config import config_from_dict
-from igcv3det.training.callbacks import RepeatableSteps, StopAtStep
+from igcv3det.training.callbacks import NonFiniteLossError, RepeatableSteps, StopAtStep
 from igcv3det.training.checkpoints import (
     AtomicCheckpointIO,
     LastCheckpoint,
@@ -77,6 +78,30 @@ class RunCLI(LightningCLI):
             parser_class=OneLineParser,
             parser_kwargs={"prog": prog, "description": description},
         )
+
+    @classmethod
+    def program_main(cls, args: list[str] | None = None) -> int:
+        """Trains as the arguments say, as a program does.
+
+        Args:
+            args: as of the command line; None takes ``sys.argv``.
+
+        Returns:
+            Exit status: 0 trained, 1 could not (one line on standard error), 2 wrong call.
+        """
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        try:
+            result = cls(args).fit()
+        except SystemExit as stop:  # of the parser: --help or a wrong call
+            return stop.code if isinstance(stop.code, int) else 1
+        except (ImportError, OSError, ValueError, NonFiniteLossError) as error:
+            # an error in a loader's process arrives with that process's traceback before it
+            reason = str(error).strip().splitlines()[-1]
+            sys.stderr.write(f"{cls.program[0]}: {reason}\n")
+            return 1
+        if result is not None:
+            sys.stdout.write(f"{result}\n")
+        return 0
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
         """As LightningCLI does, which also warns when a program with arguments passes ``args``."""
