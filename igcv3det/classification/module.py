@@ -22,7 +22,7 @@ from igcv3det.classification.networks import build_network
 from igcv3det.classification.schedule import build_rate_schedule
 from igcv3det.config import OptimConfig
 from igcv3det.models.execution import Execution, set_execution
-from igcv3det.training.ema import TRAINING_WEIGHTS
+from igcv3det.training.checkpoints import require_continuation
 from igcv3det.training.optim import build_optimizer, scaled_lr
 
 logger = logging.getLogger(__name__)
@@ -179,21 +179,10 @@ class ClassificationModule(LightningModule):
         checkpoint[DESCRIPTION] = classifier_metadata(self.classifier, self.names)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses what would not be a continuation.
-
-        Raises:
-            ValueError: another classifier, or averaged weights that this run would not keep.
-        """
-        if checkpoint.get(DESCRIPTION) != classifier_metadata(self.classifier, self.names):
-            raise ValueError(
-                "the checkpoint holds another classifier or other classes than this run's "
-                "configuration; to start from its weights pass --model.weights, not --ckpt_path"
-            )
-        if self.optim.ema_decay is None and TRAINING_WEIGHTS in checkpoint:
-            raise ValueError(
-                "the checkpoint was trained with averaged weights; resume with its "
-                "model.optim.ema_decay, or start from it with --model.weights"
-            )
+        """Refuses what would not be a continuation (ValueError)."""
+        require_continuation(
+            checkpoint, classifier_metadata(self.classifier, self.names), self.optim.ema_decay
+        )
 
     def _lr(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])

@@ -98,7 +98,9 @@ class DistillationDataModule(LightningDataModule):
     def train_dataloader(self) -> PictureBatches:
         """Shuffled full batches, from the step that Lightning is at."""
         assert self.store is not None
-        batches = EpochBatches(len(self.train_rows), self.batch_size, shuffle=True, seed=self.seed)
+        rank, world_size = self._process()
+        length, seed = len(self.train_rows), self.seed
+        batches = EpochBatches(length, self.batch_size, True, seed, rank, world_size)
         return PictureBatches(
             self.store, self.train_rows, batches, partial(trained_position, self.trainer)
         )
@@ -106,8 +108,10 @@ class DistillationDataModule(LightningDataModule):
     def val_dataloader(self) -> PictureBatches:
         """The held-out pictures, once."""
         assert self.store is not None
-        size = min(self.batch_size, len(self.val_rows))
-        batches = EpochBatches(len(self.val_rows) // size * size, size)
+        rank, world_size = self._process()
+        size = min(self.batch_size, max(1, len(self.val_rows) // world_size))
+        whole = len(self.val_rows) // (size * world_size) * (size * world_size)
+        batches = EpochBatches(whole, size, rank=rank, world_size=world_size)
         return PictureBatches(self.store, self.val_rows, batches, lambda: (0, 0))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:  # noqa: ANN401
@@ -126,6 +130,11 @@ class DistillationDataModule(LightningDataModule):
             for row, region in zip(rows, regions.cpu(), strict=True)
         ]
         return (images - mean) / std, targets
+
+    def _process(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
 
     def _read_boxes(self) -> dict[str, PictureBoxes]:
         if not self.boxes:

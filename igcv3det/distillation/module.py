@@ -23,6 +23,7 @@ from igcv3det.distillation.start import copy_shared_parts, detector_parts, take_
 from igcv3det.distillation.student import STAGES, Lesson
 from igcv3det.models.execution import Execution, set_execution
 from igcv3det.structures import Categories, Target
+from igcv3det.training.checkpoints import require_continuation
 from igcv3det.training.fine_tuning import load_for_fine_tuning
 from igcv3det.training.optim import build_optimizer, build_schedule, scaled_lr
 
@@ -168,7 +169,8 @@ class DistillationModule(LightningModule):
         if self.max_steps is not None:
             total = min(total, self.max_steps)
         batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        lr = scaled_lr(self.optim, batch * self.trainer.accumulate_grad_batches)
+        batch *= self.trainer.accumulate_grad_batches * self.trainer.world_size
+        lr = scaled_lr(self.optim, batch)
         optimizer = build_optimizer(self.detector, self.optim, lr)
         schedule = build_schedule(optimizer, self.optim, int(total))
         return {
@@ -181,16 +183,8 @@ class DistillationModule(LightningModule):
         checkpoint[DESCRIPTION] = detector_metadata(self.detector)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses what would not be a continuation.
-
-        Raises:
-            ValueError: another student.
-        """
-        if checkpoint.get(DESCRIPTION) != detector_metadata(self.detector):
-            raise ValueError(
-                "the checkpoint holds another detector than this run's configuration; to start "
-                "from its weights pass --model.weights, not --ckpt_path"
-            )
+        """Refuses what would not be a continuation (ValueError)."""
+        require_continuation(checkpoint, detector_metadata(self.detector), self.optim.ema_decay)
 
     def _terms(self, batch: Batch, *, forced: bool) -> dict[str, Tensor]:
         images, targets = batch

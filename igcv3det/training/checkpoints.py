@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
-from igcv3det.checkpoint import load_detector, save_detector
+from igcv3det.checkpoint import DESCRIPTION, load_detector, save_detector
+from igcv3det.training.ema import TRAINING_WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,31 @@ def best_checkpoint(folder: Path, monitor: str = "val/AP", mode: str = "max") ->
         auto_insert_metric_name=False,
         enable_version_counter=False,
     )
+
+
+def require_continuation(
+    checkpoint: Mapping[str, Any], description: Mapping[str, Any], ema_decay: float | None
+) -> None:
+    """Refuses to resume from what this run would not go on with.
+
+    Args:
+        checkpoint: that is resumed from.
+        description: of the network that this run trains, as its own checkpoints carry it.
+        ema_decay: whether this run keeps averaged weights.
+
+    Raises:
+        ValueError: another network, or averaged weights that this run would not keep.
+    """
+    if checkpoint.get(DESCRIPTION) != description:
+        raise ValueError(
+            "the checkpoint holds another network or other classes than this run's "
+            "configuration; to start from its weights pass --model.weights, not --ckpt_path"
+        )
+    if ema_decay is None and TRAINING_WEIGHTS in checkpoint:
+        raise ValueError(
+            "the checkpoint was trained with averaged weights; resume with its "
+            "model.optim.ema_decay, or start from it with --model.weights"
+        )
 
 
 def release_detector(checkpoint: Path, target: Path) -> None:

@@ -20,7 +20,7 @@ from igcv3det.evaluation import CocoEvaluator
 from igcv3det.evaluation.coco_scoring import SUMMARY_NAMES
 from igcv3det.models.execution import Execution, set_execution
 from igcv3det.structures import Categories, Detections, HeadOutputs, Target
-from igcv3det.training.ema import TRAINING_WEIGHTS
+from igcv3det.training.checkpoints import require_continuation
 from igcv3det.training.fine_tuning import load_for_fine_tuning
 from igcv3det.training.optim import build_optimizer, build_schedule, scaled_lr, warmup_steps
 
@@ -183,21 +183,8 @@ class DetectionModule(LightningModule):
         checkpoint[DESCRIPTION] = detector_metadata(self.detector)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses what would not be a continuation.
-
-        Raises:
-            ValueError: another detector, or averaged weights that this run would not keep.
-        """
-        if checkpoint.get(DESCRIPTION) != detector_metadata(self.detector):
-            raise ValueError(
-                "the checkpoint holds another detector or other categories than this run's "
-                "configuration; to start from its weights pass --model.weights, not --ckpt_path"
-            )
-        if self.optim.ema_decay is None and TRAINING_WEIGHTS in checkpoint:
-            raise ValueError(
-                "the checkpoint was trained with averaged weights; resume with its "
-                "model.optim.ema_decay, or start from it with --model.weights"
-            )
+        """Refuses what would not be a continuation (ValueError)."""
+        require_continuation(checkpoint, detector_metadata(self.detector), self.optim.ema_decay)
 
     def _losses(
         self, outputs: HeadOutputs, targets: list[Target]

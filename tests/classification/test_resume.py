@@ -74,7 +74,7 @@ def test_another_network_is_no_continuation(tmp_path, capsys):
     assert start(tmp_path, "one", "--trainer.max_epochs", "1") == 0
     options = ("--ckpt_path", str(last(tmp_path, "one")), "--model.classifier.backbone.p2", "true")
     assert start(tmp_path, "one", *options) == 1
-    assert "holds another classifier" in capsys.readouterr().err
+    assert "holds another network" in capsys.readouterr().err
 
 
 @pytest.mark.slow

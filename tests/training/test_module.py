@@ -137,7 +137,7 @@ def test_resuming_keeps_to_averaging(tmp_path, saved, resumed, message):
 def test_resuming_refuses_another_detector(tmp_path):
     fit(tmp_path, tiny.module()).save_checkpoint(tmp_path / "a.ckpt", weights_only=False)
     other = tiny.module(categories=Categories((1, 7), ("cat", "cow")))
-    with pytest.raises(ValueError, match=r"other categories.*--model\.weights"):
+    with pytest.raises(ValueError, match=r"other classes.*--model\.weights"):
         tiny.trainer(tmp_path).fit(
             other, datamodule=tiny.TinyData(tmp_path), ckpt_path=tmp_path / "a.ckpt"
         )
