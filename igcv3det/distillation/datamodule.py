@@ -106,7 +106,7 @@ class DistillationDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> PictureBatches:
-        """The held-out pictures, once."""
+        """The held-out pictures in full batches, once: each size of batch is compiled anew."""
         assert self.store is not None
         rank, world_size = self._process()
         size = min(self.batch_size, max(1, len(self.val_rows) // world_size))
