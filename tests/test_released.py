@@ -116,3 +116,16 @@ def test_facts_must_be_complete(packed, capsys, facts, complaint):
     (packed / "facts.json").write_text(facts if isinstance(facts, str) else json.dumps(facts))
     assert pack(packed) == 1
     assert complaint in capsys.readouterr().err
+
+
+def test_infer_needs_no_checkpoint_and_says_what_it_takes(tmp_path, capsys):
+    from igcv3det.images import write_image
+    from tools.infer import main as infer
+
+    picture = torch.randint(0, 256, (60, 80, 3), dtype=torch.uint8).numpy()
+    write_image(tmp_path / "a.png", picture)
+    found = tmp_path / "found.json"
+    assert infer([str(tmp_path / "a.png"), "--json", str(found)]) == 0
+    assert json.loads(found.read_text())[0]["width"] == 80
+    notice = released_notice()
+    assert capsys.readouterr().err == (f"infer: {notice}\n" if notice else "")
