@@ -259,6 +259,10 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         require(self.lr > 0, "optim.lr must be > 0", self.lr)
+        require(self.muon_lr > 0, "optim.muon_lr must be > 0", self.muon_lr)
+        require(
+            0 <= self.muon_momentum < 1, "optim.muon_momentum must be in [0, 1)", self.muon_momentum
+        )
         require(self.warmup_steps >= 0, "optim.warmup_steps must be >= 0", self.warmup_steps)
         require(
             0 < self.warmup_start <= 1, "optim.warmup_start must be in (0, 1]", self.warmup_start
