@@ -16,10 +16,10 @@ FLOORS = [
     ["detector", "data", "evaluation", "visualize"],
     ["checkpoint", "deploy", "measurement"],
     ["training", "convert", "runtime", "released"],
-    ["predictor", "measurement.comparison", "classification", "distillation"],
+    ["predictor", "measurement.comparison", "classification"],
     ["inference", "ablation"],
     ["export"],
-    ["benchmark"],
+    ["benchmark", "distillation"],
 ]
 HEAVY = {"pytorch_lightning", "albumentations", "pycocotools", "torchvision", "cv2"}
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from igcv3det.deploy import deploy
 from igcv3det.detector import SSDLite
+from igcv3det.export.parts import read_openvino
+from igcv3det.export.tracing import trace_onnx
 from igcv3det.models.igcv3 import IGCV3, PARTS
 
 Runtime = Literal["torch", "openvino"]
@@ -132,6 +134,7 @@ def _compiled(network: ReferenceNetwork, images: Tensor) -> Any:  # noqa: ANN401
     openvino = _import_openvino()
     example = torch.zeros(images.shape)
     with torch.autocast("cpu", enabled=False):  # a trainer's would end up in the weights
-        model = openvino.convert_model(torch.export.export(network, (example,)))
+        model = read_openvino(trace_onnx(network, {"images": example}, network.names))
+    model.reshape(list(images.shape))
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
     return openvino.Core().compile_model(model, "CPU", hints)

@@ -9,7 +9,6 @@ decoding, so their arithmetic is written once; the other parts are in `igcv3det.
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,6 @@ from igcv3det.detection.postprocess import class_scores
 from igcv3det.detector import SSDLite
 from igcv3det.export.calibration import CalibrationSet
 from igcv3det.export.graphs import (
-    OPSET,
     preprocessing_graph,
     rescaling_graph,
     suppression_graph,
@@ -38,6 +36,7 @@ from igcv3det.export.parts import (
     save_onnx,
     save_openvino,
 )
+from igcv3det.export.tracing import trace_onnx
 from igcv3det.runtime.facts import (
     CANDIDATE_OUTPUTS,
     EXPORT,
@@ -159,35 +158,10 @@ def _trace_network(detector: SSDLite, facts: ExportFacts) -> onnx.ModelProto:
     size = detector.config.image_size
     dtype = torch.float16 if facts.precision == "fp16" else torch.float32
     images = torch.zeros(1 if facts.suppression else _TRACED_BATCH, 3, size, size)
-    return _trace(_Network(detector.cpu(), dtype), {INPUT: images}, HEADS)
+    return trace_onnx(_Network(detector.cpu(), dtype), {INPUT: images}, HEADS)
 
 
 def _trace_decoding(detector: SSDLite, batch: int | None) -> onnx.ModelProto:
     shape = (batch or _TRACED_BATCH, len(detector.anchors))
     heads = (torch.zeros(*shape, detector.config.num_classes + 1), torch.zeros(*shape, 4))
-    return _trace(_Decoding(detector), dict(zip(HEADS, heads, strict=True)), CANDIDATE_OUTPUTS)
-
-
-def _trace(
-    module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...]
-) -> onnx.ModelProto:
-    """A module as an ONNX model; a batch of more than one becomes free."""
-    free = all(len(value) > 1 for value in inputs.values())
-    batch = torch.export.Dim("batch")
-    shapes = tuple({0: batch} for _ in inputs) if free else None
-    with warnings.catch_warnings():
-        # It says that two inputs share one name for their batch, which is what is wanted
-        warnings.filterwarnings("ignore", message="# The axis name: batch", category=UserWarning)
-        program = torch.onnx.export(
-            module.eval(),
-            tuple(inputs.values()),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_shapes=shapes,
-            verbose=False,
-        )
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    return model
+    return trace_onnx(_Decoding(detector), dict(zip(HEADS, heads, strict=True)), CANDIDATE_OUTPUTS)

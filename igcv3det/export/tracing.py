@@ -1,0 +1,39 @@
+"""A module as an ONNX graph."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from igcv3det.export.graphs import OPSET
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def trace_onnx(
+    module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...]
+) -> onnx.ModelProto:
+    """A module as an ONNX model; a batch of more than one becomes free."""
+    free = all(len(value) > 1 for value in inputs.values())
+    batch = torch.export.Dim("batch")
+    shapes = tuple({0: batch} for _ in inputs) if free else None
+    with warnings.catch_warnings():
+        # It says that two inputs share one name for their batch, which is what is wanted
+        warnings.filterwarnings("ignore", message="# The axis name: batch", category=UserWarning)
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    return model
