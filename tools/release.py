@@ -25,7 +25,7 @@ from igcv3det.detector import SSDLite
 from igcv3det.images import read_image
 from igcv3det.inference.media import expand_source
 from igcv3det.preprocess import Preprocess
-from igcv3det.released import CHECKSUM, FIGURES, RELEASED, STATUS, checksum
+from igcv3det.released import CHECKSUM, FIGURES, RELEASED, STATUS, checksum, half_weights
 
 FACTS = (STATUS, FIGURES, "data", "teachers", "licence")
 LIMIT_MB = 10
@@ -44,11 +44,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         facts = _facts(options.facts)
         detector = load_detector(options.checkpoint)
-        halved = {
-            name: value.half() if value.is_floating_point() else value
-            for name, value in detector.state_dict().items()
-        }
-        facts[CHECKSUM] = checksum(halved)
+        facts[CHECKSUM] = checksum(half_weights(detector))
         save_detector(detector, options.output, facts, dtype=torch.float16)
         size = options.output.stat().st_size / 1e6
         print(f"{options.output}: {size:.2f} MB, sha256 of the weights {facts[CHECKSUM]}")

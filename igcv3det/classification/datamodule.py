@@ -24,7 +24,7 @@ from igcv3det.classification.sources import (
     validation_split,
 )
 from igcv3det.classification.store import ImageStore, load_store, torchvision_store
-from igcv3det.data.loader import BatchLoader, Position, trained_position
+from igcv3det.data.loader import BatchLoader, Position, process_of, trained_position
 from igcv3det.data.sampler import EpochBatches
 from igcv3det.data.shapes_classes import NAMES, draw_classes
 
@@ -154,7 +154,7 @@ class ClassificationDataModule(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """Shuffled full batches; where Lightning trains, from the step that it is at."""
         length = _length(self.train_part)
-        rank, world_size = self._process()
+        rank, world_size = process_of(self.trainer)
         batch_size = min(self.batch_size, max(1, length // world_size))
         if batch_size < self.batch_size:
             logger.warning("batches of %d: there are only %d pictures", batch_size, length)
@@ -168,7 +168,7 @@ class ClassificationDataModule(LightningDataModule):
 
     def val_dataloader(self) -> BatchLoader:
         """Every picture once, in order."""
-        rank, world_size = self._process()
+        rank, world_size = process_of(self.trainer)
         length = _length(self.val_part)
         shown = length if self.val_limit is None else min(length, self.val_limit)
         batches = EpochBatches(shown, self.val_batch_size, rank=rank, world_size=world_size)
@@ -179,7 +179,7 @@ class ClassificationDataModule(LightningDataModule):
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "world_size": self._process()[1],
+            "world_size": process_of(self.trainer)[1],
             "images": _length(self.train_part),
         }
 
@@ -248,11 +248,6 @@ class ClassificationDataModule(LightningDataModule):
             return store
         device = self.trainer.strategy.root_device
         return store._replace(images=store.images.to(device), labels=store.labels.to(device))
-
-    def _process(self) -> tuple[int, int]:
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
 
 
 def _length(part: Split | ImageStore) -> int:

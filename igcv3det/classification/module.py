@@ -24,6 +24,7 @@ from igcv3det.config import OptimConfig
 from igcv3det.models.execution import Execution, set_execution
 from igcv3det.training.checkpoints import require_continuation
 from igcv3det.training.optim import build_optimizer, scaled_lr
+from igcv3det.training.run_length import run_length
 
 logger = logging.getLogger(__name__)
 
@@ -150,14 +151,7 @@ class ClassificationModule(LightningModule):
         Raises:
             ValueError: a run without end has no cosine.
         """
-        total = self.trainer.estimated_stepping_batches
-        if self.max_steps is not None:
-            total = min(total, self.max_steps)
-        if total == float("inf"):
-            raise ValueError("the schedule needs an end: pass --trainer.max_epochs or max_steps")
-        accumulated = self.trainer.accumulate_grad_batches
-        per_process = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        batch = per_process * self.trainer.world_size * accumulated
+        total, batch = run_length(self.trainer, self.max_steps)
         lr = scaled_lr(self.optim, batch)
         logger.info(
             "%.2f M parameters; %d steps of %d pictures; learning rate %.4g",
@@ -167,8 +161,9 @@ class ClassificationModule(LightningModule):
             lr,
         )
         optimizer = build_optimizer(self.network, self.optim, lr)
+        accumulated = self.trainer.accumulate_grad_batches
         per_epoch = max(1, -(-int(self.trainer.num_training_batches) // accumulated))
-        schedule = build_rate_schedule(optimizer, int(total), per_epoch, self.optim, self.schedule)
+        schedule = build_rate_schedule(optimizer, total, per_epoch, self.optim, self.schedule)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

@@ -16,7 +16,7 @@ from igcv3det.data.annotations import AnnotationStore
 from igcv3det.data.checks import load_annotations, require_same_categories
 from igcv3det.data.coco import CocoDetection
 from igcv3det.data.coco_json import load_categories
-from igcv3det.data.loader import BatchLoader, trained_position
+from igcv3det.data.loader import BatchLoader, process_of, trained_position
 from igcv3det.data.sampler import EpochBatches
 from igcv3det.data.transforms import EvalTransform, TrainTransform
 from igcv3det.preprocess import Preprocess
@@ -131,7 +131,7 @@ class CocoDataModule(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """Shuffled full batches; where Lightning trains, from the step that it is at."""
         store = self.train_store
-        rank, world_size = self._process()
+        rank, world_size = process_of(self.trainer)
         batch_size = min(self.batch_size, max(1, len(store) // world_size))
         if batch_size < self.batch_size:
             logger.warning("batches of %d: there are only %d images", batch_size, len(store))
@@ -150,7 +150,7 @@ class CocoDataModule(LightningDataModule):
     def val_dataloader(self) -> BatchLoader:
         """Every image once, in the order of the file."""
         store = self.val_store
-        rank, world_size = self._process()
+        rank, world_size = process_of(self.trainer)
         return BatchLoader(
             CocoDetection(store, self.val_images, EvalTransform(self.preprocess)),
             EpochBatches(len(store), self.val_batch_size, rank=rank, world_size=world_size),
@@ -161,7 +161,7 @@ class CocoDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the batches, besides the step, which Lightning keeps."""
-        world_size = self._process()[1]
+        world_size = process_of(self.trainer)[1]
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
@@ -185,8 +185,3 @@ class CocoDataModule(LightningDataModule):
                 begun,
                 now,
             )
-
-    def _process(self) -> tuple[int, int]:
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size

@@ -25,6 +25,11 @@ def trained_position(trainer: Any) -> Position:  # noqa: ANN401 (Lightning's; im
     return divmod(batches, int(trainer.num_training_batches))
 
 
+def process_of(trainer: Any) -> tuple[int, int]:  # noqa: ANN401 (likewise)
+    """(rank, number of processes); without a trainer there is one."""
+    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
 class BatchLoader:
     """Batches of a data set, with worker processes that live from epoch to epoch.
 

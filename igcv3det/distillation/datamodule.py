@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.ops import box_area
 
 from igcv3det.config import PreprocessConfig
-from igcv3det.data.loader import Position, trained_position
+from igcv3det.data.loader import Position, process_of, trained_position
 from igcv3det.data.sampler import EpochBatches, Key
 from igcv3det.distillation.config import ViewConfig
 from igcv3det.distillation.labels import PictureBoxes, read_labels
@@ -98,7 +98,7 @@ class DistillationDataModule(LightningDataModule):
     def train_dataloader(self) -> PictureBatches:
         """Shuffled full batches, from the step that Lightning is at."""
         assert self.store is not None
-        rank, world_size = self._process()
+        rank, world_size = process_of(self.trainer)
         length, seed = len(self.train_rows), self.seed
         batches = EpochBatches(length, self.batch_size, True, seed, rank, world_size)
         return PictureBatches(
@@ -108,7 +108,7 @@ class DistillationDataModule(LightningDataModule):
     def val_dataloader(self) -> PictureBatches:
         """The held-out pictures in full batches, once: each size of batch is compiled anew."""
         assert self.store is not None
-        rank, world_size = self._process()
+        rank, world_size = process_of(self.trainer)
         size = min(self.batch_size, max(1, len(self.val_rows) // world_size))
         whole = len(self.val_rows) // (size * world_size) * (size * world_size)
         batches = EpochBatches(whole, size, rank=rank, world_size=world_size)
@@ -130,11 +130,6 @@ class DistillationDataModule(LightningDataModule):
             for row, region in zip(rows, regions.cpu(), strict=True)
         ]
         return (images - mean) / std, targets
-
-    def _process(self) -> tuple[int, int]:
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
 
     def _read_boxes(self) -> dict[str, PictureBoxes]:
         if not self.boxes:

@@ -26,6 +26,7 @@ from igcv3det.structures import Categories, Target
 from igcv3det.training.checkpoints import require_continuation
 from igcv3det.training.fine_tuning import load_for_fine_tuning
 from igcv3det.training.optim import build_optimizer, build_schedule, scaled_lr
+from igcv3det.training.run_length import run_length
 
 logger = logging.getLogger(__name__)
 
@@ -164,15 +165,15 @@ class DistillationModule(LightningModule):
         self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(images))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Optimizer and schedule for this run's batch and length."""
-        total = self.trainer.estimated_stepping_batches
-        if self.max_steps is not None:
-            total = min(total, self.max_steps)
-        batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        batch *= self.trainer.accumulate_grad_batches * self.trainer.world_size
+        """Optimizer and schedule for this run's batch and length.
+
+        Raises:
+            ValueError: a run without end has no cosine.
+        """
+        total, batch = run_length(self.trainer, self.max_steps)
         lr = scaled_lr(self.optim, batch)
         optimizer = build_optimizer(self.detector, self.optim, lr)
-        schedule = build_schedule(optimizer, self.optim, int(total))
+        schedule = build_schedule(optimizer, self.optim, total)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -188,13 +189,14 @@ class DistillationModule(LightningModule):
 
     def _terms(self, batch: Batch, *, forced: bool) -> dict[str, Tensor]:
         images, targets = batch
-        if forced not in self._references:
-            names = self.lesson.names(forced=forced)
+        names = self.lesson.names(forced=forced)
+        if names and forced not in self._references:
             network = ReferenceNetwork(
                 self._teacher[0], self.detector, self.lesson.prefix, names, self.reference_runtime
             )
             self._references[forced] = Reference(network, self.reference_runtime)
-        reference = self._references[forced](images)
+        # boxes alone need nobody to compare with
+        reference = self._references[forced](images) if names else {}
         terms, outputs = self.lesson.losses(self.detector, images, reference, forced=forced)
         if outputs is not None and self.distillation.box_weight > 0:
             terms |= self.criterion(outputs, self.detector.anchors, targets)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from igcv3det.detector import SSDLite
 from igcv3det.distillation.start import copy_shared_parts
 from igcv3det.models.forms import within_groups
-from igcv3det.models.igcv3 import IGCV3, PARTS, IGCV3Block
+from igcv3det.models.igcv3 import IGCV3, IGCV3Block
 from igcv3det.models.mobilenetv2 import PART_STARTS, MobileNetV2
+from igcv3det.models.parts import PARTS
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ them several times as fast as eager PyTorch: in bfloat16, with norms folded and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from igcv3det.deploy import deploy
 from igcv3det.detector import SSDLite
 from igcv3det.export.parts import read_openvino
 from igcv3det.export.tracing import trace_onnx
-from igcv3det.models.igcv3 import IGCV3, PARTS
+from igcv3det.models.igcv3 import IGCV3
+from igcv3det.models.parts import PARTS, PartedBackbone
 
 Runtime = Literal["torch", "openvino"]
 LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
@@ -25,13 +26,6 @@ LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
 def part_name(part: int) -> str:
     """The key of a teacher's part in `Reference`'s answers; 0 is the stem, 8 the last 1x1."""
     return f"part{part}"
-
-
-class PartedBackbone(Protocol):
-    """What both backbones of this package offer."""
-
-    def forward_part(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """One of the nine parts."""
 
 
 class ReferenceNetwork(nn.Module):

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
-from igcv3det.models.igcv3 import IGCV3, PARTS, IGCV3Block
+from igcv3det.models.igcv3 import IGCV3, IGCV3Block
 from igcv3det.models.mobilenetv2 import TAP_BLOCK, MobileNetV2
+from igcv3det.models.parts import PARTS
 
 logger = logging.getLogger(__name__)
 

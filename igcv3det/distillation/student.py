@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from igcv3det.detector import SSDLite
-from igcv3det.distillation.config import DistillationConfig
+from igcv3det.distillation.config import DISTILLATION_PARTS, DistillationConfig
 from igcv3det.distillation.losses import offset_error, score_divergence, unexplained_variance
 from igcv3det.distillation.reference import (
     LOGITS,
     OFFSETS,
     PREFIX,
     TAP,
-    PartedBackbone,
     part_name,
 )
-from igcv3det.models.igcv3 import PARTS, TAP_STAGE
+from igcv3det.models.igcv3 import TAP_STAGE
+from igcv3det.models.parts import PARTS, PartedBackbone
 from igcv3det.structures import HeadOutputs
 
 STAGES = range(1, PARTS - 1)
@@ -41,7 +41,7 @@ class Lesson:
 
     def __init__(self, config: DistillationConfig) -> None:
         self.config = config
-        names = ["stem", *(f"stage{stage}" for stage in STAGES), "last"]
+        names = DISTILLATION_PARTS[:PARTS]  # without extra layers and heads
         frozen = next((i for i, name in enumerate(names) if name not in config.frozen), PARTS)
         self.prefix = min(frozen, TAP_STAGE + 1)  # the fine tap is the student's own business
         self.compares_heads = max(config.score_weight, config.offset_weight) > 0

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from igcv3det.config import BackboneConfig, Padding
 from igcv3det.models.layers import ChannelPermutation, conv_norm, norm_layer, set_padding
+from igcv3det.models.parts import PARTS, tapped_features
 
 EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
 CHANNELS_D = (16, 24, 32, 64, 96, 160, 320)
@@ -41,7 +42,6 @@ IMAGENET_STRIDES = (2, 1, 2, 2, 2, 1, 2, 1)
 CIFAR_STRIDES = (1, 1, 1, 2, 2, 1, 1, 1)
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
-PARTS = 9  # stem, seven stages, last 1x1
 TAP_STAGE = 5  # the 160-channel stage: its first expansion is the finest map of SSDLite
 
 
@@ -236,12 +236,7 @@ class IGCV3(nn.Module):
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """The two taps of SSDLite for images [B, 3, H, W], finest first."""
-        taps: list[Tensor] = []
-        for part in range(PARTS):
-            x, tap = self.forward_part(part, x)
-            if tap is not None:
-                taps.append(tap)
-        return [*taps, x]
+        return tapped_features(self, x)
 
     def forward_part(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """One part of the network: 0 is the stem, 1 to 7 are the stages, 8 is the last 1x1.

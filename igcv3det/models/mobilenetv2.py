@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from igcv3det.config import BackboneConfig, Padding
 from igcv3det.models.igcv3 import IMAGENET_STRIDES
 from igcv3det.models.layers import norm_layer, set_padding
+from igcv3det.models.parts import tapped_features
 
 PART_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # of stem, seven stages and last 1x1
 TAP_BLOCK = 14  # the first 160-channel block, stride 16 to 32
@@ -77,12 +78,7 @@ class MobileNetV2(nn.Module):
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """The two taps of SSDLite for images [B, 3, H, W], finest first."""
-        taps: list[Tensor] = []
-        for part in range(len(PART_STARTS) - 1):
-            x, tap = self.forward_part(part, x)
-            if tap is not None:
-                taps.append(tap)
-        return [*taps, x]
+        return tapped_features(self, x)
 
     def forward_part(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """One part of the network: 0 is the stem, 1 to 7 are the stages, 8 is the last 1x1.

@@ -23,6 +23,7 @@ from igcv3det.structures import Categories, Detections, HeadOutputs, Target
 from igcv3det.training.checkpoints import require_continuation
 from igcv3det.training.fine_tuning import load_for_fine_tuning
 from igcv3det.training.optim import build_optimizer, build_schedule, scaled_lr, warmup_steps
+from igcv3det.training.run_length import run_length
 
 logger = logging.getLogger(__name__)
 
@@ -154,14 +155,7 @@ class DetectionModule(LightningModule):
         Raises:
             ValueError: a run without end has no cosine.
         """
-        total = self.trainer.estimated_stepping_batches
-        if self.max_steps is not None:
-            total = min(total, self.max_steps)
-        if total == float("inf"):
-            raise ValueError("the schedule needs an end: pass --trainer.max_epochs or max_steps")
-        accumulated = self.trainer.accumulate_grad_batches
-        per_process = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        batch = per_process * self.trainer.world_size * accumulated
+        total, batch = run_length(self.trainer, self.max_steps)
         lr = scaled_lr(self.optim, batch)
         logger.info(
             "%.2f M parameters; %d steps of %d images; learning rate %.4g after %d steps",
@@ -169,10 +163,10 @@ class DetectionModule(LightningModule):
             total,
             batch,
             lr,
-            warmup_steps(self.optim, int(total)),
+            warmup_steps(self.optim, total),
         )
         optimizer = build_optimizer(self.detector, self.optim, lr)
-        schedule = build_schedule(optimizer, self.optim, int(total))
+        schedule = build_schedule(optimizer, self.optim, total)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

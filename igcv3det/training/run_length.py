@@ -1,0 +1,39 @@
+"""How many optimizer steps a run has, and of how many images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pytorch_lightning import Trainer
+
+
+class RunLength(NamedTuple):
+    """What schedule and learning rate depend on.
+
+    Attributes:
+        steps: optimizer steps of the whole run.
+        batch: images of one of them, of all processes and accumulated batches together.
+    """
+
+    steps: int
+    batch: int
+
+
+def run_length(trainer: Trainer, max_steps: int | None) -> RunLength:
+    """The length of the run that a trainer is set up for.
+
+    Args:
+        trainer: with its data attached.
+        max_steps: where the schedule ends if that is before the trainer's own end.
+
+    Raises:
+        ValueError: a run without end has no cosine.
+    """
+    total = trainer.estimated_stepping_batches
+    if max_steps is not None:
+        total = min(total, max_steps)
+    if total == float("inf"):
+        raise ValueError("the schedule needs an end: pass --trainer.max_epochs or max_steps")
+    per_process = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+    batch = per_process * trainer.world_size * trainer.accumulate_grad_batches
+    return RunLength(int(total), batch)
