@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +24,7 @@ def trace_onnx(
     free = all(len(value) > 1 for value in inputs.values())
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} for _ in inputs) if free else None
-    with warnings.catch_warnings():
+    with _quiet("onnxscript", "onnx_ir"), warnings.catch_warnings():
         # It says that two inputs share one name for their batch, which is what is wanted
         warnings.filterwarnings("ignore", message="# The axis name: batch", category=UserWarning)
         program = torch.onnx.export(
@@ -37,3 +40,17 @@ def trace_onnx(
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Keeps loggers to warnings: the exporter tells of every node that it folds or renames."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
