@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from igcv3det.coco_categories import COCO_CATEGORIES
-from igcv3det.config import DetectorConfig, config_from_dict
+from igcv3det.config import Config, DetectorConfig, config_from_dict
 from igcv3det.detector import SSDLite, build_detector
 from igcv3det.structures import Categories
 
@@ -91,20 +91,33 @@ def load_detector(path: str | Path) -> SSDLite:
         config = read_config(path)
         coco = COCO_CATEGORIES if config.num_classes == len(COCO_CATEGORIES) else None
         return build_detector(config, coco).eval()
-    if path.suffix == ".safetensors":
-        weights, metadata = read_safetensors(path)
-        description = json_object(metadata.get(DESCRIPTION), path)
-    elif path.suffix == ".ckpt":
-        checkpoint = read_torch(path)
-        description = checkpoint.get(DESCRIPTION)
-        weights = weights_under(checkpoint.get("state_dict", {}), DETECTOR_PREFIX)
-    else:
-        raise ValueError(
-            f"{path}: a detector is a .safetensors, .ckpt or .yaml file, not {path.suffix!r}"
-        )
+    weights, description = read_described(path, DETECTOR_PREFIX, "detector")
     detector = _build_described(description, path)
     load_weights(detector, weights, path)
     return detector.eval()
+
+
+def read_described(path: Path, prefix: str, kind: str) -> tuple[dict[str, Tensor], Any]:
+    """The weights of a trained file, and its description as it stands there, unchecked.
+
+    Args:
+        path: ``*.safetensors`` or Lightning's ``*.ckpt``.
+        prefix: of the weights' names in a checkpoint.
+        kind: what the file should hold, for the message.
+
+    Raises:
+        ValueError: another ending, or not readable as what the ending says.
+    """
+    if path.suffix == ".safetensors":
+        weights, metadata = read_safetensors(path)
+        return weights, json_object(metadata.get(DESCRIPTION), path)
+    if path.suffix == ".ckpt":
+        checkpoint = read_torch(path)
+        weights = weights_under(checkpoint.get("state_dict", {}), prefix)
+        return weights, checkpoint.get(DESCRIPTION)
+    raise ValueError(
+        f"{path}: a {kind} is a .safetensors, .ckpt or .yaml file, not {path.suffix!r}"
+    )
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -131,17 +144,29 @@ def read_config(path: str | Path) -> DetectorConfig:
         FileNotFoundError: there is no such file.
         ValueError: not YAML, no such part, or a field that does not fit; names file and field.
     """
+    return read_model_config(path, "detector", DetectorConfig)
+
+
+def read_model_config(path: str | Path, key: str, kind: type[Config]) -> Config:
+    """The mapping ``model.<key>`` of a YAML configuration as a dataclass of its own.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not YAML, no such mapping, or a field that does not fit; names file and field.
+    """
     path = existing_file(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as YAML: {error}") from error
-    values: Any = content
-    for key in ("model", "detector"):
-        values = values.get(key) if isinstance(values, dict) else None
+    model = content.get("model") if isinstance(content, dict) else None
+    values = model.get(key) if isinstance(model, dict) else None
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: has no model.detector mapping")
-    return config_from_dict(DetectorConfig, values, f"{path}: model.detector")
+        raise ValueError(f"{path}: has no model.{key} mapping")
+    try:
+        return config_from_dict(kind, values, f"model.{key}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def load_backbone(backbone: nn.Module, path: str | Path) -> None:

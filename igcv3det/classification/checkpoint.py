@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from safetensors.torch import save_file
 from torch import nn
 
@@ -15,11 +14,9 @@ from igcv3det.checkpoint import (
     DESCRIPTION,
     FORMAT,
     existing_file,
-    json_object,
     load_weights,
-    read_safetensors,
-    read_torch,
-    weights_under,
+    read_described,
+    read_model_config,
 )
 from igcv3det.classification.config import ClassifierConfig
 from igcv3det.classification.networks import build_network
@@ -91,17 +88,7 @@ def load_classifier(path: str | Path) -> Classifier:
         config = read_classifier_config(path)
         network = _built(config, path)
         return Classifier(network.eval(), config, numbered_names(config.num_classes))
-    if path.suffix == ".safetensors":
-        weights, metadata = read_safetensors(path)
-        description = json_object(metadata.get(DESCRIPTION), path)
-    elif path.suffix == ".ckpt":
-        checkpoint = read_torch(path)
-        description = checkpoint.get(DESCRIPTION)
-        weights = weights_under(checkpoint.get("state_dict", {}), NETWORK_PREFIX)
-    else:
-        raise ValueError(
-            f"{path}: a classifier is a .safetensors, .ckpt or .yaml file, not {path.suffix!r}"
-        )
+    weights, description = read_described(path, NETWORK_PREFIX, "classifier")
     config, names = _described(description, path)
     network = _built(config, path)
     load_weights(network, weights, path)
@@ -115,19 +102,7 @@ def read_classifier_config(path: str | Path) -> ClassifierConfig:
         FileNotFoundError: there is no such file.
         ValueError: not YAML, no such part, or a field that does not fit; names file and field.
     """
-    path = existing_file(path)
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as YAML: {error}") from error
-    for key in ("model", "classifier"):
-        values = values.get(key) if isinstance(values, dict) else None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: has no model.classifier mapping")
-    try:
-        return config_from_dict(ClassifierConfig, values, "model.classifier")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return read_model_config(path, "classifier", ClassifierConfig)
 
 
 def _built(config: ClassifierConfig, path: Path) -> nn.Module:
