@@ -49,6 +49,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
+from igcv3det.argument_types import count
 from igcv3det.benchmark.plan import Setting, drawn_pictures, plan
 from igcv3det.benchmark.rows import BenchmarkRow, time_group
 from igcv3det.measurement.latency import Timing
@@ -87,10 +88,10 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("model", nargs="+", type=Path, metavar="MODEL")
     parser.add_argument("--backend", type=_some_of(BACKENDS), default=BACKENDS)
     parser.add_argument("--precision", type=_some_of(PRECISIONS), default=("fp32",))
-    parser.add_argument("--threads", type=_count, default=2)
-    parser.add_argument("--batch", type=_count, default=1)
-    parser.add_argument("--image-size", type=_count, metavar="N", help="input side, pixels")
-    parser.add_argument("--rounds", type=_count, default=20, help="times each model is timed")
+    parser.add_argument("--threads", type=count, default=2)
+    parser.add_argument("--batch", type=count, default=1)
+    parser.add_argument("--image-size", type=count, metavar="N", help="input side, pixels")
+    parser.add_argument("--rounds", type=count, default=20, help="times each model is timed")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--no-memory", action="store_true", help="saves a process a row")
@@ -190,12 +191,6 @@ def _some_of(choices: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
         return words
 
     return parse
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

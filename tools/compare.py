@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
+from igcv3det.argument_types import count
 from igcv3det.checkpoint import load_detector
 from igcv3det.detector import SSDLite
 from igcv3det.evaluation import CocoEvaluator
@@ -74,8 +75,8 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--annotations", type=Path, metavar="JSON")
     parser.add_argument("--images", type=Path, metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--threads", type=_count, default=2)
-    parser.add_argument("--rounds", type=_count, default=20, help="times each model is timed")
+    parser.add_argument("--threads", type=count, default=2)
+    parser.add_argument("--rounds", type=count, default=20, help="times each model is timed")
     options = parser.parse_args(args)
     if bool(options.annotations) != bool(options.images):
         parser.error("--annotations and --images go together")
@@ -145,12 +146,6 @@ def _table(rows: list[ComparisonRow]) -> str:
         for row in rows
     ]
     return text_table(header, cells)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
+from igcv3det.argument_types import count
 from igcv3det.classification.checkpoint import Classifier, load_classifier, numbered_names
 from igcv3det.classification.confusion_picture import draw_confusion
 from igcv3det.classification.datamodule import CACHE, ClassificationDataModule
@@ -41,10 +42,10 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--data", required=True, metavar="PATH")
     parser.add_argument("--split", metavar="NAME", help='default: "val", else "test"')
     parser.add_argument("--output", type=Path, metavar="JSON", help="for figures and picture")
-    parser.add_argument("--limit", type=_count, metavar="N", help="only N pictures, in even steps")
+    parser.add_argument("--limit", type=count, metavar="N", help="only N pictures, in even steps")
     parser.add_argument("--cache", default=CACHE, metavar="DIR", help="for decoded pictures")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
-    parser.add_argument("--batch-size", type=_count, default=100)
+    parser.add_argument("--batch-size", type=count, default=100)
     parser.add_argument("--workers", type=int, default=2, help="processes that decode")
     options = parser.parse_args(args)
     try:
@@ -113,12 +114,6 @@ def _write(evaluation: Evaluation, output: Path) -> None:
     picture = output.with_suffix(".png")
     draw_confusion(evaluation, picture)
     print(f"Figures are in {output}, the confusion matrix in {picture}")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

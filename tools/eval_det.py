@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
+from igcv3det.argument_types import count
 from igcv3det.evaluation import SUSPICIOUS_AP, CocoEvaluator, CocoMetrics, metrics_as_json
 from igcv3det.inference.scoring import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, score_images
 from igcv3det.measurement.tables import figure, text_table
@@ -68,11 +69,11 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="JSON", help="for the figures")
     parser.add_argument("--detections", type=Path, metavar="JSON", help="for COCO's results format")
     parser.add_argument("--categories", type=_ids, help="score only these category ids: 1,2,3")
-    parser.add_argument("--limit", type=_count, metavar="N", help="only the first N images")
+    parser.add_argument("--limit", type=count, metavar="N", help="only the first N images")
     parser.add_argument("--results", type=Path, metavar="JSON", help="score this file")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
-    parser.add_argument("--batch-size", type=_count, default=8)
-    parser.add_argument("--workers", type=_count, default=2, help="threads that read images")
+    parser.add_argument("--batch-size", type=count, default=8)
+    parser.add_argument("--workers", type=count, default=2, help="threads that read images")
     parser.add_argument(
         "--backend", choices=["pycocotools", "faster-coco-eval"], default="pycocotools"
     )
@@ -192,12 +193,6 @@ def _ids(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be ids like 1,2,3, got {text!r}") from None
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

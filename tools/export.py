@@ -40,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
+from igcv3det.argument_types import count
 from igcv3det.checkpoint import load_detector
 from igcv3det.data.shapes import write_shapes
 from igcv3det.detector import SSDLite
@@ -89,9 +90,9 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--nms", action="store_true", help="suppression inside")
     parser.add_argument("--preprocess", action="store_true", help="preprocessing inside")
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="pictures for int8")
-    parser.add_argument("--calibration-images", type=_count, default=CALIBRATION_IMAGES)
+    parser.add_argument("--calibration-images", type=count, default=CALIBRATION_IMAGES)
     parser.add_argument("--parity", type=Path, metavar="DIR", help="pictures to compare on")
-    parser.add_argument("--parity-images", type=_count, default=PARITY_IMAGES)
+    parser.add_argument("--parity-images", type=count, default=PARITY_IMAGES)
     parser.add_argument("--annotations", type=Path, metavar="JSON", help="to compare AP")
     parser.add_argument("--images", type=Path, metavar="DIR", help="of the annotations")
     options = parser.parse_args(args)
@@ -167,12 +168,6 @@ def _print_report(report: dict[str, Any]) -> None:
         ap = report["AP"]
         figures = ["-" if ap[k] is None else f"{ap[k]:.4f}" for k in ("eager", "exported", "loss")]
         print("  AP on {} images: PyTorch {}, exported {}, loss {}".format(ap["images"], *figures))
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":
