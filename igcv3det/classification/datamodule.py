@@ -24,7 +24,13 @@ from igcv3det.classification.sources import (
     validation_split,
 )
 from igcv3det.classification.store import ImageStore, load_store, torchvision_store
-from igcv3det.data.loader import BatchLoader, Position, process_of, trained_position
+from igcv3det.data.loader import (
+    BatchLoader,
+    Position,
+    process_of,
+    trained_position,
+    warn_of_other_batches,
+)
 from igcv3det.data.sampler import EpochBatches
 from igcv3det.data.shapes_classes import NAMES, draw_classes
 
@@ -160,7 +166,7 @@ class ClassificationDataModule(LightningDataModule):
             logger.warning("batches of %d: there are only %d pictures", batch_size, length)
         # to overfit on a few batches means to see them again, in any epoch
         shuffle = not getattr(self.trainer, "overfit_batches", 0)
-        self._compare_with_resumed()
+        warn_of_other_batches(self._resumed, self.state_dict())
         return self._loader(
             train=True,
             batches=EpochBatches(length, batch_size, shuffle, self.seed, rank, world_size),
@@ -186,18 +192,6 @@ class ClassificationDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remembers what the run was begun with, to warn of changes."""
         self._resumed = state_dict
-
-    def _compare_with_resumed(self) -> None:
-        now = self.state_dict()
-        begun = self._resumed or now
-        if changed := [key for key, value in now.items() if begun.get(key) != value]:
-            logger.warning(
-                "resumed with other %s than the run was begun with (%s, now %s): it goes on, but "
-                "with other batches than an unbroken run",
-                ", ".join(changed),
-                begun,
-                now,
-            )
 
     def _loader(self, *, train: bool, batches: EpochBatches) -> BatchLoader:
         position: Callable[[], Position] | None = _from_start

@@ -16,7 +16,7 @@ from igcv3det.data.annotations import AnnotationStore
 from igcv3det.data.checks import load_annotations, require_same_categories
 from igcv3det.data.coco import CocoDetection
 from igcv3det.data.coco_json import load_categories
-from igcv3det.data.loader import BatchLoader, process_of, trained_position
+from igcv3det.data.loader import BatchLoader, process_of, trained_position, warn_of_other_batches
 from igcv3det.data.sampler import EpochBatches
 from igcv3det.data.transforms import EvalTransform, TrainTransform
 from igcv3det.preprocess import Preprocess
@@ -138,7 +138,7 @@ class CocoDataModule(LightningDataModule):
         # to overfit on a few batches means to see them again, in any epoch
         shuffle = not getattr(self.trainer, "overfit_batches", 0)
         transform = TrainTransform(self.augment, self.preprocess, self.seed)
-        self._compare_with_resumed()
+        warn_of_other_batches(self._resumed, self.state_dict())
         return BatchLoader(
             CocoDetection(store, self.train_images, transform),
             EpochBatches(len(store), batch_size, shuffle, self.seed, rank, world_size),
@@ -172,16 +172,3 @@ class CocoDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remembers what the run was begun with, to warn of changes."""
         self._resumed = state_dict
-
-    def _compare_with_resumed(self) -> None:
-        now = self.state_dict()
-        begun = self._resumed or now
-        changed = [key for key, value in now.items() if begun.get(key) != value]
-        if changed:
-            logger.warning(
-                "resumed with other %s than the run was begun with (%s, now %s): it goes on, but "
-                "with other batches than an unbroken run",
-                ", ".join(changed),
-                begun,
-                now,
-            )

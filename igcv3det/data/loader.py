@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from igcv3det.data.batches import pack, unpack
 from igcv3det.data.sampler import EpochBatches
+
+logger = logging.getLogger(__name__)
 
 Position = tuple[int, int]
 """(epoch, batches of it that are done)."""
@@ -28,6 +31,24 @@ def trained_position(trainer: Any) -> Position:  # noqa: ANN401 (Lightning's; im
 def process_of(trainer: Any) -> tuple[int, int]:  # noqa: ANN401 (likewise)
     """(rank, number of processes); without a trainer there is one."""
     return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
+def warn_of_other_batches(begun: dict[str, Any] | None, now: dict[str, Any]) -> None:
+    """Warns if a resumed run will see other batches than it was begun with.
+
+    Args:
+        begun: the data module's state in the checkpoint; None where nothing is resumed.
+        now: its state today.
+    """
+    begun = begun or now
+    if changed := [key for key, value in now.items() if begun.get(key) != value]:
+        logger.warning(
+            "resumed with other %s than the run was begun with (%s, now %s): it goes on, but "
+            "with other batches than an unbroken run",
+            ", ".join(changed),
+            begun,
+            now,
+        )
 
 
 class BatchLoader:

@@ -14,7 +14,12 @@ from torch import Tensor
 from torchvision.ops import box_area
 
 from igcv3det.config import PreprocessConfig
-from igcv3det.data.loader import Position, process_of, trained_position
+from igcv3det.data.loader import (
+    Position,
+    process_of,
+    trained_position,
+    warn_of_other_batches,
+)
 from igcv3det.data.sampler import EpochBatches, Key
 from igcv3det.distillation.config import ViewConfig
 from igcv3det.distillation.labels import PictureBoxes, read_labels
@@ -79,6 +84,7 @@ class DistillationDataModule(LightningDataModule):
         self.categories = categories
         self.boxes = boxes
         self.store: PictureStore | None = None
+        self._resumed: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
         """Decodes what no cache holds yet."""
@@ -98,6 +104,7 @@ class DistillationDataModule(LightningDataModule):
     def train_dataloader(self) -> PictureBatches:
         """Shuffled full batches, from the step that Lightning is at."""
         assert self.store is not None
+        warn_of_other_batches(self._resumed, self.state_dict())
         rank, world_size = process_of(self.trainer)
         length, seed = len(self.train_rows), self.seed
         batches = EpochBatches(length, self.batch_size, True, seed, rank, world_size)
@@ -130,6 +137,19 @@ class DistillationDataModule(LightningDataModule):
             for row, region in zip(rows, regions.cpu(), strict=True)
         ]
         return (images - mean) / std, targets
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the batches, besides the step, which Lightning keeps."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "world_size": process_of(self.trainer)[1],
+            "images": len(self.train_rows),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remembers what the run was begun with, to warn of changes."""
+        self._resumed = state_dict
 
     def _read_boxes(self) -> dict[str, PictureBoxes]:
         if not self.boxes:
