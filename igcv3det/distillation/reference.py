@@ -60,12 +60,16 @@ class ReferenceNetwork(nn.Module):
         found: dict[str, Tensor] = {}
         x = images
         backbone = cast(PartedBackbone, self.teacher.backbone)
+        uses_heads = LOGITS in self.names or OFFSETS in self.names
+        wanted = set(self.names) - {PREFIX}
         for part in range(PARTS):
+            if wanted <= found.keys():
+                break
             x, tap = backbone.forward_part(part, x)
             found[part_name(part)] = x
             if tap is not None:
                 found[TAP] = tap
-        if LOGITS in self.names or OFFSETS in self.names:
+        if uses_heads:
             outputs = self.teacher.head([found[TAP], x, *self.teacher.extras(x)])
             found[LOGITS], found[OFFSETS] = outputs
         if self.student is not None:

@@ -62,3 +62,12 @@ def test_the_networks_stay_as_they_are(networks):
     student.load_state_dict(before)
     again = Reference(ReferenceNetwork(teacher, student, 2, ["prefix"], "torch"), "torch")
     assert_close(kept, again(torch.ones(1, 3, 64, 64))["prefix"])
+
+
+def test_parts_that_nobody_wants_are_not_run(networks):
+    network = ReferenceNetwork(*networks, 0, ["part1"], "torch")
+    run = []
+    for number, layer in enumerate(network.teacher.backbone.features):
+        layer.register_forward_hook(lambda *_, number=number: run.append(number))
+    Reference(network, "torch")(torch.randn(1, 3, 64, 64))
+    assert run == [0, 1]  # the stem and the one block of the first stage
