@@ -62,6 +62,8 @@ def test_a_convolution_without_weight():
 def test_a_quantised_graph(network):
     random = np.random.default_rng(0)
     inputs = [random.uniform(-2, 6, (1, 2, 4, 4)).astype(np.float32) for _ in range(8)]
+    for picture in inputs:  # the ranges of all are the same: -2 to 6, and 0 to 6 after ReLU6
+        picture[0, 0, 0] = [6, 6, -2, -2]
     quantized = quantize_onnx(network, inputs)
     kinds = [node.op_type for node in quantized.graph.node]
     assert kinds.count("Conv") == 1
@@ -72,3 +74,15 @@ def test_a_quantised_graph(network):
     assert_allclose(rounded, exact, atol=step_out + step_in + 0.5 * STEP * 6)
     assert not np.array_equal(rounded, exact)
     assert answer(quantized, np.concatenate(inputs)).shape == (8, 2, 4, 3)
+
+
+def test_one_bright_picture_does_not_coarsen_the_steps_of_all(network):
+    inputs = [np.zeros((1, 2, 4, 4), np.float32) for _ in range(8)]
+    for picture in inputs:
+        picture[0, :, 0, :2] = [-1, 1]
+    inputs[3][0, 0, 2, 2] = 9
+    quantized = quantize_onnx(network, inputs)
+    (first,) = (n for n in quantized.graph.node if n.input[0] == "images")
+    constants = {c.name: onnx.numpy_helper.to_array(c) for c in quantized.graph.initializer}
+    # the mean of the ranges is -1 to (7 * 1 + 9) / 8 = 2, in 255 steps
+    assert_allclose(constants[first.input[1]], 3 / 255, rtol=1e-5)
