@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as tools/train_det.py does
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/train_det.py does
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -32,6 +32,7 @@ from matplotlib.figure import Figure
 from igcv3det.ablation.runs import write_whole
 from igcv3det.training.checkpoints import LAST
 from igcv3det.training.cli import DetectionCLI
+from igcv3det.training.heap import keep_freed_memory
 from igcv3det.training.run_folder import CHECKPOINTS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -143,6 +144,7 @@ def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
     options = _parse(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    keep_freed_memory()
     options.output.mkdir(parents=True, exist_ok=True)
     rows = starts(options.teacher)
     curves: dict[str, list[list[float]]] = {start.name: [] for start in rows}

@@ -28,6 +28,7 @@ from pytorch_lightning import Callback
 
 from igcv3det.data.shapes import CATEGORIES, write_shapes
 from igcv3det.training.cli import DetectionCLI
+from igcv3det.training.heap import keep_freed_memory
 
 SKIPPED_STEPS = 5  # four batches wait in two workers' queues
 COUNTED_STEPS = 8
@@ -111,6 +112,7 @@ def main(args: list[str] | None = None) -> int:
     if options.clock == "cpu" and options.workers:
         parser.error("--clock cpu does not see other processes: pass --workers 0")
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as the training tools do
     with tempfile.TemporaryDirectory() as folder:
         turns = measure(options, Path(folder))
     training, bare = median(turns.training_s), median(turns.bare_s)

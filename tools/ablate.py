@@ -26,11 +26,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
-# Before torch: threads that spin while they wait take the cores from the loader's processes
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch: threads that wait spin for a moment, not so long that loaders lack the cores
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from igcv3det.ablation.plan import read_plan
 from igcv3det.ablation.runner import MARKDOWN, Ablation
+from igcv3det.training.heap import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT / "configs" / "ablate" / "shapes.yaml"
@@ -48,6 +49,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--table", action="store_true", help="run nothing, only write the tables")
     options = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    keep_freed_memory()
     output = options.output or Path("runs") / "ablate" / options.config.stem
     try:
         plan = read_plan(options.config, options.data)

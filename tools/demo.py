@@ -19,11 +19,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
-# Before torch: threads that spin while they wait take the cores from the loader's processes
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch: threads that wait spin for a moment, not so long that loaders lack the cores
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from igcv3det.data.shapes import write_shapes
 from igcv3det.training.cli import DetectionCLI
+from igcv3det.training.heap import keep_freed_memory
 from tools import eval_det, infer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--val", type=int, help="pictures drawn to evaluate on")
     given = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    keep_freed_memory()
     try:
         counts = {"train": given.train, "val": given.val}
         drawn = {split: count for split, count in counts.items() if count is not None}

@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
-# Before torch: threads that spin while they wait take the cores from the loader's processes
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch: threads that wait spin for a moment, not so long that loaders lack the cores
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from igcv3det.training.cli import DetectionCLI
 

@@ -85,7 +85,7 @@ class Ablation:
         """Writes ``table.md``, ``table.csv`` and the curves.
 
         Args:
-            timed: measure latencies where they are not known; else leave them out.
+            timed: measure times where they are not known; else leave them out.
         """
         self.output.mkdir(parents=True, exist_ok=True)
         results = self.results()
@@ -107,5 +107,5 @@ class Ablation:
             f"{trainer.get('precision', '32-true')}, seeds {seeds}; accuracy of the last epoch. "
             f"Latency: median for one picture in PyTorch on the CPU (threads: "
             f"{torch.get_num_threads()}), float32, in the execution that trains, all networks in "
-            "turn. Images/s: of training, validation left out."
+            "turn. Images/s: trained on by the network, likewise in turn."
         )

@@ -5,14 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 import yaml
-from pytorch_lightning import Callback, LightningModule, Trainer
 
 from igcv3det.ablation.plan import Experiment, Plan, run_hash
 from igcv3det.classification.cli import ClassificationCLI
@@ -33,7 +29,6 @@ class RunResult:
         top1: share of validation pictures, of the last epoch: choosing the best would flatter.
         top5: likewise.
         curve: top-1 after each epoch.
-        images_per_second: pictures trained on a second, validation left out; None unmeasured.
     """
 
     name: str
@@ -42,66 +37,6 @@ class RunResult:
     top1: float
     top5: float
     curve: tuple[float, ...]
-    images_per_second: float | None
-
-
-class TrainingSpeed(Callback):
-    """Counts pictures and seconds of training, without validation and each epoch's first step.
-
-    The counts are part of the checkpoints, so that a resumed run goes on counting.
-    """
-
-    def __init__(self) -> None:
-        self.images, self.seconds = 0, 0.0
-        self._since: float | None = None
-        self._pending = 0
-
-    @property
-    def images_per_second(self) -> float | None:
-        """None where nothing was counted."""
-        return self.images / self.seconds if self.images else None
-
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401
-        batch_idx: int,
-    ) -> None:
-        """Counts, from the second step of an epoch on."""
-        if self._since is None:
-            self._since = _now(pl_module.device)
-        else:
-            self._pending += len(batch.labels) * trainer.world_size
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops the clock."""
-        self._close(pl_module.device)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops the clock."""
-        self._close(pl_module.device)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The counts."""
-        return {"images": self.images, "seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from the counts of the run that is resumed."""
-        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
-
-    def _close(self, device: torch.device) -> None:
-        if self._since is not None and self._pending:
-            self.seconds += _now(device) - self._since
-            self.images += self._pending
-        self._since, self._pending = None, 0
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -151,12 +86,11 @@ class Run:
         last = self.folder / CHECKPOINTS / LAST
         if not last.exists():  # what was cut before its first checkpoint begins anew
             shutil.rmtree(self.folder, ignore_errors=True)
-        speed = TrainingSpeed()
         arguments = ["--config", str(self._write_settings()), "--seed_everything", str(self.seed)]
         arguments += ["--trainer.default_root_dir", str(self.folder)]
         if last.exists():
             arguments += ["--ckpt_path", str(last)]
-        ClassificationCLI(arguments, callbacks=(speed,)).fit()
+        ClassificationCLI(arguments).fit()
         curve = _curve(self.folder / "metrics.csv")
         result = RunResult(
             self.experiment.name,
@@ -165,7 +99,6 @@ class Run:
             top1=curve[-1][0],
             top5=curve[-1][1],
             curve=tuple(top1 for top1, _ in curve),
-            images_per_second=speed.images_per_second,
         )
         # last of all: its presence means that the run is finished
         write_whole(self.folder / RESULT, json.dumps(asdict(result), indent=1))

@@ -22,7 +22,6 @@ class Row(NamedTuple):
         experiment: which.
         top1: one share a finished run, in the order of the seeds.
         planned: how many runs there are to be.
-        images_per_second: mean training speed of the finished runs; None unmeasured.
         cost: of the network.
         command: makes this row.
     """
@@ -30,7 +29,6 @@ class Row(NamedTuple):
     experiment: Experiment
     top1: tuple[float, ...]
     planned: int
-    images_per_second: float | None
     cost: Cost
     command: str
 
@@ -62,13 +60,11 @@ def build_rows(
     rows = []
     for experiment in plan.experiments:
         runs = results.get(experiment.name, ())
-        speeds = [run.images_per_second for run in runs if run.images_per_second is not None]
         rows.append(
             Row(
                 experiment,
                 tuple(run.top1 for run in runs),
                 len(plan.seeds),
-                statistics.fmean(speeds) if speeds else None,
                 costs[experiment.name],
                 f'{command} --only "{experiment.name}"',
             )
@@ -114,7 +110,7 @@ def _markdown_table(rows: Sequence[Row]) -> list[str]:
             f"{row.cost.parameters:,}",
             f"{row.cost.multiply_adds / 1e6:.1f} M",
             "-" if row.cost.latency_ms is None else f"{row.cost.latency_ms:.2f}",
-            "-" if row.images_per_second is None else f"{row.images_per_second:.0f}",
+            "-" if row.cost.images_per_second is None else f"{row.cost.images_per_second:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -140,7 +136,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
                 status,
                 *(row.mean, low, high, len(row.top1), row.planned),
                 *(row.cost.parameters, row.cost.multiply_adds, row.cost.latency_ms),
-                row.images_per_second,
+                row.cost.images_per_second,
                 row.command,
             ]
         )

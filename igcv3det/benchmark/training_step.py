@@ -14,6 +14,7 @@ from igcv3det.detection.losses import MultiBoxLoss
 from igcv3det.detector import SSDLite
 from igcv3det.models.execution import Execution, set_execution
 from igcv3det.structures import Target
+from igcv3det.training.heap import keep_freed_memory
 from igcv3det.training.optim import build_optimizer
 
 OBJECTS = 7
@@ -31,6 +32,7 @@ def open_training_step(contender: Contender, execution: Execution) -> Callable[[
         FileNotFoundError, ValueError: as `load_detector` does.
     """
     torch.set_num_threads(contender.threads)
+    keep_freed_memory()  # as the training tools do
     detector = resized(load_detector(contender.path), contender.image_size).train()
     set_execution(detector, execution)
     layout = torch.channels_last if execution == "fast" else torch.contiguous_format

@@ -29,7 +29,6 @@ class ClassificationCLI(RunCLI):
 
     Args:
         args: as of the command line; None takes ``sys.argv``.
-        callbacks: more of them, of the program that calls.
 
     Attributes:
         run_folder: where the results go.
@@ -46,10 +45,6 @@ class ClassificationCLI(RunCLI):
     program = ("train_cls", "Trains a classifier.")
     best = ("val/top1", "max")
 
-    def __init__(self, args: list[str] | None = None, callbacks: tuple[Callback, ...] = ()) -> None:
-        self._more = callbacks
-        super().__init__(args)
-
     def link(self, parser: LightningArgumentParser) -> None:
         """One fact, one key."""
         parser.link_arguments("model.classifier.image_size", "data.image_size")
@@ -65,7 +60,7 @@ class ClassificationCLI(RunCLI):
         decay = self.model.optim.ema_decay
         if decay is not None:
             callbacks.append(AveragedWeights(decay, "network"))
-        return [*callbacks, *self._more]
+        return callbacks
 
     def _release(self, checkpoint: Path, target: Path) -> None:
         save_classifier(load_classifier(checkpoint), target)

@@ -28,6 +28,7 @@ from igcv3det.training.checkpoints import (
     best_checkpoint,
     finish,
 )
+from igcv3det.training.heap import keep_freed_memory
 from igcv3det.training.parser import OneLineParser
 from igcv3det.training.run_folder import CHECKPOINTS, MetricsFile, choose_run_folder
 
@@ -90,6 +91,7 @@ class RunCLI(LightningCLI):
             Exit status: 0 trained, 1 could not (one line on standard error), 2 wrong call.
         """
         logging.basicConfig(level=logging.INFO, format="%(message)s")
+        keep_freed_memory()
         try:
             result = cls(args).fit()
         except SystemExit as stop:  # of the parser: --help or a wrong call

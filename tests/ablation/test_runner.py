@@ -60,9 +60,11 @@ def test_runs_once_and_finds_all_done_the_second_time(call, executed, tmp_path, 
     mean = 100 * sum(result["top1"] for result in results) / 2
     assert f"| with P1 | {mean:.2f} |" in table
     assert all(len(result["curve"]) == 2 for result in results)
-    assert all(result["images_per_second"] > 0 for result in results)
     assert (tmp_path / "out/curves-p.png").exists()
     costs = (tmp_path / "out/costs.json").read_text()
+    for speed in json.loads(costs)["speeds"].values():
+        # a picture trained on in a batch takes no longer than ten inferred one by one
+        assert speed["images_per_second"] > 100 / speed["latency_ms"] > 0
     executed.clear()
     assert call() == 0
     assert executed == []
@@ -103,8 +105,6 @@ def test_a_cut_run_goes_on_to_the_same_end(call, monkeypatch, tmp_path):
         json.loads(next((tmp_path / n).glob("with-p1-*/result.json")).read_text())
         for n in ("whole", "cut")
     ]
-    for result in results:
-        assert result.pop("images_per_second") > 0
     assert results[0] == results[1]
     assert not list((tmp_path / "cut").glob("*-2"))
 

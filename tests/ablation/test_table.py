@@ -21,15 +21,19 @@ EXPERIMENTS = (
 PLAN = Plan(Path("p.yaml"), "Title", (0, 1), {"one": "First?", "two": "Second?"}, {}, EXPERIMENTS)
 
 
-def result(name, seed, top1, speed):
-    return RunResult(name, seed, "h", top1, 1.0, (0.1, top1), speed)
+def result(name, seed, top1):
+    return RunResult(name, seed, "h", top1, 1.0, (0.1, top1))
 
 
 RESULTS = {
-    "base": [result("base", 0, 0.50, 100.0), result("base", 1, 0.53, 140.0)],
-    "once": [result("once", 0, 0.25, None)],
+    "base": [result("base", 0, 0.50), result("base", 1, 0.53)],
+    "once": [result("once", 0, 0.25)],
 }
-COSTS = {"base": Cost(1234, 2_500_000, 1.5), "once": Cost(7, 8_000, None), "never": Cost(9, 9, 2.0)}
+COSTS = {
+    "base": Cost(1234, 2_500_000, 1.5, 120.4),
+    "once": Cost(7, 8_000, None, None),
+    "never": Cost(9, 9, 2.0, 30.0),
+}
 
 
 @pytest.fixture
@@ -41,8 +45,7 @@ def test_means_and_spreads_by_hand(rows):
     base, once, never = rows
     assert base.mean == pytest.approx(0.515)
     assert base.spread == (0.50, 0.53)
-    assert base.images_per_second == pytest.approx(120.0)
-    assert (once.mean, once.spread, once.images_per_second) == (0.25, None, None)
+    assert (once.mean, once.spread) == (0.25, None)
     assert (never.mean, never.spread, never.top1) == (None, None, ())
     assert never.command == 'python tools/ablate.py --only "never"'
 
@@ -54,7 +57,7 @@ def test_markdown(rows):
     base = "| base | 51.50 | 50.00 to 53.00 | 2 of 2 | 1,234 | 2.5 M | 1.50 | 120 |"
     assert lines.count(base) == 2  # of both questions
     assert "| once | 25.00 | - | 1 of 2 | 7 | 0.0 M | - | - |" in lines
-    assert "| never | not run | - | 0 of 2 | 9 | 0.0 M | 2.00 | - |" in lines
+    assert "| never | not run | - | 0 of 2 | 9 | 0.0 M | 2.00 | 30 |" in lines
     first, second = text.index("## First?"), text.index("## Second?")
     assert first < text.index("| once") < second < text.index("| never")
     assert 'python tools/ablate.py --only "once"' in lines
