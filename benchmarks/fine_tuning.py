@@ -14,8 +14,6 @@ could not.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import logging
 import os
 import statistics
@@ -25,18 +23,12 @@ from typing import NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/train_det.py does
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from benchmarks.seeded_runs import draw_curves, logged, train_once
 from igcv3det.ablation.runs import write_whole
-from igcv3det.training.checkpoints import LAST
 from igcv3det.training.cli import DetectionCLI
 from igcv3det.training.heap import keep_freed_memory
-from igcv3det.training.run_folder import CHECKPOINTS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-RESULT = "result.json"
 
 
 class Start(NamedTuple):
@@ -77,26 +69,16 @@ def train(start: Start, seed: int, options: argparse.Namespace) -> list[float]:
         OSError: a file is not there.
         ValueError: data or weights do not fit.
     """
-    folder = options.runs / options.dataset / f"{start.slug}-seed{seed}"
-    result = folder / RESULT
-    if not result.exists():
-        config = CONFIGS / f"finetune_{options.dataset}{start.config}.yaml"
-        arguments = ["--config", str(config), "--seed_everything", str(seed)]
-        arguments += ["--trainer.default_root_dir", str(folder), "--pictures", "0"]
-        arguments += ["--trainer.enable_progress_bar", "false"]
-        arguments += ["--data.root", str(options.data)]
-        arguments += ["--model.weights", "null" if start.weights is None else str(start.weights)]
-        if options.epochs is not None:
-            arguments += ["--trainer.max_epochs", str(options.epochs)]
-        last = folder / CHECKPOINTS / LAST
-        if last.exists():
-            arguments += ["--ckpt_path", str(last)]
-        DetectionCLI(arguments).fit()
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            curve = [float(row["val/AP"]) for row in csv.DictReader(file) if row.get("val/AP")]
-        write_whole(result, json.dumps(curve))
-    found: list[float] = json.loads(result.read_text(encoding="utf-8"))
-    return found
+    config = CONFIGS / f"finetune_{options.dataset}{start.config}.yaml"
+    arguments = ["--config", str(config), "--pictures", "0", "--data.root", str(options.data)]
+    arguments += ["--model.weights", "null" if start.weights is None else str(start.weights)]
+    if options.epochs is not None:
+        arguments += ["--trainer.max_epochs", str(options.epochs)]
+    place = options.runs / options.dataset / f"{start.slug}-seed{seed}"
+    curve: list[float] = train_once(
+        DetectionCLI, arguments, seed, place, lambda folder, _: logged(folder, "val/AP")
+    )
+    return curve
 
 
 def markdown(curves: dict[str, list[list[float]]]) -> str:
@@ -121,25 +103,6 @@ def markdown(curves: dict[str, list[list[float]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(curves: dict[str, list[list[float]]], path: Path) -> None:
-    """AP over validations: the mean over seeds, shaded from the least to the greatest."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name, runs in curves.items():
-        if not runs:
-            continue
-        values = np.array(runs)
-        turns = np.arange(1, values.shape[1] + 1)
-        label = f"{name} (n = {len(runs)})"
-        (line,) = axes.plot(turns, values.mean(0), marker="o", markersize=3, label=label)
-        axes.fill_between(turns, values.min(0), values.max(0), color=line.get_color(), alpha=0.2)
-    axes.set(xlabel="validation", ylabel="AP", ylim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
     options = _parse(args)
@@ -153,7 +116,7 @@ def main(args: list[str] | None = None) -> int:
             for start in rows:
                 curves[start.name].append(train(start, seed, options))
                 write_whole(options.output / "table.md", markdown(curves))
-                draw(curves, options.output / "curves.png")
+                draw_curves(curves, options.output / "curves.png", "AP", low=0)
     except (OSError, ValueError) as error:
         print(f"fine_tuning: {error}", file=sys.stderr)
         return 1
