@@ -39,7 +39,7 @@ from igcv3det.training.heap import keep_freed_memory
 from tools import eval_det
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "distill"
-STEPS = {"start": 400, "boxes": 300}
+STEPS = {"start": 200, "boxes": 200}
 VALIDATIONS = 4
 SCORE = "val/score"
 # the gentle ones are those of the later phases, and what a morphed network bears

@@ -57,7 +57,7 @@ def test_start_differs_in_one_thing_a_row(teacher, begun, tmp_path):
     evaluate = ("--evaluate", "VOC", "voc.json", "voc")
     assert _call("start", teacher, tmp_path, *evaluate) == 0
     shared, random, gentle, morphed, relu, shallow = (run.model for run in begun)
-    assert {run.config.trainer.val_check_interval for run in begun} == {100}
+    assert {run.config.trainer.val_check_interval for run in begun} == {50}
     starts = [run.model.distillation.start for run in begun]
     assert starts == ["shared", "random", "shared", "morph", "shared", "shared"]
     rates = [run.model.optim.muon_lr for run in begun]
