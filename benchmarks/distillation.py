@@ -31,7 +31,8 @@ from typing import NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/distill.py does
 
-from benchmarks.seeded_runs import draw_curves, logged, mean_and_range, train_once
+from benchmarks.seeded_runs import logged, mean_and_range, train_once
+from igcv3det.ablation.curves import draw_means
 from igcv3det.ablation.runs import write_whole
 from igcv3det.argument_types import count
 from igcv3det.distillation.cli import DistillationCLI
@@ -193,8 +194,8 @@ def main(args: list[str] | None = None) -> int:
                 outcomes[row.name].append(train(row, seed, options))
                 write_whole(options.output / "table.md", markdown(outcomes, sets))
                 curves = {name: [run.score for run in runs] for name, runs in outcomes.items()}
-                label = "divergence of scores, nats an image"
-                draw_curves(curves, options.output / "curves.png", label, low=None)
+                labels = ("validation", "divergence of scores, nats an image")
+                draw_means(curves, options.output / "curves.png", labels)
     except (OSError, ValueError) as error:
         print(f"distillation: {error}", file=sys.stderr)
         return 1

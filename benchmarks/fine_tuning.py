@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/train_det.py does
 
-from benchmarks.seeded_runs import draw_curves, logged, train_once
+from benchmarks.seeded_runs import logged, train_once
+from igcv3det.ablation.curves import draw_means
 from igcv3det.ablation.runs import write_whole
 from igcv3det.training.cli import DetectionCLI
 from igcv3det.training.heap import keep_freed_memory
@@ -116,7 +117,8 @@ def main(args: list[str] | None = None) -> int:
             for start in rows:
                 curves[start.name].append(train(start, seed, options))
                 write_whole(options.output / "table.md", markdown(curves))
-                draw_curves(curves, options.output / "curves.png", "AP", low=0)
+                picture = options.output / "curves.png"
+                draw_means(curves, picture, ("validation", "AP"), low=0)
     except (OSError, ValueError) as error:
         print(f"fine_tuning: {error}", file=sys.stderr)
         return 1

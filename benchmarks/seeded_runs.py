@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
-
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from igcv3det.ablation.runs import write_whole
 from igcv3det.training.checkpoints import LAST
@@ -74,31 +70,3 @@ def mean_and_range(values: Sequence[float], form: str = ".3f") -> str:
     if len(values) == 1:
         return shown
     return f"{shown} ({min(values):{form}} to {max(values):{form}})"
-
-
-def draw_curves(
-    curves: Mapping[str, Sequence[Sequence[float]]], path: Path, ylabel: str, *, low: float | None
-) -> None:
-    """A picture of a metric over validations: mean over seeds, shaded from least to greatest.
-
-    Args:
-        curves: row to a curve for each seed; rows without one are left out.
-        path: PNG to write.
-        ylabel: what is drawn.
-        low: where the axis begins; None as the curves need it.
-    """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name, runs in curves.items():
-        if not runs:
-            continue
-        values = np.array(runs)
-        turns = np.arange(1, values.shape[1] + 1)
-        label = f"{name} (n = {len(runs)})"
-        (line,) = axes.plot(turns, values.mean(0), marker="o", markersize=3, label=label)
-        axes.fill_between(turns, values.min(0), values.max(0), color=line.get_color(), alpha=0.2)
-    axes.set(xlabel="validation", ylabel=ylabel, ylim=(low, None))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)

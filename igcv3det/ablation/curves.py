@@ -1,4 +1,4 @@
-"""Accuracy over epochs as pictures, one for each question."""
+"""A metric over the course of training as a picture, a line for each experiment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from igcv3det.ablation.runs import RunResult
 
 
 def draw_curves(plan: Plan, results: Mapping[str, Sequence[RunResult]], folder: Path) -> list[Path]:
-    """Writes ``curves-QUESTION.png``: the mean over seeds, shaded from the least to the greatest.
+    """Writes ``curves-QUESTION.png``, top-1 over epochs.
 
     Args:
         plan: questions and experiments.
@@ -30,21 +30,43 @@ def draw_curves(plan: Plan, results: Mapping[str, Sequence[RunResult]], folder: 
         asked = [e.name for e in plan.experiments if key in e.questions and results.get(e.name)]
         if not asked:
             continue
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        for name in asked:
-            curves = 100 * np.array([run.curve for run in results[name]])  # [n, epochs]
-            epochs = np.arange(1, curves.shape[1] + 1)
-            label = f"{name} (n = {len(curves)})"
-            (line,) = axes.plot(epochs, curves.mean(0), marker="o", markersize=3, label=label)
-            low, high = curves.min(0), curves.max(0)
-            axes.fill_between(epochs, low, high, color=line.get_color(), alpha=0.2)
-        axes.set(xlabel="epoch", ylabel="top-1 on the validation pictures, %", title=heading)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        curves = {name: [100 * np.array(run.curve) for run in results[name]] for name in asked}
         path = folder / f"curves-{key}.png"
-        figure.savefig(path, dpi=110)
+        draw_means(curves, path, ("epoch", "top-1 on the validation pictures, %"), title=heading)
         pictures.append(path)
     return pictures
+
+
+def draw_means(
+    curves: Mapping[str, Sequence[Sequence[float] | np.ndarray]],
+    path: Path,
+    labels: tuple[str, str],
+    *,
+    title: str = "",
+    low: float | None = None,
+) -> None:
+    """Draws means over seeds, shaded from the least to the greatest.
+
+    Args:
+        curves: name to a curve for each seed, all of one length; names without one are left out.
+        path: PNG to write.
+        labels: of the axes, x and y.
+        title: over the picture.
+        low: where the vertical axis begins; None as the curves need it.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name, runs in curves.items():
+        if not runs:
+            continue
+        values = np.array(runs)  # [n, points]
+        turns = np.arange(1, values.shape[1] + 1)
+        label = f"{name} (n = {len(runs)})"
+        (line,) = axes.plot(turns, values.mean(0), marker="o", markersize=3, label=label)
+        axes.fill_between(turns, values.min(0), values.max(0), color=line.get_color(), alpha=0.2)
+    axes.set(xlabel=labels[0], ylabel=labels[1], title=title, ylim=(low, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
