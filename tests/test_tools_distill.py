@@ -8,17 +8,14 @@ import pytest
 import torch
 import yaml
 from distillation_networks import HEAD, SMALL, built, small_config
+from killed_runs import assert_same, killed_at
 
 from igcv3det import load_detector
 from igcv3det.checkpoint import save_detector
+from igcv3det.distillation.module import DistillationModule
 from igcv3det.images import write_image
 from tools.distill import main
 from tools.fuse_boxes import main as fuse
-
-
-class KillError(Exception):
-    """Stands for the kill."""
-
 
 DETECTOR = {
     "num_classes": 3,
@@ -83,21 +80,10 @@ def rows_of(place):
         return list(csv.DictReader(file))
 
 
-def test_killed_in_the_middle_it_goes_on_bitwise(folder, monkeypatch):
-    from igcv3det.distillation.module import DistillationModule
-
+def test_killed_in_the_middle_it_goes_on_bitwise(folder):
     _, whole = run(folder, "unbroken")
-    training_step = DistillationModule.training_step
-
-    def deadly(self, batch, batch_idx):
-        if self.global_step == 4:
-            raise KillError
-        return training_step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DistillationModule, "training_step", deadly)
-        with pytest.raises(KillError):
-            run(folder, "killed")
+    with killed_at(DistillationModule, 4):
+        run(folder, "killed")
     last = folder / "killed" / "checkpoints" / "last.ckpt"
     status, place = run(folder, "killed", "--ckpt_path", str(last))
     assert status == 0
@@ -105,9 +91,7 @@ def test_killed_in_the_middle_it_goes_on_bitwise(folder, monkeypatch):
         torch.load(p / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for p in (whole, place)
     )
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        assert torch.equal(value, other[name]), name
+    assert_same(one, other)
     assert rows_of(whole) == rows_of(place)
 
 

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 import yaml
+from killed_runs import killed_at
 from tiny_classification import SETTINGS
 
 from igcv3det.ablation.runs import Run
@@ -22,10 +23,6 @@ PLAN = {
         "without P1": {"questions": ["p"], "changes": {"model.classifier.backbone.p1": False}},
     },
 }
-
-
-class KillError(RuntimeError):
-    """Stands for the kill."""
 
 
 @pytest.fixture
@@ -83,20 +80,11 @@ def test_a_changed_setting_is_another_run(call, executed):
     assert len(executed) == 2
 
 
-def test_a_cut_run_goes_on_to_the_same_end(call, monkeypatch, tmp_path):
+def test_a_cut_run_goes_on_to_the_same_end(call, tmp_path):
     one = {"seeds": [3], "experiments": {"with P1": {"questions": ["p"]}}}
     assert call(name="whole", **one) == 0
-    training_step = ClassificationModule.training_step
-
-    def deadly(self, batch, batch_idx):
-        if self.global_step == 5:
-            raise KillError
-        return training_step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClassificationModule, "training_step", deadly)
-        with pytest.raises(KillError):
-            call(name="cut", **one)
+    with killed_at(ClassificationModule, 5):
+        call(name="cut", **one)
     (run,) = (tmp_path / "cut").glob("with-p1-*")
     assert not (run / "result.json").exists()
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 4

@@ -3,14 +3,11 @@
 import pytest
 import torch
 import yaml
+from killed_runs import assert_same, killed_at
 from tiny_classification import SETTINGS
 
 from igcv3det.classification.module import ClassificationModule
 from tools.train_cls import main
-
-
-class KillError(RuntimeError):
-    """Stands for the kill."""
 
 
 def start(folder, name, *options):
@@ -29,14 +26,6 @@ def last(folder, name):
     return folder / name / "checkpoints" / "last.ckpt"
 
 
-def same(one, other):
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
-
-
 OPTIONS = {
     "plain": (),
     "ema, dropout, bf16": (
@@ -48,24 +37,15 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
-def test_killed_and_resumed(tmp_path, monkeypatch, options):
+def test_killed_and_resumed(tmp_path, options):
     assert start(tmp_path, "whole", *options) == 0  # six steps, three an epoch
-    training_step = ClassificationModule.training_step
-
-    def deadly(self, batch, batch_idx):
-        if self.global_step == 5:
-            raise KillError
-        return training_step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClassificationModule, "training_step", deadly)
-        with pytest.raises(KillError):
-            start(tmp_path, "cut", *options)
+    with killed_at(ClassificationModule, 5):
+        start(tmp_path, "cut", *options)
     assert torch.load(last(tmp_path, "cut"), weights_only=True)["global_step"] == 4
     assert start(tmp_path, "cut", *options, "--ckpt_path", str(last(tmp_path, "cut"))) == 0
     one, other = (torch.load(last(tmp_path, n), weights_only=True) for n in ("whole", "cut"))
     for key in ("state_dict", "training_weights", "optimizer_states", "lr_schedulers", "epoch"):
-        assert same(one.get(key), other.get(key)), key
+        assert_same(one.get(key), other.get(key), key)
     tables = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "cut")]
     assert tables[0] == tables[1]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from killed_runs import assert_same, killed_at
 
 from igcv3det.data.shapes import write_shapes
 from igcv3det.training.module import DetectionModule
@@ -35,10 +36,6 @@ pictures: 0
 STEPS = 9  # three epochs of three batches
 
 
-class KillError(RuntimeError):
-    """Stands for the kill."""
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resume")
@@ -60,35 +57,6 @@ def last_of(run):
     return run / "checkpoints" / "last.ckpt"
 
 
-def kill_at(monkeypatch, step):
-    """Makes training stop dead in front of an optimizer step."""
-    training_step = DetectionModule.training_step
-
-    def deadly(self, batch, batch_idx):
-        if self.global_step == step:
-            raise KillError
-        return training_step(self, batch, batch_idx)
-
-    monkeypatch.setattr(DetectionModule, "training_step", deadly)
-
-
-def assert_same(one, other, where=""):
-    """Bitwise equality of nested containers."""
-    assert type(one) is type(other), where
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_same(one[key], other[key], f"{where}/{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_same(*pair, f"{where}/{index}")
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    else:
-        assert one == other, where
-
-
 def assert_same_run(one, other):
     parts = [torch.load(last_of(run), weights_only=True) for run in (one, other)]
     for key in ("state_dict", "training_weights", "optimizer_states", "lr_schedulers", "epoch"):
@@ -104,11 +72,9 @@ def unbroken(folder):
     return folder / "unbroken"
 
 
-def killed_and_resumed(folder, name, monkeypatch, step, *options):
-    with monkeypatch.context() as patch:
-        kill_at(patch, step)
-        with pytest.raises(KillError):
-            main(arguments(folder, name, *options))
+def killed_and_resumed(folder, name, step, *options):
+    with killed_at(DetectionModule, step):
+        main(arguments(folder, name, *options))
     last = last_of(folder / name)
     assert torch.load(last, weights_only=True)["global_step"] <= step
     assert main(arguments(folder, name, "--ckpt_path", str(last), *options)) == 0
@@ -116,16 +82,16 @@ def killed_and_resumed(folder, name, monkeypatch, step, *options):
 
 
 @pytest.mark.parametrize("step", [3, 5])  # from the end of an epoch, from within one
-def test_killed_and_resumed(folder, unbroken, monkeypatch, step):
-    resumed = killed_and_resumed(folder, f"killed-{step}", monkeypatch, step)
+def test_killed_and_resumed(folder, unbroken, step):
+    resumed = killed_and_resumed(folder, f"killed-{step}", step)
     assert_same_run(unbroken, resumed)
     assert not (folder / f"killed-{step}-2").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 6, 7])
-def test_killed_anywhere(folder, unbroken, monkeypatch, step):
-    assert_same_run(unbroken, killed_and_resumed(folder, f"any-{step}", monkeypatch, step))
+def test_killed_anywhere(folder, unbroken, step):
+    assert_same_run(unbroken, killed_and_resumed(folder, f"any-{step}", step))
 
 
 OPTIONS = {
@@ -152,19 +118,19 @@ OPTIONS = {
         ("within", 5),
     ],
 )
-def test_killed_with_options(folder, monkeypatch, name, step):
+def test_killed_with_options(folder, name, step):
     options = OPTIONS[name]
     whole = folder / f"{name}-{step}-unbroken"
     assert main(arguments(folder, whole.name, *options)) == 0
-    resumed = killed_and_resumed(folder, f"{name}-{step}-killed", monkeypatch, step, *options)
+    resumed = killed_and_resumed(folder, f"{name}-{step}-killed", step, *options)
     assert_same_run(whole, resumed)
 
 
 @pytest.mark.slow
-def test_accumulated_batches(folder, monkeypatch):
+def test_accumulated_batches(folder):
     options = ("--trainer.accumulate_grad_batches", "2", "--save_every_n_steps", "1")
     assert main(arguments(folder, "accumulated", *options)) == 0
-    resumed = killed_and_resumed(folder, "accumulated-killed", monkeypatch, 3, *options)
+    resumed = killed_and_resumed(folder, "accumulated-killed", 3, *options)
     assert_same_run(folder / "accumulated", resumed)
 
 
