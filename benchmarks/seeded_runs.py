@@ -9,10 +9,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from igcv3det.ablation.runs import write_whole
-from igcv3det.training.checkpoints import LAST
+from igcv3det.ablation.runs import go_on, write_whole
 from igcv3det.training.run_cli import RunCLI
-from igcv3det.training.run_folder import CHECKPOINTS
 
 RESULT = "result.json"
 
@@ -39,12 +37,7 @@ def train_once(
     """
     result = folder / RESULT
     if not result.exists():
-        call = [*arguments, "--seed_everything", str(seed)]
-        call += ["--trainer.default_root_dir", str(folder)]
-        call += ["--trainer.enable_progress_bar", "false"]
-        last = folder / CHECKPOINTS / LAST
-        if last.exists():
-            call += ["--ckpt_path", str(last)]
+        call = [*arguments, "--trainer.enable_progress_bar", "false", *go_on(seed, folder)]
         best = cli(call).fit()
         assert best is not None  # a single process
         write_whole(result, json.dumps(summary(folder, best)))

@@ -83,14 +83,8 @@ class Run:
             ValueError: the settings or the pictures cannot be used.
             NonFiniteLossError: the training diverged.
         """
-        last = self.folder / CHECKPOINTS / LAST
-        if not last.exists():  # what was cut before its first checkpoint begins anew
-            shutil.rmtree(self.folder, ignore_errors=True)
-        arguments = ["--config", str(self._write_settings()), "--seed_everything", str(self.seed)]
-        arguments += ["--trainer.default_root_dir", str(self.folder)]
-        if last.exists():
-            arguments += ["--ckpt_path", str(last)]
-        ClassificationCLI(arguments).fit()
+        arguments = ["--config", str(self._write_settings())]
+        ClassificationCLI(arguments + go_on(self.seed, self.folder)).fit()
         curve = _curve(self.folder / "metrics.csv")
         result = RunResult(
             self.experiment.name,
@@ -126,6 +120,23 @@ def runs_of(plan: Plan, experiment: Experiment, fingerprint: str, output: Path) 
         Run(plan, experiment, seed, run_hash(settings, seed, fingerprint), output)
         for seed in plan.seeds
     ]
+
+
+def go_on(seed: int, folder: Path) -> list[str]:
+    """A training tool's options for a run in a folder: from its last checkpoint if there is one.
+
+    What was cut before its first checkpoint is removed, and begins anew.
+
+    Args:
+        seed: of the run.
+        folder: of the run.
+    """
+    last = folder / CHECKPOINTS / LAST
+    options = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
+    if last.exists():
+        return [*options, "--ckpt_path", str(last)]
+    shutil.rmtree(folder, ignore_errors=True)
+    return options
 
 
 def write_whole(path: Path, text: str) -> None:

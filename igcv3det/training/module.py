@@ -45,7 +45,8 @@ class DetectionModule(LightningModule):
         loss: what to minimise.
         optim: how.
         categories: what the labels mean; comes from the data.
-        weights: a detector to start from (``.safetensors`` or ``.ckpt``), whatever its classes.
+        weights: a detector to start from (``.safetensors`` or ``.ckpt``), whatever its classes;
+            those of the same name keep what was learnt of them.
         backbone_weights: a classifier whose features to start from; not together with ``weights``.
         channels_last: memory layout of images and weights.
         execution: ``fast`` computes the same without permutations (`models.execution`); for

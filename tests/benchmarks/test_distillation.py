@@ -93,6 +93,16 @@ def test_boxes_differ_in_what_is_learnt(teacher, begun, tmp_path):
     assert [run.model.distillation.box_weight for run in begun] == [1, 1, 1, 0]
 
 
+def test_what_was_cut_before_its_first_checkpoint_begins_anew(teacher, begun, tmp_path):
+    cut = tmp_path / "runs" / "start" / "shared-seed0"
+    (cut / "checkpoints").mkdir(parents=True)
+    (cut / "checkpoints" / "best.ckpt").touch()
+    (cut / "metrics.csv").write_text("step,val/score\n0,99\n")
+    assert _call("start", teacher, tmp_path) == 0
+    assert begun[0].run_folder == cut
+    assert json.loads((cut / "result.json").read_text())["score"] == [89, 79, 69, 59]
+
+
 def test_mean_and_range_of_seeds_by_hand():
     runs = [
         distillation.Outcome([9.0, 5.0], {"VOC": 0.2}),
