@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
@@ -159,7 +160,14 @@ class DistillationDataModule(LightningDataModule):
         labels: dict[str, PictureBoxes] = {}
         for path in self.boxes:
             labels |= read_labels(path, self.categories)
-        missing = [path.name for path in self.store.paths if path.name not in labels]
+        names = [path.name for path in self.store.paths]
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"data.boxes: pictures are known by their file names, but {twice} is in two of "
+                "data.folders"
+            )
+        missing = [name for name in names if name not in labels]
         if missing:
             raise ValueError(
                 f"data.boxes: nothing is known of {len(missing)} pictures, such as {missing[0]}; "

@@ -7,6 +7,7 @@ opinion, and without one it is true. Pictures are found by their file names.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,10 +61,13 @@ def read_labels(path: str | Path, categories: Categories) -> dict[str, PictureBo
     rows: dict[str, list[tuple[list[float], int, float]]] = {}
     for image in content["images"]:
         try:
-            name, width, height = Path(image["file_name"]).name, image["width"], image["height"]
-            images[image["id"]] = name, float(width), float(height)
+            name = Path(image["file_name"]).name
+            width, height = float(image["width"]), float(image["height"])
+            images[image["id"]] = name, width, height
         except (KeyError, TypeError, ValueError) as error:
             raise AnnotationError(f"{path}: images: {str(image)[:80]} lacks {error}") from error
+        if not (width > 0 and height > 0):
+            raise AnnotationError(f"{path}: images: {name!r} is {width:g} by {height:g} pixels large")
         if name in rows:
             raise AnnotationError(f"{path}: images: file name {name!r} occurs twice")
         rows[name] = []
@@ -73,10 +77,12 @@ def read_labels(path: str | Path, categories: Categories) -> dict[str, PictureBo
             x, y, w, h = (float(value) for value in annotation["bbox"])
             label = labels[annotation["category_id"]]
             score = float(annotation.get("score", 1.0))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnnotationError(
                 f"{path}: annotations: {str(annotation)[:80]}: {error}"
             ) from error
+        if not math.isfinite(x + y + w + h):
+            raise AnnotationError(f"{path}: annotations: bbox {[x, y, w, h]} of {name!r}")
         if not 0 <= score <= 1:
             raise AnnotationError(f"{path}: annotations: score {score} is not in 0..1")
         if w > 0 and h > 0 and not annotation.get("iscrowd", 0):

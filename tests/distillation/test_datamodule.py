@@ -2,10 +2,13 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from igcv3det.distillation.config import ViewConfig
 from igcv3det.distillation.datamodule import DistillationDataModule
+from igcv3det.distillation.labels import PictureBoxes, write_labels
+from igcv3det.structures import Categories
 
 
 @pytest.fixture
@@ -45,3 +48,28 @@ def test_resuming_with_other_batches_is_told(pictures, caplog):
 def test_too_few_pictures_are_refused(pictures):
     with pytest.raises(ValueError, match="6 pictures are too few"):
         _datamodule(pictures, held_out=5)
+
+
+def test_pictures_of_one_name_cannot_have_boxes(pictures, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (pictures / "3.png").rename(other / "2.png")
+    names = ("0.png", "1.png", "2.png", "4.png", "5.png")
+    known = {
+        name: PictureBoxes(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0)) for name in names
+    }
+    categories = Categories((1,), ("cat",))
+    sizes = dict.fromkeys(names, (50, 40))
+    write_labels(tmp_path / "boxes.json", known, sizes, categories)
+    data = DistillationDataModule(
+        [str(pictures), str(other)],
+        boxes=(str(tmp_path / "boxes.json"),),
+        side=64,
+        cache=str(tmp_path / "cache"),
+        batch_size=2,
+        held_out=2,
+        view=ViewConfig(size=32),
+        categories=categories,
+    )
+    with pytest.raises(ValueError, match=r"2\.png is in two of data\.folders"):
+        data.setup("fit")

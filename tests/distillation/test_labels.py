@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,14 @@ def test_true_boxes_have_score_one_and_crowds_are_left_out(tmp_path):
         ),
         (coco(annotations=[{"image_id": 5, "category_id": 7, "bbox": [0, 1]}]), "annotations"),
         (
+            coco(images=[{"id": 1, "file_name": "x.png", "width": 0, "height": 3}]),
+            "'x.png' is 0 by 3 pixels",
+        ),
+        (
+            coco(annotations=[{"image_id": 5, "category_id": 7, "bbox": [0, 0, math.nan, 1]}]),
+            "bbox .*nan.* of 'one.png'",
+        ),
+        (
             coco(
                 images=[
                     {"id": n, "file_name": f"{n}/x.png", "width": 3, "height": 3} for n in (1, 2)
@@ -89,7 +98,7 @@ def test_true_boxes_have_score_one_and_crowds_are_left_out(tmp_path):
             "'x.png' occurs twice",
         ),
     ],
-    ids=["category", "height", "image", "score", "bbox", "twice"],
+    ids=["category", "height", "image", "score", "bbox", "no pixels", "not finite", "twice"],
 )
 def test_faults_are_named(tmp_path, content, complaint):
     path = written(tmp_path, content)
