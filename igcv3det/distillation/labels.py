@@ -67,7 +67,7 @@ def read_labels(path: str | Path, categories: Categories) -> dict[str, PictureBo
         except (KeyError, TypeError, ValueError) as error:
             raise AnnotationError(f"{path}: images: {str(image)[:80]} lacks {error}") from error
         if not (width > 0 and height > 0):
-            raise AnnotationError(f"{path}: images: {name!r} is {width:g} by {height:g} pixels large")
+            raise AnnotationError(f"{path}: images: {name!r} is {width:g} by {height:g} pixels")
         if name in rows:
             raise AnnotationError(f"{path}: images: file name {name!r} occurs twice")
         rows[name] = []
