@@ -95,12 +95,14 @@ class ChannelPermutation(nn.Module):
         return ChannelPermutation(self.channels, self.pieces // self.groups, self.pieces)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Permutes [B, C, H, W] along C."""
-        batch, _, height, width = x.shape
-        pieces = x.reshape(
-            batch, self.groups, self.pieces // self.groups, -1, height, width
-        )  # [B, g, Cs / g, C / Cs, H, W]
-        return pieces.transpose(1, 2).reshape(batch, self.channels, height, width)
+        """Permutes [B, C, H, W] along C; the memory format stays."""
+        pieces = (self.groups, self.pieces // self.groups, self.channels // self.pieces)
+        if x.is_contiguous(memory_format=torch.channels_last):  # else the layers after would copy
+            cells = x.permute(0, 2, 3, 1)
+            moved = cells.reshape(*cells.shape[:3], *pieces).transpose(3, 4)
+            return moved.reshape(cells.shape).permute(0, 3, 1, 2)
+        moved = x.reshape(len(x), *pieces, *x.shape[2:]).transpose(1, 2)
+        return moved.reshape(x.shape)
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""

@@ -8,11 +8,16 @@ from torch.testing import assert_close
 from igcv3det.models.layers import ChannelPermutation, SameConv2d, set_padding
 
 
-def _permuted(channels, groups, super_channels=None):
+def _permuted(channels, groups, super_channels, memory_format):
     x = torch.arange(channels, dtype=torch.float32).reshape(1, channels, 1, 1)
-    return ChannelPermutation(channels, groups, super_channels)(x).flatten().int().tolist()
+    x = x.expand(1, channels, 2, 3).contiguous(memory_format=memory_format)
+    y = ChannelPermutation(channels, groups, super_channels)(x)
+    assert y.is_contiguous(memory_format=memory_format)
+    assert torch.equal(y, y[:, :, :1, :1].expand_as(y))
+    return y[0, :, 0, 0].int().tolist()
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize(
     ("channels", "groups", "super_channels", "expected"),
     [
@@ -24,8 +29,8 @@ def _permuted(channels, groups, super_channels=None):
         pytest.param(4, 1, None, [0, 1, 2, 3], id="one-group"),
     ],
 )
-def test_permutation_by_hand(channels, groups, super_channels, expected):
-    assert _permuted(channels, groups, super_channels) == expected
+def test_permutation_by_hand(channels, groups, super_channels, expected, memory_format):
+    assert _permuted(channels, groups, super_channels, memory_format) == expected
     assert ChannelPermutation(channels, groups, super_channels).index.tolist() == expected
 
 
