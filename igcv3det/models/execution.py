@@ -19,27 +19,31 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from igcv3det.models.depthwise import replace_depthwise
+from igcv3det.models.folded import FoldedConvNorm
 from igcv3det.models.forms import BlockForm, WeightLayout, block_convs, block_layout, laid_out
 from igcv3det.models.igcv3 import IGCV3, IGCV3Block
-from igcv3det.models.strided import replace_strided
 
-Execution = Literal["reference", "fast"]
+Execution = Literal["reference", "fast", "folded"]
 
 # Narrower groups lose by the copy of the input what they save in multiplications (measured forward
 # and backward in bf16 and float32, channels last, PyTorch 2.15 on an AVX-512 CPU)
 _MIN_GROUP = 32
+_DENSE = BlockForm("dense", "dense")
+_TAP_FORM = BlockForm("grouped", "dense")  # the expansion's channels keep their order
 
 
 def set_execution(module: nn.Module, execution: Execution) -> None:
     """Chooses how every network of this package inside ``module`` computes, in place.
 
     Outputs, gradients, statistics and state dicts are those of the reference, up to rounding. The
-    fast execution is for the channels-last layout; on other devices than CPUs it is not measured.
+    fast execution is for CPUs, the folded one for GPUs, both in the channels-last layout.
 
     Args:
         module: a detector, a backbone, or something that holds one.
         execution: ``reference`` follows the paper step by step; ``fast`` has no permutation and
-            the strided depthwise convolutions of `models.strided`.
+            the depthwise convolutions of `models.depthwise`; ``folded`` has no permutation
+            either, dense 1x1 convolutions and `models.folded`.
 
     Example:
         >>> from igcv3det.models.igcv3 import igcv3_d
@@ -54,9 +58,13 @@ def set_execution(module: nn.Module, execution: Execution) -> None:
             for index, block in enumerate(part.blocks):
                 assert isinstance(block, IGCV3Block)
                 _restore(block)
+                is_tap = index == part.tap_block
                 if execution == "fast":
-                    _lay_out(block, _training_form(block, is_tap=index == part.tap_block))
-    replace_strided(module, fast=execution == "fast")
+                    _lay_out(block, _training_form(block, is_tap=is_tap))
+                elif execution == "folded":
+                    # the tap's expansion is read as a feature map: its channels keep their order
+                    _lay_out(block, _TAP_FORM if is_tap else _DENSE, folds=not is_tap)
+    replace_depthwise(module, fast=execution == "fast")
 
 
 class LaidOutConvNorm(nn.Sequential):
@@ -132,26 +140,27 @@ class AbsorbedPermutation(nn.Identity):
 
 def _training_form(block: IGCV3Block, *, is_tap: bool) -> BlockForm:
     expand, _, project = block_convs(block)
-    if is_tap:  # the expansion is read as a feature map: its channels keep their order
-        return BlockForm("grouped", "dense")
+    if is_tap:
+        return _TAP_FORM
     widths = (expand.in_channels // expand.groups, project.out_channels // project.groups)
     is_wide = min(widths) >= _MIN_GROUP
     return BlockForm("grouped", "grouped") if is_wide else BlockForm("dense", "dense")
 
 
-def _lay_out(block: IGCV3Block, form: BlockForm) -> None:
+def _lay_out(block: IGCV3Block, form: BlockForm, *, folds: bool = False) -> None:
     layout = block_layout(block, form)
     device = block_convs(block)[0].weight.device
     for name, own in layout._asdict().items():
         source = cast(nn.Sequential, getattr(block, name))
-        setattr(block, name, LaidOutConvNorm(source, own).to(device))
+        kind = FoldedConvNorm if folds and name == "expand" else LaidOutConvNorm
+        setattr(block, name, kind(source, own).to(device))
     block.p1, block.p2 = AbsorbedPermutation(block.p1), AbsorbedPermutation(block.p2)
 
 
 def _restore(block: IGCV3Block) -> None:
     for name in ("expand", "depthwise", "project"):
         part = getattr(block, name)
-        if isinstance(part, LaidOutConvNorm):
+        if isinstance(part, LaidOutConvNorm | FoldedConvNorm):
             plain = nn.Sequential(*part)
             plain.training = part.training
             setattr(block, name, plain)

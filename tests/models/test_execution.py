@@ -9,10 +9,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from igcv3det.config import BackboneConfig
+from igcv3det.models.depthwise import FastDepthwiseConv2d
 from igcv3det.models.execution import AbsorbedPermutation, LaidOutConvNorm, set_execution
 from igcv3det.models.igcv3 import CIFAR_STRIDES, IGCV3
 from igcv3det.models.mobilenetv2 import mobilenet_v2
-from igcv3det.models.strided import StridedDepthwiseConv2d
 
 NARROW = BackboneConfig(width=0.5, depth=0.2)
 CONFIGS = {
@@ -42,11 +42,12 @@ def step(module, images):
     return [logits, *taps], {name: p.grad for name, p in module.named_parameters()}
 
 
+@pytest.mark.parametrize("execution", ["fast", "folded"])
 @pytest.mark.parametrize("config", CONFIGS)
-def test_a_training_step_is_the_same(config):
+def test_a_training_step_is_the_same(config, execution):
     reference = network(CONFIGS[config])
     fast = copy.deepcopy(reference)
-    set_execution(fast, "fast")
+    set_execution(fast, execution)
     images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     assert_close(step(fast, images), step(reference, images), rtol=1e-8, atol=1e-10)
     assert_close(dict(fast.state_dict()), dict(reference.state_dict()))  # running statistics too
@@ -98,12 +99,12 @@ def test_modes_are_kept():
     ]
 
 
-def test_other_networks_get_fast_strided_convolutions_only():
+def test_other_networks_get_fast_depthwise_convolutions_only():
     rival = mobilenet_v2(3, width=0.25)
     before = str(rival)
     set_execution(rival, "fast")
-    strided = [part for part in rival.modules() if isinstance(part, StridedDepthwiseConv2d)]
-    assert len(strided) == 4
+    fast = [part for part in rival.modules() if isinstance(part, FastDepthwiseConv2d)]
+    assert len(fast) == 17  # one a block
     set_execution(rival, "reference")
     assert str(rival) == before
 

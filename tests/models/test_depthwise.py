@@ -1,12 +1,16 @@
-"""Fast strided depthwise convolutions against PyTorch's own."""
+"""Fast depthwise convolutions against PyTorch's own."""
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
+from igcv3det.models.depthwise import (
+    FastDepthwiseConv2d,
+    FastSameDepthwiseConv2d,
+    replace_depthwise,
+)
 from igcv3det.models.layers import conv_norm, norm_layer, set_padding
-from igcv3det.models.strided import StridedDepthwiseConv2d, replace_strided
 
 CHANNELS = 6
 NORM = norm_layer(1e-5, 0.1)
@@ -17,7 +21,7 @@ def pair(**options):
     options = {"stride": 2, "padding": 1} | options
     plain = nn.Conv2d(CHANNELS, CHANNELS, 3, groups=CHANNELS, bias=False, **options)
     fast = nn.Sequential(plain)
-    replace_strided(fast, fast=True)
+    replace_depthwise(fast, fast=True)
     return plain, fast[0]
 
 
@@ -36,7 +40,7 @@ def gradients(conv, images, dtype):
 )
 def test_bfloat16_gradients(size, options):
     plain, fast = pair(**options)
-    assert type(fast) is StridedDepthwiseConv2d
+    assert type(fast) is FastDepthwiseConv2d
     if options.get("padding") == 0 and min(size) < 3:
         pytest.skip("the kernel does not fit")
     images = torch.randn(2, CHANNELS, *size)
@@ -63,30 +67,51 @@ def test_a_backward_pass_inside_autocast_rounds_nothing_more():
     assert_close(x.grad, expected, rtol=0, atol=0)
 
 
-def test_only_strided_depthwise_convolutions_are_replaced():
+@pytest.mark.parametrize("size", [(2, 2), (1, 1), (2, 7), (1, 3), (7, 2), (4, 4)], ids=str)
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 3)], ids=str)
+def test_maps_smaller_than_the_kernel(size, kernel):
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    plain = nn.Conv2d(CHANNELS, CHANNELS, kernel, padding=padding, groups=CHANNELS, bias=False)
+    fast = nn.Sequential(plain.double())
+    replace_depthwise(fast, fast=True)
+    images = torch.randn(2, CHANNELS, *size)
+    expected = gradients(plain, images, torch.float64)
+    assert_close(gradients(fast[0], images, torch.float64), expected, rtol=1e-12, atol=1e-12)
+    fast.float()
+    halves = gradients(fast[0], images, torch.bfloat16)
+    for own, value in zip(halves, expected, strict=True):
+        assert_close(own.double(), value, rtol=0.02, atol=0.05 * float(value.abs().max()))
+
+
+def test_only_depthwise_convolutions_without_more_are_replaced():
     module = nn.ModuleList(
         [
-            conv_norm(4, 4, 3, NORM, groups=4),
-            conv_norm(4, 4, 3, NORM, stride=2),
+            conv_norm(4, 4, 3, NORM),
             conv_norm(4, 4, 3, NORM, stride=2, groups=2),
             nn.Conv2d(4, 4, 3, stride=2, groups=4),  # a bias
+            nn.Conv2d(4, 4, 3, groups=4, bias=False, dilation=2),
             nn.Conv2d(4, 4, 3, stride=2, groups=4, bias=False, padding_mode="reflect"),
         ]
     )
+    before = [type(part) for part in module.modules()]
+    replace_depthwise(module, fast=True)
+    assert [type(part) for part in module.modules()] == before
+
+
+def test_sames_padding_stays():
     padded = conv_norm(4, 4, 3, NORM, stride=2, groups=4)
     set_padding(padded, "same")
-    module.append(padded)
-    replace_strided(module, fast=True)
-    assert not any(isinstance(part, StridedDepthwiseConv2d) for part in module.modules())
+    replace_depthwise(padded, fast=True)
+    assert type(padded[0]) is FastSameDepthwiseConv2d
 
 
 def test_weights_and_random_numbers_stay():
     module = conv_norm(4, 4, 3, NORM, stride=2, groups=4).eval()
     weight, before = module[0].weight, torch.get_rng_state()
-    replace_strided(module, fast=True)
+    replace_depthwise(module, fast=True)
     assert module[0].weight is weight
     assert not module[0].training
-    replace_strided(module, fast=False)
+    replace_depthwise(module, fast=False)
     assert type(module[0]) is nn.Conv2d
     assert module[0].weight is weight
     assert_close(torch.get_rng_state(), before)

@@ -1,9 +1,13 @@
-"""Strided depthwise convolutions that train fast in bfloat16 on a CPU.
+"""Depthwise convolutions that train fast on a CPU: two gradients that oneDNN computes slowly.
 
-PyTorch's gradient of such a convolution with respect to its input takes many times as long in
-bfloat16 as in float32 (measured, PyTorch 2.15, AVX-512 with bf16: 46 against 6 ms for 4x96x160x160,
-18.6 against 0.2 ms for 4x576x20x20); the four of a network cost a quarter of a training step.
-Computed in float32 and rounded to bfloat16 it is the same gradient.
+* **Strided, in bfloat16**: the gradient of the input takes many times as long as in float32
+  (PyTorch 2.15, AVX-512 with bf16: 46 against 6 ms for 4x96x160x160, 18.6 against 0.2 ms for
+  4x576x20x20); the four of a network cost a quarter of a training step. Computed in float32 and
+  rounded to bfloat16 it is the same gradient.
+* **Maps of fewer rows than the kernel has**, the last ones of CIFAR's networks and of a detector:
+  padded by the convolution they take many times as long as padded before it (PyTorch 2.14, one
+  thread, forward and backward of 128x960x2x2: 59 against 2.1 ms in bfloat16, 12 against 5 in
+  float32).
 """
 
 from __future__ import annotations
@@ -20,43 +24,48 @@ from igcv3det.models.layers import SameConv2d, same_padding
 Pair = tuple[int, int]
 
 
-class StridedDepthwiseConv2d(nn.Conv2d):
-    """A strided depthwise convolution without bias, with its input gradient in float32.
+class FastDepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution without bias whose gradients take no slow path on a CPU.
 
-    In anything but bfloat16 on the CPU it is ``nn.Conv2d``.
+    On other devices it is ``nn.Conv2d``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves [B, C, H, W]."""
         x, weight = _autocast(x, self.weight)
-        if x.dtype != torch.bfloat16 or x.device.type != "cpu":
-            return super().forward(x)
-        out: Tensor = _StridedDepthwise.apply(x, weight, self.stride, self.padding)
-        return out
+        is_learning = x.device.type == "cpu" and torch.is_grad_enabled()
+        if max(self.stride) > 1 and is_learning and x.dtype == torch.bfloat16:
+            strided: Tensor = _Strided.apply(x, weight, self.stride, self.padding)
+            return strided
+        if max(self.stride) == 1 and is_learning and x.shape[2] < self.kernel_size[0]:
+            rows, columns = _pair(self.padding)
+            padded = F.pad(x, (columns, columns, rows, rows))
+            return F.conv2d(padded, weight, groups=self.groups)
+        return super().forward(x)
 
 
-class SameStridedDepthwiseConv2d(SameConv2d):
+class FastSameDepthwiseConv2d(SameConv2d):
     """The same for a convolution padded as TensorFlow's SAME."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves [B, C, H, W]."""
         x, weight = _autocast(x, self.weight)
-        if x.dtype != torch.bfloat16 or x.device.type != "cpu":
+        if x.device.type != "cpu" or x.dtype != torch.bfloat16:
             return super().forward(x)
         padded = F.pad(x, same_padding(x, self.kernel_size, self.stride))
-        out: Tensor = _StridedDepthwise.apply(padded, weight, self.stride, (0, 0))
+        out: Tensor = _Strided.apply(padded, weight, self.stride, (0, 0))
         return out
 
 
 _FAST: dict[type[nn.Conv2d], type[nn.Conv2d]] = {
-    nn.Conv2d: StridedDepthwiseConv2d,
-    SameConv2d: SameStridedDepthwiseConv2d,
+    nn.Conv2d: FastDepthwiseConv2d,
+    SameConv2d: FastSameDepthwiseConv2d,
 }
 _PLAIN = {fast: plain for plain, fast in _FAST.items()}
 
 
-def replace_strided(module: nn.Module, *, fast: bool) -> None:
-    """Makes strided depthwise convolutions fast to train, or plain again, in place.
+def replace_depthwise(module: nn.Module, *, fast: bool) -> None:
+    """Makes depthwise convolutions fast to train on a CPU, or plain again, in place.
 
     Parameters are shared, under their names.
     """
@@ -65,7 +74,7 @@ def replace_strided(module: nn.Module, *, fast: bool) -> None:
         for name, conv in list(parent.named_children()):
             # exactly these classes: another subclass may pad otherwise
             new = replacements.get(type(conv))  # type: ignore[arg-type]
-            if new is not None and isinstance(conv, nn.Conv2d) and _is_strided_depthwise(conv):
+            if new is not None and isinstance(conv, nn.Conv2d) and _is_plain_depthwise(conv):
                 setattr(parent, name, _rebuilt(conv, new))
 
 
@@ -76,11 +85,11 @@ def _autocast(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return x, weight
 
 
-def _is_strided_depthwise(conv: nn.Conv2d) -> bool:
+def _is_plain_depthwise(conv: nn.Conv2d) -> bool:
     is_depthwise = conv.groups == conv.in_channels == conv.out_channels > 1
     has_plain_padding = not isinstance(conv.padding, str) and conv.padding_mode == "zeros"
     is_plain = has_plain_padding and conv.bias is None and conv.dilation == (1, 1)
-    return max(conv.stride) > 1 and is_depthwise and is_plain
+    return is_depthwise and is_plain
 
 
 def _rebuilt(conv: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
@@ -103,7 +112,7 @@ def _pair(values: str | tuple[int, ...]) -> Pair:
     return values[0], values[1]
 
 
-class _StridedDepthwise(torch.autograd.Function):
+class _Strided(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(x, weight)
