@@ -249,7 +249,7 @@ class _FocalZeros(torch.autograd.Function):
 
 def _row_starts(boxes: Sequence[Tensor], device: torch.device) -> Tensor:
     """[B]: where each image's rows begin once the images' boxes are concatenated."""
-    counts = torch.tensor([len(of_image) for of_image in boxes], device=device)
+    counts = torch.tensor([len(of_image) for of_image in boxes]).to(device, non_blocking=True)
     return counts.cumsum(dim=0) - counts
 
 
@@ -258,7 +258,7 @@ def _divisor(positives: int, device: torch.device, *, shared: bool) -> Tensor:
 
     Not shared in evaluation, where processes may have different numbers of batches.
     """
-    count = torch.tensor(float(positives), device=device)
+    count = torch.full((), float(positives), device=device)
     if shared and dist.is_available() and dist.is_initialized():
         dist.all_reduce(count)
         count /= dist.get_world_size()

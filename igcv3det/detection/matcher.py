@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 BACKGROUND = -1
 """Of an anchor that learns to be background."""
@@ -77,16 +79,10 @@ def match_batch(
     Returns:
         [B, A] int64: index into that image's boxes, `BACKGROUND` or `IGNORED`.
     """
-    matched = torch.full(
-        (len(boxes), len(anchors)), BACKGROUND, dtype=torch.int64, device=anchors.device
-    )
-    # Image by image: a few boxes against all anchors stay in the processor's cache.
-    overlaps = [_overlap(of_image.to(anchors), anchors) for of_image in boxes]
-    for image, overlap in enumerate(overlaps):
-        if len(overlap):
-            iou, nearest = overlap.max(dim=0)
-            matched[image] = torch.where(iou >= iou_threshold, nearest, BACKGROUND)
-    image_index, box_index, anchor_index = _claims_of_batch(overlaps)
+    overlap = _image_by_image if anchors.device.type == "cpu" else _all_at_once
+    nearest, overlaps, best = overlap([of_image.to(anchors) for of_image in boxes], anchors)
+    matched = torch.where(nearest.iou >= iou_threshold, nearest.box, BACKGROUND)
+    image_index, box_index, anchor_index = _claims_of_batch(overlaps, best)
     matched[image_index, anchor_index] = box_index
     for image, regions in enumerate(crowds or ()):
         if len(regions):
@@ -96,21 +92,62 @@ def match_batch(
     return matched
 
 
-def _claims_of_batch(overlaps: Sequence[Tensor]) -> Tensor:
+class _Nearest(NamedTuple):
+    """For each anchor the box that it overlaps most, and by how much; both [B, A]."""
+
+    iou: Tensor
+    box: Tensor
+
+
+_Overlaps = tuple[_Nearest, Sequence[Tensor], list[tuple[float, int]]]
+"""Each anchor's nearest box; B tensors [N_i, A] of IoU; each box's largest IoU and its anchor."""
+
+
+def _image_by_image(boxes: Sequence[Tensor], anchors: Tensor) -> _Overlaps:
+    """For CPUs: a few boxes against all anchors stay in the processor's cache."""
+    overlaps = [_overlap(of_image, anchors) for of_image in boxes]
+    iou = torch.zeros(len(boxes), len(anchors), device=anchors.device, dtype=anchors.dtype)
+    box = torch.zeros(iou.shape, dtype=torch.int64, device=anchors.device)
+    for image, overlap in enumerate(overlaps):
+        if len(overlap):
+            iou[image], box[image] = overlap.max(dim=0)
+    values, indices = torch.cat([_best(overlap) for overlap in overlaps], dim=1)
+    best = list(zip(values.tolist(), map(int, indices.tolist()), strict=True))
+    return _Nearest(iou, box), overlaps, best
+
+
+def _all_at_once(boxes: Sequence[Tensor], anchors: Tensor) -> _Overlaps:
+    """For GPUs: as few launches as can be, and one transfer; short rows are padded."""
+    most = max([1, *map(len, boxes)])
+    padded = anchors.new_zeros(len(boxes), most, 4)
+    rows = pad_sequence(list(boxes), batch_first=True)
+    padded[:, : rows.shape[1]] = rows
+    flat = _overlap(padded.reshape(-1, 4), anchors)
+    overlap = flat.reshape(len(boxes), most, -1)
+    values, indices = _best(flat).reshape(2, len(boxes), most).tolist()
+    best = [
+        (value, int(anchor))
+        for of_image, *columns in zip(boxes, values, indices, strict=True)
+        for value, anchor in zip(*(column[: len(of_image)] for column in columns), strict=True)
+    ]
+    pairs = zip(overlap, boxes, strict=True)
+    return _Nearest(*overlap.max(dim=1)), [o[: len(of_image)] for o, of_image in pairs], best
+
+
+def _claims_of_batch(overlaps: Sequence[Tensor], best: Sequence[tuple[float, int]]) -> Tensor:
     """[3, claims] int64: image, box and anchor of every box's own anchor.
 
     Args:
         overlaps: B tensors [N_i, A] of IoU.
+        best: the largest IoU of each box of the batch, and its first anchor.
     """
-    # One transfer for the whole batch when the device is not the CPU.
-    values, indices = torch.cat([_best(overlap) for overlap in overlaps], dim=1)
-    best = list(zip(values.tolist(), map(int, indices.tolist()), strict=True))
     claims, start = [], 0
     for image, overlap in enumerate(overlaps):
         of_boxes = best[start : start + len(overlap)]
         claims += [(image, box, anchor) for box, anchor in _claims(overlap, of_boxes)]
         start += len(overlap)
-    return torch.tensor(claims, dtype=torch.int64, device=values.device).reshape(-1, 3).T
+    rows = torch.tensor(claims, dtype=torch.int64).reshape(-1, 3).T
+    return rows.to(overlaps[0].device, non_blocking=True) if overlaps else rows
 
 
 def _best(overlap: Tensor) -> Tensor:

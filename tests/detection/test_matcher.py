@@ -7,7 +7,14 @@ from torchvision.ops import box_iou
 
 from igcv3det.config import AnchorConfig
 from igcv3det.detection.anchors import generate_anchors
-from igcv3det.detection.matcher import BACKGROUND, IGNORED, match, match_batch
+from igcv3det.detection.matcher import (
+    BACKGROUND,
+    IGNORED,
+    _all_at_once,
+    _image_by_image,
+    match,
+    match_batch,
+)
 
 NO_BOXES = torch.zeros(0, 4)
 ANCHORS_320 = generate_anchors(
@@ -69,6 +76,18 @@ def test_two_boxes_with_one_best_anchor_keep_an_anchor_each():
     assert match(ROW, boxes, 0.95).tolist() == [0, 1, -1]
     boxes = torch.tensor([[0.0, 0, 10, 8], [0.0, 0, 10, 9]])
     assert match(ROW, boxes, 0.95).tolist() == [1, 0, -1]
+
+
+@pytest.mark.parametrize("counts", [(3, 0, 7), (0, 0), (1,), (12, 12, 1, 5)], ids=str)
+def test_a_gpus_way_is_the_cpus(counts):
+    boxes = [random_boxes(count) for count in counts]
+    one, other = _image_by_image(boxes, ANCHORS_320), _all_at_once(boxes, ANCHORS_320)
+    has_boxes = torch.tensor(counts) > 0  # the nearest of no box is anything
+    assert torch.equal(one[0].iou, other[0].iou)
+    assert torch.equal(one[0].box[has_boxes], other[0].box[has_boxes])
+    for a, b in zip(one[1], other[1], strict=True):
+        assert torch.equal(a, b)
+    assert one[2] == other[2]
 
 
 def test_torchvision_would_lose_the_first_of_them():
