@@ -54,25 +54,40 @@ class Muon(torch.optim.Optimizer):
             if group["matrices"] is None:
                 self._step_adamw(group)
             else:
-                for parameter, matrices in zip(group["params"], group["matrices"], strict=True):
-                    if parameter.grad is not None:
-                        self._step_muon(parameter, matrices, group)
+                self._step_muon(group)
         return loss
 
-    def _step_muon(self, parameter: Tensor, matrices: int, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        grad, momentum = parameter.grad, state["momentum"]
-        assert grad is not None
-        momentum.lerp_(grad, 1 - group["momentum"])
-        ahead = torch.lerp(grad, momentum, group["momentum"])
-        stacked = ahead.reshape(matrices, ahead.shape[0] // matrices, -1)
-        rows, columns = stacked.shape[1:]
-        # a step of equal size for the outputs whatever the shape
-        update = orthogonalised(stacked).reshape(parameter.shape) * max(1, rows / columns) ** 0.5
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(update, alpha=-group["lr"])
+    def _step_muon(self, group: dict[str, Any]) -> None:
+        pairs = zip(group["params"], group["matrices"], strict=True)
+        learning = [(p, matrices) for p, matrices in pairs if p.grad is not None]
+        if not learning:
+            return
+        parameters = [parameter for parameter, _ in learning]
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter] = {"momentum": torch.zeros_like(parameter)}
+        grads = [parameter.grad for parameter in parameters]
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(grads, momenta, group["momentum"])
+        # matrices of one shape together: a network has a hundred of them, in a dozen shapes, and
+        # one by one a GPU would wait for every small product to be launched
+        by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+        for (parameter, matrices), value in zip(learning, ahead, strict=True):
+            stacked = value.reshape(matrices, value.shape[0] // matrices, -1)
+            by_shape.setdefault((stacked.shape[1], stacked.shape[2]), []).append(
+                (parameter, stacked)
+            )
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        for (rows, columns), members in by_shape.items():
+            stacks = [stacked for _, stacked in members]
+            whole = orthogonalised(torch.cat(stacks))
+            updates = torch.split(whole, [len(stack) for stack in stacks])
+            # a step of equal size for the outputs whatever the shape
+            size = group["lr"] * max(1, rows / columns) ** 0.5
+            targets = [parameter for parameter, _ in members]
+            moves = [u.reshape(p.shape) for u, p in zip(updates, targets, strict=True)]
+            torch._foreach_add_(targets, moves, alpha=-size)
 
     def _step_adamw(self, group: dict[str, Any]) -> None:
         parameters = [p for p in group["params"] if p.grad is not None]
