@@ -37,7 +37,10 @@ _VISIBLE = 0.3  # share of an object that a view must show for it to count
 _LEAST_SIDE_PX = 2
 _PLAIN_VIEW = {"min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.0, "flip": 0.0, "colour": 0.0}
 
+_COPIED_AT_ONCE = 512  # pictures
+
 Batch = tuple[Tensor, list[Target]]
+Rows = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 class DistillationDataModule(LightningDataModule):
@@ -56,6 +59,8 @@ class DistillationDataModule(LightningDataModule):
         batch_size: views of one step.
         held_out: so many pictures, drawn with seed 0, are for validation only.
         view: size and ranges of the views.
+        on_device: keep all pictures in the memory of the device that trains, for GPUs;
+            ``3 * side ** 2`` bytes each.
         preprocess: comes from the model.
         seed: of order and views.
         categories: of the boxes; come from the teacher.
@@ -70,6 +75,7 @@ class DistillationDataModule(LightningDataModule):
         batch_size: int = 32,
         held_out: int = 128,
         view: ViewConfig = _VIEW,
+        on_device: bool = False,
         preprocess: PreprocessConfig = _PREPROCESS,
         seed: int = 0,
         categories: Categories | None = None,
@@ -83,8 +89,9 @@ class DistillationDataModule(LightningDataModule):
         self.batch_size, self.held_out = batch_size, held_out
         self.view, self.preprocess, self.seed = view, preprocess, seed
         self.categories = categories
-        self.boxes = boxes
+        self.boxes, self.on_device = boxes, on_device
         self.store: PictureStore | None = None
+        self._resident: Tensor | None = None
         self._resumed: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
@@ -110,7 +117,7 @@ class DistillationDataModule(LightningDataModule):
         length, seed = len(self.train_rows), self.seed
         batches = EpochBatches(length, self.batch_size, True, seed, rank, world_size)
         return PictureBatches(
-            self.store, self.train_rows, batches, partial(trained_position, self.trainer)
+            self._pixels, self.train_rows, batches, partial(trained_position, self.trainer)
         )
 
     def val_dataloader(self) -> PictureBatches:
@@ -120,7 +127,7 @@ class DistillationDataModule(LightningDataModule):
         size = min(self.batch_size, max(1, len(self.val_rows) // world_size))
         whole = len(self.val_rows) // (size * world_size) * (size * world_size)
         batches = EpochBatches(whole, size, rank=rank, world_size=world_size)
-        return PictureBatches(self.store, self.val_rows, batches, lambda: (0, 0))
+        return PictureBatches(self._pixels, self.val_rows, batches, lambda: (0, 0))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:  # noqa: ANN401
         """Cuts the views on the device that trains."""
@@ -130,14 +137,10 @@ class DistillationDataModule(LightningDataModule):
             view = ViewConfig(size=self.view.size, **_PLAIN_VIEW)
             entropy = (0, *keys[0])
         images, regions = draw_views(pixels, view, entropy)
-        mean = images.new_tensor(self.preprocess.mean).reshape(1, 3, 1, 1)
-        std = images.new_tensor(self.preprocess.std).reshape(1, 3, 1, 1)
-        rows = [row for _, row in keys]
-        targets = [
-            self._target(row, region, images.device)
-            for row, region in zip(rows, regions.cpu(), strict=True)
-        ]
-        return (images - mean) / std, targets
+        channels = zip(self.preprocess.mean, self.preprocess.std, strict=True)
+        for channel, (mean, std) in enumerate(channels):  # constants of a step would stall a GPU
+            images[:, channel].sub_(mean).div_(std)
+        return images, self._targets([row for _, row in keys], regions, images.device)
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the batches, besides the step, which Lightning keeps."""
@@ -175,30 +178,48 @@ class DistillationDataModule(LightningDataModule):
             )
         return labels
 
-    def _target(self, row: int, region: Tensor, device: torch.device) -> Target:
-        """What is known of one view; objects of which little is left are not."""
+    def _pixels(self, rows: Rows) -> Tensor:
+        """[B, P, P, 3] uint8 of some pictures."""
+        assert self.store is not None
+        device = self.trainer.strategy.root_device if self.trainer is not None else None
+        if not self.on_device or device is None or device.type == "cpu":
+            return torch.from_numpy(self.store.pixels[rows])
+        if self._resident is None:
+            self._resident = torch.empty(self.store.pixels.shape, dtype=torch.uint8, device=device)
+            for start in range(0, len(self.store), _COPIED_AT_ONCE):
+                part = self.store.pixels[start : start + _COPIED_AT_ONCE]
+                self._resident[start : start + len(part)] = torch.from_numpy(part.copy())
+        return self._resident[torch.from_numpy(rows).to(device, non_blocking=True)]
+
+    def _targets(self, rows: list[int], regions: Tensor, device: torch.device) -> list[Target]:
+        """What is known of the views; objects of which little is left are not."""
         assert self.store is not None
         size = self.view.size
-        known = self._labels.get(self.store.paths[row].name, _NOTHING)
-        whole = boxes_in_views(known.boxes * self.side, region, size)
+        known = [self._labels.get(self.store.paths[row].name, _NOTHING) for row in rows]
+        counts = torch.tensor([len(own.boxes) for own in known])
+        boxes, labels, scores = (torch.cat(column) for column in zip(*known, strict=True))
+        whole = boxes_in_views(boxes * self.side, regions.repeat_interleave(counts, dim=0), size)
         boxes = whole.clamp(0, size)
         kept = box_area(boxes) >= _VISIBLE * box_area(whole)
         kept &= (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _LEAST_SIDE_PX
-        return Target(
-            boxes[kept].to(device),
-            known.labels[kept].to(device),
-            torch.zeros(0, 4, device=device),
-            row,
-            (size, size),
-            known.scores[kept].to(device),
+        left = [int(of_view.sum()) for of_view in torch.split(kept, counts.tolist())]
+        # all at once: small copies are what a GPU would wait for
+        columns = (
+            torch.split(column[kept].to(device, non_blocking=True), left)
+            for column in (boxes, labels, scores)
         )
+        no_crowds = torch.zeros(0, 4, device=device)
+        return [
+            Target(own_boxes, own_labels, no_crowds, row, (size, size), own_scores)
+            for row, own_boxes, own_labels, own_scores in zip(rows, *columns, strict=True)
+        ]
 
 
 class PictureBatches:
     """Batches of whole squares.
 
     Args:
-        store: the pictures.
+        pixels: gives the pictures of some rows.
         rows: which of them.
         batches: which of ``rows`` make a batch.
         position: asked at the start of an iteration where to begin.
@@ -206,12 +227,12 @@ class PictureBatches:
 
     def __init__(
         self,
-        store: PictureStore,
-        rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+        pixels: Callable[[Rows], Tensor],
+        rows: Rows,
         batches: EpochBatches,
         position: Callable[[], Position],
     ) -> None:
-        self.store, self.rows, self.batches, self.position = store, rows, batches, position
+        self.pixels, self.rows, self.batches, self.position = pixels, rows, batches, position
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
@@ -223,6 +244,6 @@ class PictureBatches:
         for keys in self.batches:
             rows = self.rows[[index for _, index in keys]]
             yield (
-                torch.from_numpy(self.store.pixels[rows]),
+                self.pixels(rows),
                 [(epoch, int(row)) for (epoch, _), row in zip(keys, rows, strict=True)],
             )

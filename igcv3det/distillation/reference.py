@@ -107,6 +107,7 @@ class Reference:
         """
         if self.runtime == "torch":
             self.network.to(images.device)
+            images = images.contiguous(memory_format=torch.channels_last)
             return dict(zip(self.network.names, self.network(images), strict=True))
         shape = tuple(images.shape)
         if shape not in self._compiled:

@@ -22,7 +22,8 @@ class Views(NamedTuple):
 
     Attributes:
         images: [B, 3, S, S] float32 RGB, 0..255.
-        regions: [B, 4] float32 xyxy, pixels of the square picture; x0 > x1 in a mirrored view.
+        regions: [B, 4] float32 xyxy, pixels of the square picture; x0 > x1 in a mirrored view. On
+            the CPU: reading them back would make a GPU wait.
     """
 
     images: Tensor
@@ -40,10 +41,11 @@ def draw_views(pixels: Tensor, config: ViewConfig, entropy: tuple[int, ...]) -> 
     """
     random = np.random.default_rng(entropy)
     batch, side = pixels.shape[0], pixels.shape[1]
-    regions = torch.from_numpy(_regions(batch, side, config, random)).to(pixels.device)
+    regions = torch.from_numpy(_regions(batch, side, config, random))
     images = pixels.permute(0, 3, 1, 2).float()
     plain = config.size == side and config.min_scale == config.max_scale == 1
-    images = _mirrored(images, regions) if plain else _cut(images, regions, config.size)
+    there = regions.to(pixels.device, non_blocking=True)
+    images = _mirrored(images, there) if plain else _cut(images, there, config.size)
     return Views(_coloured(images, config.colour, random), regions)
 
 
@@ -52,10 +54,10 @@ def boxes_in_views(boxes: Tensor, region: Tensor, size: int) -> Tensor:
 
     Args:
         boxes: [N, 4] xyxy, pixels of the square picture.
-        region: [4] as in `Views`.
+        region: [4] as in `Views`, or [N, 4] where each box has another view.
         size: S, side of the view, pixels.
     """
-    x0, y0, x1, y1 = region.unbind()
+    x0, y0, x1, y1 = region[..., None].unbind(dim=-2)
     xs = (boxes[:, 0::2] - x0) * size / (x1 - x0)
     ys = (boxes[:, 1::2] - y0) * size / (y1 - y0)
     left, right = xs.min(dim=1).values, xs.max(dim=1).values  # a mirrored view swaps them
@@ -100,10 +102,11 @@ def _coloured(images: Tensor, strength: float, random: np.random.Generator) -> T
         return images
     factors = random.uniform(1 - strength, 1 + strength, (3, len(images), 1, 1, 1))
     brightness, contrast, saturation = torch.from_numpy(factors.astype(np.float32)).to(
-        images.device
+        images.device, non_blocking=True
     )
     images = images * brightness
-    grey = (images * images.new_tensor(_GREY).reshape(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    red, green, blue = (images[:, i : i + 1] * share for i, share in enumerate(_GREY))
+    grey = red + green + blue
     mean = grey.mean(dim=(2, 3), keepdim=True)
     # contrast * (saturation * image + (1 - saturation) * grey - mean) + mean
     images = images * (contrast * saturation)
