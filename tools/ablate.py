@@ -1,7 +1,7 @@
 r"""Runs a list of experiments with seeds and writes tables and curves.
 
 Usage:
-    python tools/ablate.py [--config FILE] [--only NAME]... [--data PATH] [--output DIR]
+    python tools/ablate.py [--config FILE] [--only NAME]... [--data PATH] [--output DIR] [--jobs N]
     python tools/ablate.py --config FILE --table
 
 Example:
@@ -13,6 +13,9 @@ Without --config a small plan runs on drawn shapes, in minutes. A run that is fi
 repeated, one that was cut goes on from its last checkpoint: call again until all is done. Another
 setting, seed or data set makes another run. After each run the output folder (``runs/ablate/`` and
 the file's name) has ``table.md``, ``table.csv`` and ``curves-*.png``; --table only writes these.
+``results/`` in it has a small file for each finished run: what several machines have run is put
+together by copying these files. --jobs trains several runs at a time, each with its share of the
+threads.
 
 Exit status: 0 all done, 1 a run could not be finished, 2 wrong call.
 """
@@ -31,6 +34,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from igcv3det.ablation.plan import read_plan
 from igcv3det.ablation.runner import MARKDOWN, Ablation
+from igcv3det.argument_types import count
 from igcv3det.training.heap import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +50,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="repeatable")
     parser.add_argument("--data", metavar="PATH", help="in the place of the plan's data.root")
     parser.add_argument("--output", type=Path, metavar="DIR")
+    parser.add_argument("--jobs", type=count, default=1, metavar="N", help="runs at a time")
     parser.add_argument("--table", action="store_true", help="run nothing, only write the tables")
     options = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -58,7 +63,7 @@ def main(args: list[str] | None = None) -> int:
             ablation.write(timed=False)
             failures = []
         else:
-            failures = ablation.execute(plan.only(options.only))
+            failures = ablation.execute(plan.only(options.only), options.jobs)
     except (OSError, ValueError) as error:
         print(f"ablate: {error}", file=sys.stderr)
         return 1

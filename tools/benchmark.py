@@ -37,7 +37,6 @@ import argparse
 import datetime
 import json
 import logging
-import platform
 import sys
 import tempfile
 import time
@@ -47,12 +46,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
-
 from igcv3det.argument_types import count
 from igcv3det.benchmark.plan import Setting, drawn_pictures, plan
 from igcv3det.benchmark.rows import BenchmarkRow, time_group
 from igcv3det.measurement.latency import Timing
+from igcv3det.measurement.machine import processor_name
 from igcv3det.measurement.tables import figure, text_table
 
 BACKENDS = ("torch", "onnxruntime", "openvino")
@@ -172,15 +170,8 @@ def _circumstances(options: argparse.Namespace) -> str:
     return (
         f"{what}, batch {batch}, {size}, {options.threads} threads, {options.rounds} rounds, "
         f"{options.clock} clock; "
-        f"{_processor()}; {', '.join(versions)}; {datetime.date.today():%Y-%m-%d}"
+        f"{processor_name()}; {', '.join(versions)}; {datetime.date.today():%Y-%m-%d}"
     )
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _some_of(choices: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:

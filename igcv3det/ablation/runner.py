@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,12 @@ from igcv3det.ablation.plan import Experiment, Plan, data_fingerprint
 from igcv3det.ablation.runs import Run, RunResult, runs_of, write_whole
 from igcv3det.ablation.table import build_rows, comma_separated, markdown
 from igcv3det.training.callbacks import NonFiniteLossError
+from igcv3det.training.heap import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
 MARKDOWN, CSV, COSTS = "table.md", "table.csv", "costs.json"
+FAILURES = (OSError, ValueError, NonFiniteLossError)
 
 
 class Ablation:
@@ -45,11 +50,14 @@ class Ablation:
                 fingerprints[data] = data_fingerprint(settings)
             self.runs[experiment.name] = runs_of(plan, experiment, fingerprints[data], output)
 
-    def execute(self, experiments: Sequence[Experiment]) -> list[str]:
+    def execute(self, experiments: Sequence[Experiment], jobs: int = 1) -> list[str]:
         """Runs what is not done, the first seed of all before the second of any.
 
         Args:
             experiments: which.
+            jobs: so many runs at a time, each in a process of its own with its share of the
+                threads; what it prints goes into a file beside its folder. Small networks get more
+                done so than one after another with all threads.
 
         Returns:
             A line for each run that could not be finished.
@@ -62,17 +70,16 @@ class Ablation:
         ]
         todo = [run for run in wanted if run.result() is None]
         logger.info("%d of %d runs are done already", len(wanted) - len(todo), len(wanted))
-        for number, run in enumerate(todo, 1):
-            logger.info("run %d of %d: %s", number, len(todo), run.folder)
-            try:
-                result = run.execute()
-            except (OSError, ValueError, NonFiniteLossError) as error:
+        for run, error in _side_by_side(todo, jobs) if jobs > 1 else _in_turn(todo):
+            if error is not None:
                 failures.append(f"{run.name}: {str(error).strip().splitlines()[-1]}")
                 logger.warning("failed: %s", failures[-1])
                 continue
+            result = run.result()
+            assert result is not None
             logger.info("%s: top-1 %.4f", run.name, result.top1)
-            self.write()
-        if not todo:
+            self.write(timed=jobs == 1)  # not beside other work
+        if not todo or jobs > 1:
             self.write()
         return failures
 
@@ -109,3 +116,44 @@ class Ablation:
             f"{torch.get_num_threads()}), float32, in the execution that trains, all networks in "
             "turn. Images/s: trained on by the network, likewise in turn."
         )
+
+
+def _in_turn(runs: Sequence[Run]) -> Iterator[tuple[Run, Exception | None]]:
+    """Each run once it has ended, with what ended it if it is not finished."""
+    for number, run in enumerate(runs, 1):
+        logger.info("run %d of %d: %s", number, len(runs), run.folder)
+        try:
+            run.execute()
+        except FAILURES as error:
+            yield run, error
+        else:
+            yield run, None
+
+
+def _side_by_side(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Exception | None]]:
+    """The same in the order in which they end."""
+    threads = max(1, torch.get_num_threads() // jobs)
+    # a fresh interpreter for each run: what one leaves in memory is not the next one's
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        waiting = {pool.submit(_run_apart, run, threads): run for run in runs}
+        for future in as_completed(waiting):
+            error = future.exception()
+            if error is not None and not isinstance(error, FAILURES):
+                pool.shutdown(cancel_futures=True)
+                raise error
+            yield waiting[future], error
+
+
+def _run_apart(run: Run, threads: int) -> None:
+    """One run in a process of its own."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    log = run.folder.with_name(f"{run.name}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("a", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        run.execute()

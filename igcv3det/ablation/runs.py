@@ -6,16 +6,18 @@ import csv
 import json
 import shutil
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 
 from igcv3det.ablation.plan import Experiment, Plan, run_hash
 from igcv3det.classification.cli import ClassificationCLI
+from igcv3det.measurement.machine import describe_machine
 from igcv3det.training.checkpoints import LAST
 from igcv3det.training.run_folder import CHECKPOINTS
 
-RESULT, SETTINGS = "result.json", "settings"
+RESULTS, RUNS = "results", "runs"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class RunResult:
         top1: share of validation pictures, of the last epoch: choosing the best would flatter.
         top5: likewise.
         curve: top-1 after each epoch.
+        date: when it was finished, YYYY-MM-DD.
+        machine: that it was trained on, with PyTorch's version.
     """
 
     name: str
@@ -37,6 +41,8 @@ class RunResult:
     top1: float
     top5: float
     curve: tuple[float, ...]
+    date: str
+    machine: str
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class Run:
         experiment: what to run.
         seed: with which seed.
         hash: what it is known by.
-        output: folder of all runs of the plan.
+        output: folder of the plan. Its ``results`` are small and may be kept, or brought from
+            another machine; its ``runs`` are only needed for what is not finished.
     """
 
     plan: Plan
@@ -65,15 +72,28 @@ class Run:
     @property
     def folder(self) -> Path:
         """Where the run writes."""
-        return self.output / self.name
+        return self.output / RUNS / self.name
+
+    @property
+    def file(self) -> Path:
+        """What it came to; there once it is finished."""
+        return self.output / RESULTS / f"{self.name}.json"
 
     def result(self) -> RunResult | None:
-        """What it came to; None where it is not finished."""
+        """What it came to; None where it is not finished.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
         try:
-            values = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+            text = self.file.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
-        return RunResult(**{**values, "curve": tuple(values["curve"])})
+        try:
+            values = json.loads(text)
+            return RunResult(**{**values, "curve": tuple(values["curve"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.file}: not what a run came to: {error}") from error
 
     def execute(self) -> RunResult:
         """Trains from the start, or from where an earlier call was cut.
@@ -93,13 +113,15 @@ class Run:
             top1=curve[-1][0],
             top5=curve[-1][1],
             curve=tuple(top1 for top1, _ in curve),
+            date=datetime.now(UTC).date().isoformat(),
+            machine=describe_machine(),
         )
         # last of all: its presence means that the run is finished
-        write_whole(self.folder / RESULT, json.dumps(asdict(result), indent=1))
+        write_whole(self.file, json.dumps(asdict(result), indent=1))
         return result
 
     def _write_settings(self) -> Path:
-        file = self.output / SETTINGS / f"{self.name}.yaml"
+        file = self.output / RUNS / f"{self.name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         settings = self.plan.settings(self.experiment)
         file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
@@ -113,7 +135,7 @@ def runs_of(plan: Plan, experiment: Experiment, fingerprint: str, output: Path) 
         plan: that it is of.
         experiment: which.
         fingerprint: of the pictures.
-        output: folder of all runs.
+        output: folder of the plan.
     """
     settings = plan.settings(experiment)
     return [

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_runs_once_and_finds_all_done_the_second_time(call, executed, tmp_path, 
     table = (tmp_path / "out/table.md").read_text()
     assert table.count("| 2 of 2 |") == 2
     assert "not run" not in table
-    results = [json.loads(p.read_text()) for p in (tmp_path / "out").glob("with-p1-*/result.json")]
+    results = [json.loads(p.read_text()) for p in (tmp_path / "out/results").glob("with-p1-*")]
     mean = 100 * sum(result["top1"] for result in results) / 2
     assert f"| with P1 | {mean:.2f} |" in table
     assert all(len(result["curve"]) == 2 for result in results)
@@ -80,31 +81,68 @@ def test_a_changed_setting_is_another_run(call, executed):
     assert len(executed) == 2
 
 
+def only_result(folder):
+    (path,) = (folder / "results").glob("with-p1-*.json")
+    return json.loads(path.read_text())
+
+
 def test_a_cut_run_goes_on_to_the_same_end(call, tmp_path):
     one = {"seeds": [3], "experiments": {"with P1": {"questions": ["p"]}}}
     assert call(name="whole", **one) == 0
     with killed_at(ClassificationModule, 5):
         call(name="cut", **one)
-    (run,) = (tmp_path / "cut").glob("with-p1-*")
-    assert not (run / "result.json").exists()
-    assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 4
+    assert not (tmp_path / "cut/results").exists()
+    (last,) = (tmp_path / "cut/runs").glob("with-p1-*/checkpoints/last.ckpt")
+    assert torch.load(last, weights_only=True)["global_step"] == 4
     assert call(name="cut", **one) == 0
-    results = [
-        json.loads(next((tmp_path / n).glob("with-p1-*/result.json")).read_text())
-        for n in ("whole", "cut")
-    ]
-    assert results[0] == results[1]
-    assert not list((tmp_path / "cut").glob("*-2"))
+    whole, cut = (only_result(tmp_path / name) for name in ("whole", "cut"))
+    assert whole["date"] <= cut["date"]
+    assert whole | {"date": None} == cut | {"date": None}
+    assert len(list((tmp_path / "cut/runs").iterdir())) == 2  # the run and its settings
 
 
 def test_a_run_cut_before_its_first_checkpoint_begins_anew(call, tmp_path):
     one = {"seeds": [3], "experiments": {"with P1": {"questions": ["p"]}}}
     assert call(name="a", **one) == 0
-    (run,) = (tmp_path / "a").glob("with-p1-*")
-    for path in (*run.rglob("*.ckpt"), *run.rglob("*.safetensors"), run / "result.json"):
+    result = only_result(tmp_path / "a")
+    (run,) = (path for path in (tmp_path / "a/runs").iterdir() if path.is_dir())
+    for path in (*run.rglob("*.ckpt"), *run.rglob("*.safetensors")):
         path.unlink()
+    shutil.rmtree(tmp_path / "a/results")
     assert call(name="a", **one) == 0
-    assert (run / "result.json").exists()
+    assert only_result(tmp_path / "a")["curve"] == result["curve"]
+
+
+def test_results_from_another_machine_are_done(call, executed, tmp_path):
+    assert call(name="there", seeds=[0]) == 0
+    shutil.copytree(tmp_path / "there/results", tmp_path / "here/results")
+    executed.clear()
+    assert call(name="here") == 0
+    assert [name[:-13] for name in executed] == ["with-p1-seed1", "without-p1-seed1"]
+    assert (tmp_path / "here/table.md").read_text().count("| 2 of 2 |") == 2
+
+
+def test_a_damaged_result_is_named(call, tmp_path, capsys):
+    assert call("--only", "with P1", seeds=[0]) == 0
+    (path,) = (tmp_path / "out/results").iterdir()
+    path.write_text('{"name": "with P1"}')
+    assert call(seeds=[0]) == 1
+    assert str(path) in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_side_by_side_runs_come_to_the_same(call, tmp_path):
+    one = ("--only", "with P1")
+    assert call(*one, name="turn") == 0
+    assert call(*one, "--jobs", "2", name="side") == 0
+    in_turn, side = (
+        {path.name: json.loads(path.read_text()) for path in (tmp_path / n / "results").iterdir()}
+        for n in ("turn", "side")
+    )
+    assert in_turn.keys() == side.keys()
+    for name, result in in_turn.items():
+        assert side[name]["curve"] == pytest.approx(result["curve"], abs=0.1)  # other threads
+        assert (tmp_path / "side/runs" / name).with_suffix(".log").exists()
+    assert "| 2 of 2 |" in (tmp_path / "side/table.md").read_text()
 
 
 def test_a_row_that_diverges_is_named_and_the_others_run(call, tmp_path, capsys):
@@ -127,6 +165,16 @@ def test_only_the_table(call, executed, tmp_path):
     assert (tmp_path / "out/table.md").read_text().count("| not run |") == 2
 
 
+def test_side_by_side_a_row_that_diverges_is_named(call, tmp_path, capsys):
+    changes = {"model.optim.lr": 1e38}
+    assert (
+        call("--jobs", "2", experiments={"too fast": {"questions": ["p"], "changes": changes}}) == 1
+    )
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("ablate: ")]
+    assert ["not finite" in line for line in lines] == [True, True]
+    assert "| too fast | not run |" in (tmp_path / "out/table.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "changes", "message"),
     [
@@ -145,6 +193,6 @@ def test_wrong_calls(call, capsys, options, changes, message):
 @pytest.mark.slow
 def test_the_default_plan_learns_drawn_shapes(tmp_path):
     assert ablate.main(["--only", "IGCV2", "--output", str(tmp_path)]) == 0
-    results = [json.loads(path.read_text()) for path in tmp_path.glob("*/result.json")]
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("results/*.json")]
     assert len(results) == 2
     assert all(result["top1"] > 0.3 for result in results)  # a sixth by chance

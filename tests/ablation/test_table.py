@@ -22,7 +22,7 @@ PLAN = Plan(Path("p.yaml"), "Title", (0, 1), {"one": "First?", "two": "Second?"}
 
 
 def result(name, seed, top1):
-    return RunResult(name, seed, "h", top1, 1.0, (0.1, top1))
+    return RunResult(name, seed, "h", top1, 1.0, (0.1, top1), "2026-11-26", "a machine")
 
 
 RESULTS = {
