@@ -98,11 +98,20 @@ def test_only_depthwise_convolutions_without_more_are_replaced():
     assert [type(part) for part in module.modules()] == before
 
 
-def test_sames_padding_stays():
-    padded = conv_norm(4, 4, 3, NORM, stride=2, groups=4)
-    set_padding(padded, "same")
-    replace_depthwise(padded, fast=True)
-    assert type(padded[0]) is FastSameDepthwiseConv2d
+@pytest.mark.parametrize("size", [(8, 8), (7, 7), (9, 6), (1, 2), (2, 1)], ids=str)
+@pytest.mark.parametrize("options", [{}, {"kernel_size": 5}, {"stride": 3}], ids=str)
+def test_bfloat16_gradients_with_sames_padding(size, options):
+    options = {"kernel_size": 3, "stride": 2} | options
+    plain = conv_norm(CHANNELS, CHANNELS, norm=NORM, groups=CHANNELS, **options)
+    set_padding(plain, "same")
+    fast = nn.Sequential(plain[0])
+    replace_depthwise(fast, fast=True)
+    assert type(fast[0]) is FastSameDepthwiseConv2d
+    images = torch.randn(2, CHANNELS, *size)
+    expected = gradients(plain[0], images, torch.float32)
+    for own, value in zip(gradients(fast[0], images, torch.bfloat16), expected, strict=True):
+        assert_close(own.float(), value, rtol=0.02, atol=0.05 * float(value.abs().max()))
+    assert_close(gradients(fast[0], images, torch.float32), expected, rtol=0, atol=0)
 
 
 def test_weights_and_random_numbers_stay():
