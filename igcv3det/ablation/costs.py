@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from igcv3det.classification.networks import build_network
 from igcv3det.config import OptimConfig, config_from_dict
 from igcv3det.measurement.complexity import count_multiply_adds, count_parameters
 from igcv3det.measurement.latency import time_in_turn
+from igcv3det.measurement.machine import describe_machine
 from igcv3det.models.execution import set_execution
 from igcv3det.training.optim import build_optimizer
 
@@ -73,8 +75,12 @@ def measure_costs(
     speeds = _read(file, key)
     if timed and speeds.keys() != networks.keys():
         speeds = _time(plan, rounds)
-        kept = {name: speed._asdict() for name, speed in speeds.items()}
-        write_whole(file, json.dumps({"key": key, "speeds": kept}, indent=1))
+        kept = {
+            "key": key,
+            "measured": f"{datetime.now(UTC).date().isoformat()}, {describe_machine()}",
+            "speeds": {name: speed._asdict() for name, speed in speeds.items()},
+        }
+        write_whole(file, json.dumps(kept, indent=1))
     sizes = {e.name: (1, 3, *[plan.classifier(e).image_size] * 2) for e in plan.experiments}
     return {
         name: Cost(
@@ -84,6 +90,14 @@ def measure_costs(
         )
         for name, network in networks.items()
     }
+
+
+def measured_on(file: Path) -> str | None:
+    """Date and machine of the times in a file that `measure_costs` wrote; None without one."""
+    if not file.exists():
+        return None
+    measured: str | None = json.loads(file.read_text(encoding="utf-8")).get("measured")
+    return measured
 
 
 def _time(plan: Plan, rounds: int) -> dict[str, Speed]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from igcv3det.ablation.costs import measure_costs
+from igcv3det.ablation.costs import measure_costs, measured_on
 from igcv3det.ablation.curves import draw_curves
 from igcv3det.ablation.plan import Experiment, Plan, data_fingerprint
 from igcv3det.ablation.runs import Run, RunResult, runs_of, write_whole
@@ -109,12 +109,19 @@ class Ablation:
         epochs = trainer.get("max_epochs")
         length = f"{epochs} epochs" if epochs is not None else f"{trainer['max_steps']} steps"
         seeds = ", ".join(str(seed) for seed in self.plan.seeds)
+        done = [result for results in self.results().values() for result in results]
+        dates = sorted({result.date for result in done})
+        where = "; ".join(sorted({result.machine for result in done}))
+        when = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""
+        trained = f" Trained on {where}, {when}." if done else ""
+        timed = measured_on(self.output / COSTS)
         return (
             f"Every row: {length} in batches of {base['data'].get('batch_size', 128)}, precision "
-            f"{trainer.get('precision', '32-true')}, seeds {seeds}; accuracy of the last epoch. "
-            f"Latency: median for one picture in PyTorch on the CPU (threads: "
+            f"{trainer.get('precision', '32-true')}, seeds {seeds}; accuracy of the last epoch."
+            f"{trained} Latency: median for one picture in PyTorch on the CPU (threads: "
             f"{torch.get_num_threads()}), float32, in the execution that trains, all networks in "
             "turn. Images/s: trained on by the network, likewise in turn."
+            + (f" Both: {timed}." if timed else "")
         )
 
 

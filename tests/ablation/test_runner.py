@@ -12,6 +12,7 @@ from tiny_classification import SETTINGS
 
 from igcv3det.ablation.runs import Run
 from igcv3det.classification.module import ClassificationModule
+from igcv3det.measurement.machine import describe_machine
 from tools import ablate
 
 PLAN = {
@@ -54,6 +55,8 @@ def test_runs_once_and_finds_all_done_the_second_time(call, executed, tmp_path, 
     table = (tmp_path / "out/table.md").read_text()
     assert table.count("| 2 of 2 |") == 2
     assert "not run" not in table
+    assert f"Trained on {describe_machine()}, 20" in table
+    assert "Both: 20" in table
     results = [json.loads(p.read_text()) for p in (tmp_path / "out/results").glob("with-p1-*")]
     mean = 100 * sum(result["top1"] for result in results) / 2
     assert f"| with P1 | {mean:.2f} |" in table
