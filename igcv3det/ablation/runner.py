@@ -6,7 +6,7 @@ import contextlib
 import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -140,16 +140,23 @@ def _in_turn(runs: Sequence[Run]) -> Iterator[tuple[Run, Exception | None]]:
 def _side_by_side(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Exception | None]]:
     """The same in the order in which they end."""
     threads = max(1, torch.get_num_threads() // jobs)
-    # a fresh interpreter for each run: what one leaves in memory is not the next one's
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(_in_a_process, run, threads): run for run in runs}
+        try:
+            for future in as_completed(waiting):
+                error = future.exception()
+                if error is not None and not isinstance(error, FAILURES):
+                    raise error
+                yield waiting[future], error
+        finally:  # interrupted: what has not begun does not begin
+            pool.shutdown(cancel_futures=True)
+
+
+def _in_a_process(run: Run, threads: int) -> None:
+    # not forked: the threads of PyTorch would not be there
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        waiting = {pool.submit(_run_apart, run, threads): run for run in runs}
-        for future in as_completed(waiting):
-            error = future.exception()
-            if error is not None and not isinstance(error, FAILURES):
-                pool.shutdown(cancel_futures=True)
-                raise error
-            yield waiting[future], error
+    with ProcessPoolExecutor(1, mp_context=context) as process:
+        process.submit(_run_apart, run, threads).result()
 
 
 def _run_apart(run: Run, threads: int) -> None:
