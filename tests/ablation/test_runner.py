@@ -133,21 +133,6 @@ def test_a_damaged_result_is_named(call, tmp_path, capsys):
     assert str(path) in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_side_by_side_runs_come_to_the_same(call, tmp_path):
-    one = ("--only", "with P1")
-    assert call(*one, name="turn") == 0
-    assert call(*one, "--jobs", "2", name="side") == 0
-    in_turn, side = (
-        {path.name: json.loads(path.read_text()) for path in (tmp_path / n / "results").iterdir()}
-        for n in ("turn", "side")
-    )
-    assert in_turn.keys() == side.keys()
-    for name, result in in_turn.items():
-        assert side[name]["curve"] == pytest.approx(result["curve"], abs=0.1)  # other threads
-        assert (tmp_path / "side/runs" / name).with_suffix(".log").exists()
-    assert "| 2 of 2 |" in (tmp_path / "side/table.md").read_text()
-
-
 def test_a_row_that_diverges_is_named_and_the_others_run(call, tmp_path, capsys):
     experiments = {
         "too fast": {"questions": ["p"], "changes": {"model.optim.lr": 1e38}},
@@ -168,14 +153,21 @@ def test_only_the_table(call, executed, tmp_path):
     assert (tmp_path / "out/table.md").read_text().count("| not run |") == 2
 
 
-def test_side_by_side_a_row_that_diverges_is_named(call, tmp_path, capsys):
-    changes = {"model.optim.lr": 1e38}
-    assert (
-        call("--jobs", "2", experiments={"too fast": {"questions": ["p"], "changes": changes}}) == 1
-    )
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("ablate: ")]
-    assert ["not finite" in line for line in lines] == [True, True]
-    assert "| too fast | not run |" in (tmp_path / "out/table.md").read_text()
+def test_side_by_side_runs_come_to_the_same(call, tmp_path, capsys):
+    experiments = {
+        "with P1": {"questions": ["p"]},
+        "too fast": {"questions": ["p"], "changes": {"model.optim.lr": 1e38}},
+    }
+    assert call("--only", "with P1", name="turn", seeds=[0], experiments=experiments) == 0
+    assert call("--jobs", "2", name="side", seeds=[0], experiments=experiments) == 1
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("ablate: ")]
+    assert "too-fast-seed0" in line
+    assert "not finite" in line
+    in_turn, side = (only_result(tmp_path / name) for name in ("turn", "side"))
+    assert side["hash"] == in_turn["hash"]
+    assert side["curve"] == pytest.approx(in_turn["curve"], abs=0.1)  # other threads
+    assert len(list((tmp_path / "side/runs").glob("*.log"))) == 2
+    assert "| 1 of 1 |" in (tmp_path / "side/table.md").read_text()
 
 
 @pytest.mark.parametrize(
