@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from igcv3det.models.depthwise import replace_depthwise
 from igcv3det.models.folded import FoldedConvNorm
-from igcv3det.models.forms import BlockForm, WeightLayout, block_convs, block_layout, laid_out
+from igcv3det.models.forms import BlockForm, LaidOut, block_convs, block_layout, laid_out
 from igcv3det.models.igcv3 import IGCV3, IGCV3Block
 
 Execution = Literal["reference", "fast", "folded"]
@@ -67,22 +67,8 @@ def set_execution(module: nn.Module, execution: Execution) -> None:
     replace_depthwise(module, fast=execution == "fast")
 
 
-class LaidOutConvNorm(nn.Sequential):
-    """A convolution, its batch normalisation and its ReLU6, executed in another order of channels.
-
-    Args:
-        source: the modules to execute; they are shared, not copied.
-        layout: where their weights go.
-    """
-
-    def __init__(self, source: nn.Sequential, layout: WeightLayout) -> None:
-        super().__init__(*source)
-        self.training = source.training  # not train(): single norms may be frozen
-        self.groups, self.repeats = layout.groups, layout.repeats
-        self.rows: Tensor
-        self.elements: Tensor
-        self.register_buffer("rows", layout.rows, persistent=False)
-        self.register_buffer("elements", layout.elements, persistent=False)
+class LaidOutConvNorm(LaidOut):
+    """A convolution, its batch normalisation and its ReLU6, one after the other."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [B, C, H, W] to [B, C', H', W'], channels in the layout's order."""
@@ -160,7 +146,7 @@ def _lay_out(block: IGCV3Block, form: BlockForm, *, folds: bool = False) -> None
 def _restore(block: IGCV3Block) -> None:
     for name in ("expand", "depthwise", "project"):
         part = getattr(block, name)
-        if isinstance(part, LaidOutConvNorm | FoldedConvNorm):
+        if isinstance(part, LaidOut):
             plain = nn.Sequential(*part)
             plain.training = part.training
             setattr(block, name, plain)

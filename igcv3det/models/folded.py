@@ -16,25 +16,18 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from igcv3det.models.forms import WeightLayout, laid_out
+from igcv3det.models.forms import LaidOut, WeightLayout, laid_out
 
 
-class FoldedConvNorm(nn.Sequential):
+class FoldedConvNorm(LaidOut):
     """A 1x1 convolution and its batch normalisation as one matrix product, and its ReLU6.
 
-    Args:
-        source: the modules to execute; they are shared, not copied.
-        layout: where the weights go; ``groups`` and ``repeats`` must be 1.
+    The layout's ``groups`` and ``repeats`` must be 1.
     """
 
     def __init__(self, source: nn.Sequential, layout: WeightLayout) -> None:
         assert (layout.groups, layout.repeats) == (1, 1)
-        super().__init__(*source)
-        self.training = source.training  # not train(): single norms may be frozen
-        self.rows: Tensor
-        self.elements: Tensor
-        self.register_buffer("rows", layout.rows, persistent=False)
-        self.register_buffer("elements", layout.elements, persistent=False)
+        super().__init__(source, layout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [B, C, H, W] to [B, C', H, W], channels in the layout's order."""

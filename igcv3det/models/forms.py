@@ -72,6 +72,24 @@ class BlockLayout(NamedTuple):
     project: WeightLayout
 
 
+class LaidOut(nn.Sequential):
+    """A convolution, its batch normalisation and its ReLU6, to be executed in a layout.
+
+    Args:
+        source: the modules to execute; they are shared, not copied.
+        layout: where their weights go.
+    """
+
+    def __init__(self, source: nn.Sequential, layout: WeightLayout) -> None:
+        super().__init__(*source)
+        self.training = source.training  # not train(): single norms may be frozen
+        self.groups, self.repeats = layout.groups, layout.repeats
+        self.rows: Tensor
+        self.elements: Tensor
+        self.register_buffer("rows", layout.rows, persistent=False)
+        self.register_buffer("elements", layout.elements, persistent=False)
+
+
 def block_layout(block: IGCV3Block, form: BlockForm) -> BlockLayout:
     """Works out a form of a block, whatever its groups, super-channels and ReLU, with P2 or not.
 
