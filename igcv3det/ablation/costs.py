@@ -45,6 +45,18 @@ class Cost(NamedTuple):
     images_per_second: float | None
 
 
+class Costs(NamedTuple):
+    """Of all networks of a plan.
+
+    Attributes:
+        of: name of the experiment to its costs.
+        measured: date and machine of the times; None where there are none.
+    """
+
+    of: dict[str, Cost]
+    measured: str | None
+
+
 class Speed(NamedTuple):
     """What `Cost` has of the same names."""
 
@@ -52,9 +64,7 @@ class Speed(NamedTuple):
     images_per_second: float
 
 
-def measure_costs(
-    plan: Plan, file: Path, *, timed: bool = True, rounds: int = ROUNDS
-) -> dict[str, Cost]:
+def measure_costs(plan: Plan, file: Path, *, timed: bool = True, rounds: int = ROUNDS) -> Costs:
     """Counts and times every experiment's network.
 
     Training speed is that of forward pass, loss, backward pass and optimizer in the plan's batch
@@ -66,23 +76,21 @@ def measure_costs(
         file: keeps the times for as long as the networks, the threads and PyTorch stay the same.
         timed: measure what the file does not have; else it is left out.
         rounds: how often each network is timed; a training step at most 8 times.
-
-    Returns:
-        Name of the experiment to its costs.
     """
     networks = {e.name: build_network(plan.classifier(e)) for e in plan.experiments}
     key = _key(plan)
-    speeds = _read(file, key)
+    speeds, measured = _read(file, key)
     if timed and speeds.keys() != networks.keys():
         speeds = _time(plan, rounds)
+        measured = f"{datetime.now(UTC).date().isoformat()}, {describe_machine()}"
         kept = {
             "key": key,
-            "measured": f"{datetime.now(UTC).date().isoformat()}, {describe_machine()}",
+            "measured": measured,
             "speeds": {name: speed._asdict() for name, speed in speeds.items()},
         }
         write_whole(file, json.dumps(kept, indent=1))
     sizes = {e.name: (1, 3, *[plan.classifier(e).image_size] * 2) for e in plan.experiments}
-    return {
+    of = {
         name: Cost(
             count_parameters(network),
             count_multiply_adds(network, sizes[name]),
@@ -90,14 +98,7 @@ def measure_costs(
         )
         for name, network in networks.items()
     }
-
-
-def measured_on(file: Path) -> str | None:
-    """Date and machine of the times in a file that `measure_costs` wrote; None without one."""
-    if not file.exists():
-        return None
-    measured: str | None = json.loads(file.read_text(encoding="utf-8")).get("measured")
-    return measured
+    return Costs(of, measured)
 
 
 def _time(plan: Plan, rounds: int) -> dict[str, Speed]:
@@ -178,11 +179,12 @@ def _key(plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _read(file: Path, key: str) -> dict[str, Speed]:
+def _read(file: Path, key: str) -> tuple[dict[str, Speed], str | None]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        return {}, None
     if content.get("key") != key:
-        return {}
-    return {name: Speed(**speed) for name, speed in content["speeds"].items()}
+        return {}, None
+    speeds = {name: Speed(**speed) for name, speed in content["speeds"].items()}
+    return speeds, content.get("measured")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from igcv3det.ablation.costs import measure_costs, measured_on
+from igcv3det.ablation.costs import Costs, measure_costs
 from igcv3det.ablation.curves import draw_curves
 from igcv3det.ablation.plan import Experiment, Plan, data_fingerprint
 from igcv3det.ablation.runs import Run, RunResult, runs_of, write_whole
@@ -70,14 +70,12 @@ class Ablation:
         ]
         todo = [run for run in wanted if run.result() is None]
         logger.info("%d of %d runs are done already", len(wanted) - len(todo), len(wanted))
-        for run, error in _side_by_side(todo, jobs) if jobs > 1 else _in_turn(todo):
-            if error is not None:
-                failures.append(f"{run.name}: {str(error).strip().splitlines()[-1]}")
+        for run, outcome in _side_by_side(todo, jobs) if jobs > 1 else _in_turn(todo):
+            if isinstance(outcome, Exception):
+                failures.append(f"{run.name}: {str(outcome).strip().splitlines()[-1]}")
                 logger.warning("failed: %s", failures[-1])
                 continue
-            result = run.result()
-            assert result is not None
-            logger.info("%s: top-1 %.4f", run.name, result.top1)
+            logger.info("%s: top-1 %.4f", run.name, outcome.top1)
             self.write(timed=jobs == 1)  # not beside other work
         if not todo or jobs > 1:
             self.write()
@@ -97,69 +95,68 @@ class Ablation:
         self.output.mkdir(parents=True, exist_ok=True)
         results = self.results()
         costs = measure_costs(self.plan, self.output / COSTS, timed=timed)
-        rows = build_rows(self.plan, results, costs, self.command)
-        write_whole(self.output / MARKDOWN, markdown(self.plan, rows, self.protocol()))
+        rows = build_rows(self.plan, results, costs.of, self.command)
+        protocol = self._protocol(results, costs)
+        write_whole(self.output / MARKDOWN, markdown(self.plan, rows, protocol))
         write_whole(self.output / CSV, comma_separated(rows))
         draw_curves(self.plan, results, self.output)
 
-    def protocol(self) -> str:
+    def _protocol(self, results: dict[str, list[RunResult]], costs: Costs) -> str:
         """How every row is run, for the head of the tables."""
         base = self.plan.base
         trainer: dict[str, Any] = base["trainer"]
         epochs = trainer.get("max_epochs")
         length = f"{epochs} epochs" if epochs is not None else f"{trainer['max_steps']} steps"
         seeds = ", ".join(str(seed) for seed in self.plan.seeds)
-        done = [result for results in self.results().values() for result in results]
-        dates = sorted({result.date for result in done})
-        where = "; ".join(sorted({result.machine for result in done}))
+        done = [run for runs in results.values() for run in runs]
+        dates = sorted({run.date for run in done})
+        where = "; ".join(sorted({run.machine for run in done}))
         when = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""
         trained = f" Trained on {where}, {when}." if done else ""
-        timed = measured_on(self.output / COSTS)
         return (
             f"Every row: {length} in batches of {base['data'].get('batch_size', 128)}, precision "
             f"{trainer.get('precision', '32-true')}, seeds {seeds}; accuracy of the last epoch."
             f"{trained} Latency: median for one picture in PyTorch on the CPU (threads: "
             f"{torch.get_num_threads()}), float32, in the execution that trains, all networks in "
             "turn. Images/s: trained on by the network, likewise in turn."
-            + (f" Both: {timed}." if timed else "")
+            + (f" Both: {costs.measured}." if costs.measured else "")
         )
 
 
-def _in_turn(runs: Sequence[Run]) -> Iterator[tuple[Run, Exception | None]]:
-    """Each run once it has ended, with what ended it if it is not finished."""
+def _in_turn(runs: Sequence[Run]) -> Iterator[tuple[Run, RunResult | Exception]]:
+    """Each run once it has ended, with what it came to or with what ended it."""
     for number, run in enumerate(runs, 1):
         logger.info("run %d of %d: %s", number, len(runs), run.folder)
-        try:
-            run.execute()
-        except FAILURES as error:
-            yield run, error
-        else:
-            yield run, None
+        yield run, _outcome(run.execute)
 
 
-def _side_by_side(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Exception | None]]:
+def _side_by_side(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, RunResult | Exception]]:
     """The same in the order in which they end."""
     threads = max(1, torch.get_num_threads() // jobs)
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(_in_a_process, run, threads): run for run in runs}
         try:
             for future in as_completed(waiting):
-                error = future.exception()
-                if error is not None and not isinstance(error, FAILURES):
-                    raise error
-                yield waiting[future], error
+                yield waiting[future], _outcome(future.result)
         finally:  # interrupted: what has not begun does not begin
             pool.shutdown(cancel_futures=True)
 
 
-def _in_a_process(run: Run, threads: int) -> None:
+def _outcome(call: Callable[[], RunResult]) -> RunResult | Exception:
+    try:
+        return call()
+    except FAILURES as error:
+        return error
+
+
+def _in_a_process(run: Run, threads: int) -> RunResult:
     # not forked: the threads of PyTorch would not be there
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
-        process.submit(_run_apart, run, threads).result()
+        return process.submit(_run_apart, run, threads).result()
 
 
-def _run_apart(run: Run, threads: int) -> None:
+def _run_apart(run: Run, threads: int) -> RunResult:
     """One run in a process of its own."""
     torch.set_num_threads(threads)
     keep_freed_memory()
@@ -170,4 +167,4 @@ def _run_apart(run: Run, threads: int) -> None:
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):
-        run.execute()
+        return run.execute()

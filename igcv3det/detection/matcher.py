@@ -118,10 +118,9 @@ def _image_by_image(boxes: Sequence[Tensor], anchors: Tensor) -> _Overlaps:
 
 def _all_at_once(boxes: Sequence[Tensor], anchors: Tensor) -> _Overlaps:
     """For GPUs: as few launches as can be, and one transfer; short rows are padded."""
-    most = max([1, *map(len, boxes)])
-    padded = anchors.new_zeros(len(boxes), most, 4)
-    rows = pad_sequence(list(boxes), batch_first=True)
-    padded[:, : rows.shape[1]] = rows
+    # with one box more, so that there is a row where no image has any
+    padded = pad_sequence([*boxes, anchors.new_zeros(1, 4)], batch_first=True)[:-1]
+    most = padded.shape[1]
     flat = _overlap(padded.reshape(-1, 4), anchors)
     overlap = flat.reshape(len(boxes), most, -1)
     values, indices = _best(flat).reshape(2, len(boxes), most).tolist()

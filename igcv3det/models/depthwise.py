@@ -33,16 +33,15 @@ class FastDepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolves [B, C, H, W]."""
         x, weight = _autocast(x, self.weight)
-        is_learning = x.device.type == "cpu" and torch.is_grad_enabled()
-        if max(self.stride) > 1 and is_learning and x.dtype == torch.bfloat16:
-            rows, columns = _pair(self.padding)
-            pads = [columns, columns, rows, rows]
+        if not _learns_on_cpu(x):
+            return super().forward(x)
+        rows, columns = _pair(self.padding)
+        pads = [columns, columns, rows, rows]
+        if max(self.stride) > 1 and x.dtype == torch.bfloat16:
             strided: Tensor = _Strided.apply(x, weight, self.stride, pads)
             return strided
-        if max(self.stride) == 1 and is_learning and x.shape[2] < self.kernel_size[0]:
-            rows, columns = _pair(self.padding)
-            padded = F.pad(x, (columns, columns, rows, rows))
-            return F.conv2d(padded, weight, groups=self.groups)
+        if max(self.stride) == 1 and x.shape[2] < self.kernel_size[0]:
+            return F.conv2d(F.pad(x, pads), weight, groups=self.groups)
         return super().forward(x)
 
 
@@ -52,7 +51,7 @@ class FastSameDepthwiseConv2d(SameConv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolves [B, C, H, W]."""
         x, weight = _autocast(x, self.weight)
-        if x.device.type != "cpu" or x.dtype != torch.bfloat16 or not torch.is_grad_enabled():
+        if not _learns_on_cpu(x) or x.dtype != torch.bfloat16:
             return super().forward(x)
         pads = same_padding(x, self.kernel_size, self.stride)
         out: Tensor = _Strided.apply(x, weight, self.stride, pads)
@@ -85,6 +84,10 @@ def _autocast(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         dtype = torch.get_autocast_dtype("cpu")
         return x.to(dtype), weight.to(dtype)
     return x, weight
+
+
+def _learns_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_grad_enabled()
 
 
 def _is_plain_depthwise(conv: nn.Conv2d) -> bool:

@@ -4,10 +4,8 @@
 under their names and lays the weights out in each step, through autograd. State dicts fit both
 ways, those of optimizers too, and training may go on under the other execution.
 
-Tried and not kept, for they won nothing on a CPU in eager mode: normalising the expansion by its
-weights, with the batch's statistics from the second moments of the narrow input (exact, as no ReLU
-is in between; the moments cost what the normalisation costs), and the 1x1 convolutions as matrix
-products.
+Tried and not kept, for it won nothing on a CPU in eager mode: the 1x1 convolutions as matrix
+products. The folded execution wins nothing there either.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ Execution = Literal["reference", "fast", "folded"]
 # and backward in bf16 and float32, channels last, PyTorch 2.15 on an AVX-512 CPU)
 _MIN_GROUP = 32
 _DENSE = BlockForm("dense", "dense")
-_TAP_FORM = BlockForm("grouped", "dense")  # the expansion's channels keep their order
+_ORDERED = BlockForm("grouped", "dense")  # the expansion's channels keep their order
 
 
 def set_execution(module: nn.Module, execution: Execution) -> None:
@@ -58,12 +56,13 @@ def set_execution(module: nn.Module, execution: Execution) -> None:
             for index, block in enumerate(part.blocks):
                 assert isinstance(block, IGCV3Block)
                 _restore(block)
-                is_tap = index == part.tap_block
-                if execution == "fast":
-                    _lay_out(block, _training_form(block, is_tap=is_tap))
-                elif execution == "folded":
-                    # the tap's expansion is read as a feature map: its channels keep their order
-                    _lay_out(block, _TAP_FORM if is_tap else _DENSE, folds=not is_tap)
+                if execution == "reference":
+                    continue
+                folds = execution == "folded"
+                if index == part.tap_block:  # its expansion is read as a feature map
+                    _lay_out(block, _ORDERED)
+                else:
+                    _lay_out(block, _DENSE if folds else _fast_form(block), folds=folds)
     replace_depthwise(module, fast=execution == "fast")
 
 
@@ -124,13 +123,11 @@ class AbsorbedPermutation(nn.Identity):
         self.training = permutation.training
 
 
-def _training_form(block: IGCV3Block, *, is_tap: bool) -> BlockForm:
+def _fast_form(block: IGCV3Block) -> BlockForm:
     expand, _, project = block_convs(block)
-    if is_tap:
-        return _TAP_FORM
     widths = (expand.in_channels // expand.groups, project.out_channels // project.groups)
     is_wide = min(widths) >= _MIN_GROUP
-    return BlockForm("grouped", "grouped") if is_wide else BlockForm("dense", "dense")
+    return BlockForm("grouped", "grouped") if is_wide else _DENSE
 
 
 def _lay_out(block: IGCV3Block, form: BlockForm, *, folds: bool = False) -> None:
