@@ -1,4 +1,4 @@
-"""Depthwise convolutions that train fast on a CPU: two gradients that oneDNN computes slowly.
+"""Depthwise convolutions that train on a CPU: gradients that oneDNN computes slowly, or wrongly.
 
 * **Strided, in bfloat16**: the gradient of the input takes many times as long as in float32
   (PyTorch 2.15, AVX-512 with bf16: 46 against 6 ms for 4x96x160x160, 18.6 against 0.2 ms for
@@ -8,6 +8,9 @@
   padded by the convolution they take many times as long as padded before it (PyTorch 2.14, one
   thread, forward and backward of 128x960x2x2: 59 against 2.1 ms in bfloat16, 12 against 5 in
   float32).
+* **Both at once, in bfloat16**: on maps one cell wide, channels last, the weight's gradient holds
+  whatever was in memory, NaN included, at taps that meet nothing but padding (PyTorch 2.14,
+  AVX-512). Padded before the convolution it is right.
 """
 
 from __future__ import annotations
@@ -122,7 +125,8 @@ class _Strided(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, pads: list[int]) -> Tensor:  # noqa: ANN401
         left, right, top, bottom = pads
         ctx.stride, ctx.shape, ctx.corner = stride, x.shape, (top, left)
-        if (left, top) == (right, bottom):
+        is_small = min(x.shape[2:]) < max(weight.shape[2:])
+        if (left, top) == (right, bottom) and not is_small:
             ctx.padding = (top, left)
         else:
             ctx.padding, x = (0, 0), F.pad(x, pads)

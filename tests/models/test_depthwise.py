@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from igcv3det.models.depthwise import (
@@ -124,3 +125,27 @@ def test_weights_and_random_numbers_stay():
     assert type(module[0]) is nn.Conv2d
     assert module[0].weight is weight
     assert_close(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_maps_one_cell_wide_in_the_channels_last_layout(padding, rows):
+    channels = 64  # whole registers, as oneDNN's own kernels want them
+    network = nn.Sequential(conv_norm(channels, channels, 3, NORM, stride=2, groups=channels))
+    set_padding(network, padding)
+    replace_depthwise(network, fast=True)
+    network.to(memory_format=torch.channels_last)
+    conv = network[0][0]
+    conv.weight.data = conv.weight.data.bfloat16().float()
+    images = torch.randn(4, channels, rows, 1).bfloat16().float()
+    double = conv.weight.detach().double().requires_grad_()
+    sides = [1, 1, 0, 1] if padding == "same" and rows == 2 else [1, 1, 1, 1]
+    out = F.conv2d(F.pad(images.double(), sides), double, stride=2, groups=channels)
+    out.square().sum().backward()
+    for _ in range(3):
+        held = [torch.full((channels, 1, 3, 3), torch.nan) for _ in range(20)]
+        del held  # so that what was not written shows
+        images = images.contiguous(memory_format=torch.channels_last)
+        own = gradients(conv, images, torch.bfloat16)[2]
+        assert_close(own.double(), double.grad, rtol=0.03, atol=0.2)
+        assert not own[double.grad == 0].any()
