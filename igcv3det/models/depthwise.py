@@ -28,7 +28,7 @@ Pair = tuple[int, int]
 
 
 class FastDepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution without bias whose gradients take no slow path on a CPU.
+    """A depthwise convolution without bias whose gradients are fast and right on a CPU.
 
     On other devices it is ``nn.Conv2d``.
     """
