@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -72,6 +73,22 @@ def build_rows(
     return rows
 
 
+def seed_deviation(rows: Sequence[Row]) -> float | None:
+    """Standard deviation of top-1 between seeds, pooled over all rows of two runs and more.
+
+    Args:
+        rows: of one protocol; its noise is taken to be the same in all of them.
+
+    Returns:
+        A share as ``top1`` is; None where no row has two runs.
+    """
+    repeated = [row.top1 for row in rows if len(row.top1) > 1]
+    if not repeated:
+        return None
+    squares = sum((len(runs) - 1) * statistics.variance(runs) for runs in repeated)
+    return math.sqrt(squares / sum(len(runs) - 1 for runs in repeated))
+
+
 def markdown(plan: Plan, rows: Sequence[Row], protocol: str) -> str:
     """A table for each question, under its heading, in Markdown.
 
@@ -81,6 +98,17 @@ def markdown(plan: Plan, rows: Sequence[Row], protocol: str) -> str:
         protocol: how every row was run, in a sentence or two.
     """
     lines = [f"# {plan.title}", "", protocol]
+    deviation = seed_deviation(rows)
+    if deviation is not None:
+        runs = len(plan.seeds)
+        # a difference of means of n runs deviates by sqrt(2 / n) of what one run does
+        least = 2 * deviation * math.sqrt(2 / runs)
+        lines += [
+            "",
+            f"Noise: between seeds the standard deviation is {100 * deviation:.2f} points, pooled "
+            f"over all rows. Two rows of {runs} runs are told apart (two standard errors) where "
+            f"their means differ by {100 * least:.1f} points or more.",
+        ]
     for key, heading in plan.questions.items():
         asked = [row for row in rows if key in row.experiment.questions]
         lines += ["", f"## {heading}", "", *_markdown_table(asked)]

@@ -10,7 +10,7 @@ from igcv3det.ablation.costs import Cost
 from igcv3det.ablation.curves import draw_curves
 from igcv3det.ablation.plan import Experiment, Plan
 from igcv3det.ablation.runs import RunResult
-from igcv3det.ablation.table import build_rows, comma_separated, markdown
+from igcv3det.ablation.table import build_rows, comma_separated, markdown, seed_deviation
 from igcv3det.images import read_image
 
 EXPERIMENTS = (
@@ -61,6 +61,24 @@ def test_markdown(rows):
     first, second = text.index("## First?"), text.index("## Second?")
     assert first < text.index("| once") < second < text.index("| never")
     assert 'python tools/ablate.py --only "once"' in lines
+
+
+def test_noise_is_pooled_over_the_rows_by_hand():
+    results = {
+        "base": [result("base", 0, 0.50), result("base", 1, 0.54)],  # variance 0.0008
+        "once": [result("once", 0, 0.25)],  # says nothing
+        # variance 0.01, which counts twice
+        "never": [result("never", seed, top1) for seed, top1 in enumerate((0.3, 0.4, 0.5))],
+    }
+    rows = build_rows(PLAN, results, COSTS, "python tools/ablate.py")
+    # (0.0008 + 2 * 0.01) / 3 = 0.0069333, whose root is 0.083267
+    assert seed_deviation(rows) == pytest.approx(0.083267, abs=1e-6)
+    text = markdown(PLAN, rows, "How.")
+    # two seeds are planned: 2 * 8.3267 * sqrt(2 / 2)
+    assert "standard deviation is 8.33 points" in text
+    assert "differ by 16.7 points or more" in text
+    assert seed_deviation(rows[1:2]) is None
+    assert "Noise" not in markdown(PLAN, rows[1:2], "How.")
 
 
 def test_comma_separated(rows):
