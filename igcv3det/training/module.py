@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from igcv3det.checkpoint import DESCRIPTION, detector_metadata, load_backbone
 from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
@@ -47,6 +47,9 @@ class DetectionModule(LightningModule):
         categories: what the labels mean; comes from the data.
         weights: a detector to start from (``.safetensors`` or ``.ckpt``), whatever its classes;
             those of the same name keep what was learnt of them.
+        keep_norm_statistics: batch normalisations go on with the statistics of ``weights``, in
+            training too; scale and shift learn. For pictures like those that the weights were
+            made from. Without ``weights`` there is nothing to keep.
         backbone_weights: a classifier whose features to start from; not together with ``weights``.
         channels_last: memory layout of images and weights.
         execution: ``fast`` computes the same without permutations (`models.execution`); for
@@ -65,6 +68,7 @@ class DetectionModule(LightningModule):
         optim: OptimConfig = _OPTIM,
         categories: Categories | None = None,
         weights: str | None = None,
+        keep_norm_statistics: bool = False,
         backbone_weights: str | None = None,
         channels_last: bool = False,
         execution: Execution = "reference",
@@ -82,6 +86,7 @@ class DetectionModule(LightningModule):
         self.detector = build_detector(detector, categories)
         if weights is not None:
             load_for_fine_tuning(self.detector, Path(weights))
+        self._keeps_statistics = keep_norm_statistics and weights is not None
         if backbone_weights is not None:
             load_backbone(self.detector.backbone, backbone_weights)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
@@ -96,6 +101,19 @@ class DetectionModule(LightningModule):
         self.max_steps: int | None = None
         """Where the schedule ends if that is before the trainer's own end."""
         self.evaluator: CocoEvaluator | None = None
+
+    def train(self, mode: bool = True) -> DetectionModule:
+        """Norms whose statistics are kept stay in evaluation mode."""
+        super().train(mode)
+        if self._keeps_statistics:
+            for part in self.detector.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        """Lightning keeps the modes that it finds."""
+        self.train()
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Raw predictions for normalised images [B, 3, S, S]."""

@@ -76,6 +76,33 @@ def test_channels_last_gives_the_same_outputs(tmp_path):
     torch.testing.assert_close(other(images).logits, plain(images).logits)
 
 
+@pytest.mark.parametrize(
+    ("keeps", "starts", "execution"),
+    [
+        (True, True, "reference"),
+        (True, True, "fast"),
+        (False, True, "reference"),
+        (True, False, "reference"),
+    ],
+)
+def test_norm_statistics_are_kept_of_weights_that_are_given(tmp_path, keeps, starts, execution):
+    path = tmp_path / "start.safetensors"
+    save_detector(build_detector(tiny.DETECTOR), path)
+    module = tiny.module(
+        weights=str(path) if starts else None, keep_norm_statistics=keeps, execution=execution
+    )
+    before = {name: value.clone() for name, value in module.detector.state_dict().items()}
+    # a validation after each of two epochs: modes must survive it
+    trainer = fit(tmp_path, module, max_epochs=2)
+    assert trainer.global_step > 1
+    after = module.detector.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    norms = {name.removesuffix("running_var") for name in before if name.endswith("running_var")}
+    statistics = {norm + name for norm in norms for name in ("running_mean", "running_var")}
+    assert changed & statistics == (set() if keeps and starts else statistics)
+    assert changed & {norm + "weight" for norm in norms}  # scales learn all the same
+
+
 def test_endless_run_has_no_schedule(tmp_path):
     with pytest.raises(ValueError, match="needs an end"):
         fit(tmp_path, tiny.module(), max_epochs=-1)
