@@ -102,18 +102,12 @@ class DetectionModule(LightningModule):
         """Where the schedule ends if that is before the trainer's own end."""
         self.evaluator: CocoEvaluator | None = None
 
-    def train(self, mode: bool = True) -> DetectionModule:
-        """Norms whose statistics are kept stay in evaluation mode."""
-        super().train(mode)
+    def on_train_start(self) -> None:
+        """Norms whose statistics are kept go to evaluation mode; Lightning keeps modes it finds."""
         if self._keeps_statistics:
             for part in self.detector.modules():
                 if isinstance(part, nn.BatchNorm2d):
                     part.eval()
-        return self
-
-    def on_train_start(self) -> None:
-        """Lightning keeps the modes that it finds."""
-        self.train()
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Raw predictions for normalised images [B, 3, S, S]."""
