@@ -122,6 +122,43 @@ def test_frozen_parts_keep_weights_and_statistics(folder):
     assert not torch.equal(changed, torch.zeros_like(changed))
 
 
+def test_norms_keep_the_statistics_of_the_first_steps(folder):
+    steps = ("--model.distillation.batch_statistics_steps", "2")
+    places = [run(folder, f"kept{n}", *steps, "--trainer.max_steps", n)[1] for n in ("2", "5")]
+    early, late = (load_detector(p / "checkpoints" / "last.ckpt").state_dict() for p in places)
+    raw = [
+        torch.load(p / "checkpoints" / "last.ckpt", weights_only=True)["training_weights"]
+        for p in places
+    ]
+    statistics = [name for name in raw[0] if name.endswith(("running_mean", "running_var"))]
+    assert len(statistics) > 50
+    for name in statistics:
+        assert torch.equal(raw[0][name], raw[1][name]), name
+    scale = "backbone.blocks.3.project.1.weight"
+    assert not torch.equal(early[scale], late[scale])
+
+
+def test_a_stage_learns_in_front_of_the_teachers_tail(folder):
+    parts = ("stem", *(f"stage{n}" for n in (1, 2, 3, 5, 6, 7)), "last", "extras", "head")
+    status, place = run(
+        folder,
+        "tail",
+        *("--model.distillation.frozen", f"[{', '.join(parts)}]"),
+        *("--model.distillation.teacher_tail", "true", "--model.distillation.mapped_stages", "[4]"),
+    )
+    assert status == 0
+    row = rows_of(place)[-1]
+    assert {"val/stage4", "val/stage7", "val/score"} <= set(row)
+    student = load_detector(place / "checkpoints" / "last.ckpt")
+    moved = {
+        index
+        for index, block in enumerate(student.backbone.blocks)
+        if int(block.project[1].num_batches_tracked) > 0
+    }
+    starts = student.backbone.stage_starts
+    assert moved == set(range(starts[3], starts[4]))
+
+
 def test_another_phase_starts_from_weights(folder):
     _, first = run(folder, "phase1", "--trainer.max_steps", "2")
     weights = first / "checkpoints" / "best.safetensors"

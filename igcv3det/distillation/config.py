@@ -48,10 +48,20 @@ class DistillationConfig:
     statistics; morph: a MobileNetV2 made into an IGCV3 (`distillation.morph`)."""
     frozen: tuple[str, ...] = ()
     """Parts that stay as they are: stem, stage1 ... stage7, last, extras, head."""
+    batch_statistics_steps: int | None = None
+    """For so many steps batch norms learn their statistics and normalise each batch by its own;
+    then they go on with what they have learnt. None: to the end. The statistics of a batch are
+    noise to a student whose outputs have a target each, and forbid small batches."""
+    teacher_tail: bool = False
+    """What follows the last part that learns is the teacher's own, frozen, in place of the
+    student's: a stage then learns what counts for the teacher's scores."""
     teacher_forcing_steps: int = 0
     """For so many steps each part is fed with the teacher's features instead of the student's."""
     stage_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     """Of the seven stages' unexplained variance."""
+    mapped_stages: tuple[int, ...] = ()
+    """Stages, 1 to 7, that need not have the teacher's channels one by one: they are compared after
+    the linear map that fits best (`distillation.channel_map`)."""
     tap_weight: float = 1.0
     """Of the unexplained variance of the two maps that the heads read."""
     score_weight: float = 0.05
@@ -67,12 +77,27 @@ class DistillationConfig:
             "distillation.stage_weights must be seven weights >= 0",
             self.stage_weights,
         )
+        require(
+            set(self.mapped_stages) <= set(range(1, 8)),
+            "distillation.mapped_stages takes numbers from 1 to 7",
+            self.mapped_stages,
+        )
         unknown = set(self.frozen) - set(DISTILLATION_PARTS)
         require(not unknown, f"distillation.frozen takes {DISTILLATION_PARTS}", sorted(unknown))
+        require(
+            not self.teacher_tail or {"extras", "head"} <= set(self.frozen),
+            "distillation.teacher_tail: extras and head are the teacher's then, and must be frozen",
+            self.frozen,
+        )
         require(
             self.teacher_forcing_steps >= 0,
             "distillation.teacher_forcing_steps must be >= 0",
             self.teacher_forcing_steps,
+        )
+        require(
+            self.batch_statistics_steps is None or self.batch_statistics_steps >= 0,
+            "distillation.batch_statistics_steps must be >= 0 or null",
+            self.batch_statistics_steps,
         )
         weights = (self.tap_weight, self.score_weight, self.offset_weight, self.box_weight)
         require(min(weights) >= 0, "distillation's weights must be >= 0", weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 from pathlib import Path
@@ -10,16 +11,22 @@ from typing import Any, Final
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from igcv3det.checkpoint import DESCRIPTION, detector_metadata, load_detector
 from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
 from igcv3det.detection.losses import MultiBoxLoss
 from igcv3det.detector import SSDLite, build_detector
+from igcv3det.distillation.channel_map import ChannelMap
 from igcv3det.distillation.config import DistillationConfig
 from igcv3det.distillation.morph import morph
 from igcv3det.distillation.reference import Reference, ReferenceNetwork, Runtime, part_name
-from igcv3det.distillation.start import copy_shared_parts, detector_parts, take_statistics
+from igcv3det.distillation.start import (
+    copy_shared_parts,
+    detector_parts,
+    stage_channels,
+    take_statistics,
+)
 from igcv3det.distillation.student import STAGES, Lesson
 from igcv3det.models.execution import Execution, set_execution
 from igcv3det.structures import Categories, Target
@@ -79,12 +86,15 @@ class DistillationModule(LightningModule):
             )
         self.optim, self.distillation = optim, distillation
         self.detector: SSDLite = build_detector(detector, taught.categories)
-        self.lesson = Lesson(distillation)
+        self.channel_maps = _channel_maps(self.detector, taught, distillation)
+        tail = _tail(taught, execution) if distillation.teacher_tail else None
+        self.lesson = Lesson(distillation, self.channel_maps, tail)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
         self.reference_runtime = reference_runtime
         self._teacher = (taught,)  # in a tuple, so that it is no part of this module
         self._references: dict[bool, Reference] = {}
         self._takes_statistics = False
+        self._keeps_statistics = False
         if weights is not None:
             load_for_fine_tuning(self.detector, Path(weights))
         elif distillation.start == "shared":
@@ -132,11 +142,22 @@ class DistillationModule(LightningModule):
                 )
 
     def train(self, mode: bool = True) -> DistillationModule:
-        """Frozen parts stay in evaluation mode."""
+        """Frozen parts stay in evaluation mode, and norms that keep their statistics."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
+        if self._keeps_statistics:
+            for part in self.detector.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.eval()
         return self
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """From ``distillation.batch_statistics_steps`` on the norms keep their statistics."""
+        steps = self.distillation.batch_statistics_steps
+        if steps is not None and not self._keeps_statistics and self.trainer.global_step >= steps:
+            self._keeps_statistics = True
+            self.train()
 
     def on_train_start(self) -> None:
         """Gives the stages the teacher's statistics where a run begins."""
@@ -213,3 +234,18 @@ class DistillationModule(LightningModule):
             found = reference(images.to(self.device))
             features.append({part: found[part_name(part)] for part in STAGES})
         return features
+
+
+def _channel_maps(student: SSDLite, teacher: SSDLite, config: DistillationConfig) -> nn.ModuleDict:
+    return nn.ModuleDict(
+        {
+            part_name(stage): ChannelMap(*(stage_channels(d, stage) for d in (student, teacher)))
+            for stage in config.mapped_stages
+        }
+    )
+
+
+def _tail(teacher: SSDLite, execution: Execution) -> SSDLite:
+    tail = copy.deepcopy(teacher).eval().requires_grad_(False)
+    set_execution(tail, execution)
+    return tail.to(memory_format=torch.channels_last)

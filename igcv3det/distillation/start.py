@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3, IGCV3Block
-from igcv3det.models.mobilenetv2 import TAP_BLOCK, MobileNetV2
+from igcv3det.models.mobilenetv2 import PART_STARTS, TAP_BLOCK, MobileNetV2
 from igcv3det.models.parts import PARTS
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,18 @@ def detector_parts(detector: SSDLite) -> dict[str, list[nn.Module]]:
         first, end = backbone.stage_starts[stage - 1], backbone.stage_starts[stage]
         parts[f"stage{stage}"] = list(backbone.blocks[first:end])
     return parts
+
+
+def stage_channels(detector: SSDLite, stage: int) -> int:
+    """Channels that a stage, 1 to 7, of either family puts out."""
+    backbone = detector.backbone
+    if isinstance(backbone, IGCV3):
+        block: nn.Module = backbone.blocks[backbone.stage_starts[stage] - 1]
+    else:
+        assert isinstance(backbone, MobileNetV2)
+        block = backbone.features[PART_STARTS[stage + 1] - 1]
+    convs = [part for part in block.modules() if isinstance(part, nn.Conv2d)]
+    return convs[-1].out_channels  # the projection comes last
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
 from igcv3det.distillation.config import DISTILLATION_PARTS, DistillationConfig
@@ -30,23 +30,34 @@ class Lesson:
 
     Args:
         config: weights and frozen parts.
+        maps: a `ChannelMap` for each of the mapped stages, under `part_name`.
+        tail: the teacher, frozen, where ``teacher_tail`` is set.
 
     Attributes:
         prefix: the first so many parts are frozen and come from the reference, at most those
             before the stage of the fine tap.
+        own_end: parts from this one on, and the heads, are the tail's if there is one.
         end: parts from this one on are not needed; 9 where all are.
         compares_heads: class scores and offsets are the teacher's to give.
-        uses_heads: the student's heads are run.
+        uses_heads: the heads are run.
     """
 
-    def __init__(self, config: DistillationConfig) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: DistillationConfig,
+        maps: nn.ModuleDict | None = None,
+        tail: SSDLite | None = None,
+    ) -> None:
+        self.config, self.tail = config, tail
+        self.maps = nn.ModuleDict() if maps is None else maps
         names = DISTILLATION_PARTS[:PARTS]  # without extra layers and heads
         frozen = next((i for i, name in enumerate(names) if name not in config.frozen), PARTS)
         self.prefix = min(frozen, TAP_STAGE + 1)  # the fine tap is the student's own business
         self.compares_heads = max(config.score_weight, config.offset_weight) > 0
         self.uses_heads = self.compares_heads or config.box_weight > 0
         weighted = [s for s in STAGES if config.stage_weights[s - 1] > 0]
+        learning = [i for i, name in enumerate(names) if name not in config.frozen]
+        self.own_end = PARTS if tail is None else max(learning, default=-1) + 1
         reads_last = self.uses_heads or config.tap_weight > 0
         self.end = PARTS if reads_last else max(weighted, default=0) + 1
         if set(names[: self.end]) <= set(config.frozen) and not (
@@ -76,26 +87,30 @@ class Lesson:
             reference: what `names` asks for.
             forced: feed each part with the teacher's features, and leave the heads out.
         """
-        backbone = cast(PartedBackbone, student.backbone)
         x = reference[PREFIX] if self.prefix else images
         x = x.contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = {}
-        maps: list[Tensor] = []
+        taps: list[Tensor] = []
+        tail = self.tail
         for part in range(self.prefix, self.end):
             if forced and part > self.prefix:
                 x = reference[part_name(part - 1)]
-            x, tap = backbone.forward_part(part, x)
+            detector = student if tail is None or part < self.own_end else tail
+            x, tap = cast(PartedBackbone, detector.backbone).forward_part(part, x)
             if part in STAGES and self._weight(part):
-                terms[f"stage{part}"] = unexplained_variance(x, reference[part_name(part)])
+                name = part_name(part)
+                own = self.maps[name](x, reference[name]) if name in self.maps else x
+                terms[f"stage{part}"] = unexplained_variance(own, reference[name])
             if tap is not None:
-                maps.append(tap)
+                taps.append(tap)
                 if self.config.tap_weight > 0:
                     terms["tap0"] = unexplained_variance(tap, reference[TAP])
         if self.end == PARTS and self.config.tap_weight > 0:
             terms["tap1"] = unexplained_variance(x, reference[part_name(LAST)])
         if forced or not self.uses_heads:
             return terms, None
-        outputs: HeadOutputs = student.head([*maps, x, *student.extras(x)])
+        detector = student if tail is None else tail
+        outputs: HeadOutputs = detector.head([*taps, x, *detector.extras(x)])
         if self.compares_heads:
             expected = HeadOutputs(reference[LOGITS], reference[OFFSETS])
             terms["score"] = score_divergence(outputs, expected)

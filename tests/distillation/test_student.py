@@ -1,9 +1,11 @@
 import pytest
 import torch
 from distillation_networks import built, small_config
+from torch import nn
 from torch.testing import assert_close
 
-from igcv3det.distillation.config import DistillationConfig
+from igcv3det.distillation.config import DISTILLATION_PARTS, DistillationConfig
+from igcv3det.distillation.losses import unexplained_variance
 from igcv3det.distillation.reference import Reference, ReferenceNetwork
 from igcv3det.distillation.student import Lesson
 
@@ -11,7 +13,7 @@ IMAGES = torch.randn(2, 3, 64, 64)
 
 
 def terms_of(student, teacher, config, images=IMAGES, *, forced=False):
-    lesson = Lesson(config)
+    lesson = Lesson(config, tail=teacher if config.teacher_tail else None)
     names = lesson.names(forced=forced)
     network = ReferenceNetwork(teacher, student, lesson.prefix, names, "torch")
     reference = Reference(network, "torch")(images)
@@ -112,6 +114,70 @@ def test_the_fine_tap_stays_in_sight(pair):
     assert {"tap0", "tap1", "score", "offset"} <= set(terms)
 
 
+ALL_BUT_STAGE_4 = tuple(name for name in DISTILLATION_PARTS if name != "stage4")
+
+
+def test_behind_what_learns_stands_the_teacher(pair):
+    teacher, student = pair
+    config = DistillationConfig(frozen=ALL_BUT_STAGE_4, teacher_tail=True)
+    _, terms, outputs = terms_of(student, teacher, config)
+    with torch.no_grad():
+        x, taps = IMAGES, []
+        for part in range(9):
+            x, tap = (student if part <= 4 else teacher).backbone.forward_part(part, x)
+            taps += [] if tap is None else [tap]
+            if part == 7:
+                by_hand = unexplained_variance(x, part_of(teacher, 7))
+        expected = teacher.head([*taps, x, *teacher.extras(x)])
+    assert_close(outputs.logits, expected.logits, rtol=1e-3, atol=1e-4)
+    assert_close(outputs.offsets, expected.offsets, rtol=1e-3, atol=1e-4)
+    assert_close(terms["stage7"], by_hand, rtol=1e-3, atol=1e-5)
+    assert set(terms) == {"stage4", "stage5", "stage6", "stage7", "tap0", "tap1", "score", "offset"}
+
+
+def part_of(detector, part):
+    x = IMAGES
+    for number in range(part + 1):
+        x, _ = detector.backbone.forward_part(number, x)
+    return x
+
+
+def test_a_teachers_tail_without_scores_ends_with_the_last_weight(pair):
+    teacher, student = pair
+    config = DistillationConfig(
+        frozen=ALL_BUT_STAGE_4,
+        teacher_tail=True,
+        stage_weights=(0, 0, 0, 1, 1, 0, 0),
+        tap_weight=0,
+        score_weight=0,
+        offset_weight=0,
+    )
+    lesson, terms, outputs = terms_of(student, teacher, config)
+    assert (lesson.own_end, lesson.end) == (5, 6)
+    assert outputs is None
+    assert set(terms) == {"stage4", "stage5"}
+
+
+class Negation(nn.Module):
+    def forward(self, x, target):
+        assert x.shape == target.shape
+        return -x
+
+
+def test_a_mapped_stage_is_compared_after_its_map(pair):
+    teacher, student = pair
+    config = DistillationConfig(
+        stage_weights=(0, 0, 1, 1, 0, 0, 0), tap_weight=0, score_weight=0, offset_weight=0
+    )
+    with torch.no_grad():
+        reference = {f"part{n}": part_of(teacher, n) for n in (3, 4)}
+    lesson = Lesson(config, nn.ModuleDict({"part3": Negation()}))
+    terms, _ = lesson.losses(student, IMAGES, reference, forced=False)
+    own = [part_of(student, n) for n in (3, 4)]
+    assert_close(terms["stage3"], unexplained_variance(-own[0], reference["part3"]))
+    assert_close(terms["stage4"], unexplained_variance(own[1], reference["part4"]))
+
+
 def test_a_lesson_without_anything_to_learn():
     frozen = ("stem", *(f"stage{n}" for n in range(1, 8)))
     with pytest.raises(ValueError, match="nothing can learn"):
@@ -125,6 +191,9 @@ def test_a_lesson_without_anything_to_learn():
         ({"stage_weights": (1, 1)}, "seven"),
         ({"score_weight": -1}, ">= 0"),
         ({"teacher_forcing_steps": -1}, "teacher_forcing_steps"),
+        ({"batch_statistics_steps": -1}, "batch_statistics_steps"),
+        ({"mapped_stages": (0,)}, "from 1 to 7"),
+        ({"teacher_tail": True, "frozen": ("head",)}, "must be frozen"),
     ],
 )
 def test_ranges(wrong, complaint):
