@@ -80,12 +80,24 @@ def rows_of(place):
         return list(csv.DictReader(file))
 
 
-def test_killed_in_the_middle_it_goes_on_bitwise(folder):
-    _, whole = run(folder, "unbroken")
+MAPPED = ("--model.distillation.mapped_stages", "[2]")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        (*MAPPED, "--model.distillation.batch_statistics_steps", "2"),
+        (*MAPPED, "--model.distillation.batch_statistics_steps", "5"),
+    ],
+)
+def test_killed_in_the_middle_it_goes_on_bitwise(folder, options):
+    name = "".join(options[-1:])
+    _, whole = run(folder, f"unbroken{name}", *options)
     with killed_at(DistillationModule, 4):
-        run(folder, "killed")
-    last = folder / "killed" / "checkpoints" / "last.ckpt"
-    status, place = run(folder, "killed", "--ckpt_path", str(last))
+        run(folder, f"killed{name}", *options)
+    last = folder / f"killed{name}" / "checkpoints" / "last.ckpt"
+    status, place = run(folder, f"killed{name}", *options, "--ckpt_path", str(last))
     assert status == 0
     one, other = (
         torch.load(p / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -172,6 +184,25 @@ def test_another_phase_starts_from_weights(folder):
         for p in (first, second)
     )
     torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_a_later_phase_may_take_the_teachers_heads_again(folder):
+    _, first = run(folder, "taught", "--trainer.max_steps", "5")
+    options = ("--model.weights", str(first / "checkpoints" / "best.safetensors"))
+    options += ("--model.distillation.copied", "[head]", "--trainer.max_steps", "1")
+    still = ("--model.distillation.frozen", "[head]")
+    status, second = run(folder, "again", *options, *still)
+    assert status == 0
+    heads = [
+        load_detector(path).head.state_dict()
+        for path in (
+            folder / "teacher.safetensors",
+            second / "checkpoints" / "last.ckpt",
+            first / "checkpoints" / "last.ckpt",
+        )
+    ]
+    assert_same(heads[0], heads[1])
+    assert any(not torch.equal(value, heads[2][name]) for name, value in heads[0].items())
 
 
 def write_boxes(folder, names):

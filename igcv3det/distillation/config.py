@@ -9,6 +9,9 @@ from igcv3det.config import require
 
 DISTILLATION_PARTS = ("stem", *(f"stage{n}" for n in range(1, 8)), "last", "extras", "head")
 
+SHARED_PARTS = ("stem", "last", "extras", "head")
+"""Parts that do not depend on the family of the backbone."""
+
 
 @dataclass(frozen=True)
 class ViewConfig:
@@ -46,6 +49,9 @@ class DistillationConfig:
     start: Literal["random", "shared", "morph"] = "random"
     """random; shared: parts of the teacher's very shape are copied, the stages' last norms take its
     statistics; morph: a MobileNetV2 made into an IGCV3 (`distillation.morph`)."""
+    copied: tuple[str, ...] = ()
+    """Parts that become the teacher's after all, wherever the student starts: stem, last, extras,
+    head."""
     frozen: tuple[str, ...] = ()
     """Parts that stay as they are: stem, stage1 ... stage7, last, extras, head."""
     batch_statistics_steps: int | None = None
@@ -93,6 +99,11 @@ class DistillationConfig:
             self.teacher_forcing_steps >= 0,
             "distillation.teacher_forcing_steps must be >= 0",
             self.teacher_forcing_steps,
+        )
+        require(
+            set(self.copied) <= set(SHARED_PARTS),
+            f"distillation.copied takes {SHARED_PARTS}",
+            self.copied,
         )
         require(
             self.batch_statistics_steps is None or self.batch_statistics_steps >= 0,

@@ -22,6 +22,7 @@ from igcv3det.distillation.config import DistillationConfig
 from igcv3det.distillation.morph import morph
 from igcv3det.distillation.reference import Reference, ReferenceNetwork, Runtime, part_name
 from igcv3det.distillation.start import (
+    copy_parts,
     copy_shared_parts,
     detector_parts,
     stage_channels,
@@ -103,6 +104,7 @@ class DistillationModule(LightningModule):
             self._takes_statistics = True
         elif distillation.start == "morph":
             morph(self.detector, taught)
+        copy_parts(self.detector, taught, distillation.copied)
         self._frozen = [
             module
             for name, modules in detector_parts(self.detector).items()

@@ -32,23 +32,39 @@ def copy_shared_parts(student: SSDLite, teacher: SSDLite) -> list[str]:
         The parts that were copied.
     """
     copied = []
-    for name, target in shared_parts(student).items():
-        source = shared_parts(teacher)[name]
-        weights, own = source.state_dict(), target.state_dict()
-        mapped = dict(zip(own, weights.values(), strict=False))
-        fits = len(weights) == len(own) and all(
-            mapped[key].shape == value.shape for key, value in own.items()
-        )
-        if name == "head":
-            fits = fits and student.categories == teacher.categories
-        if fits:
-            target.load_state_dict(mapped)
+    for name in shared_parts(student):
+        if _copy_part(student, teacher, name):
             copied.append(name)
         else:
             logger.info("the teacher's %s has another shape: it starts at random", name)
     if _copy_tap_scale(student, teacher):
         copied.append("scale of the fine tap")
     return copied
+
+
+def copy_parts(student: SSDLite, teacher: SSDLite, names: Sequence[str]) -> None:
+    """Copies some of `shared_parts`, in place.
+
+    Raises:
+        ValueError: a part of the teacher has another shape, or its head other classes.
+    """
+    for name in names:
+        if not _copy_part(student, teacher, name):
+            raise ValueError(f"distillation.copied: the teacher's {name} does not fit the student")
+
+
+def _copy_part(student: SSDLite, teacher: SSDLite, name: str) -> bool:
+    source, target = (shared_parts(detector)[name] for detector in (teacher, student))
+    weights, own = source.state_dict(), target.state_dict()
+    mapped = dict(zip(own, weights.values(), strict=False))
+    fits = len(weights) == len(own) and all(
+        mapped[key].shape == value.shape for key, value in own.items()
+    )
+    if name == "head":
+        fits = fits and student.categories == teacher.categories
+    if fits:
+        target.load_state_dict(mapped)
+    return fits
 
 
 @torch.no_grad()

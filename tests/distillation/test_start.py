@@ -4,8 +4,9 @@ from distillation_networks import built, detector_config, small_config
 from torch.testing import assert_close
 
 from igcv3det.config import BackboneConfig
-from igcv3det.distillation.config import DISTILLATION_PARTS
+from igcv3det.distillation.config import DISTILLATION_PARTS, SHARED_PARTS
 from igcv3det.distillation.start import (
+    copy_parts,
     copy_shared_parts,
     detector_parts,
     shared_parts,
@@ -38,6 +39,24 @@ def test_what_does_not_fit_stays():
     assert_close(student.backbone.stem[0].weight, before)
 
 
+def test_chosen_parts_are_copied_and_no_others():
+    teacher = built(detector_config(BackboneConfig(name="mobilenetv2")), 1)
+    student = built(detector_config(BackboneConfig()), 2)
+    stem = student.backbone.stem[0].weight.clone()
+    copy_parts(student, teacher, ("last", "head"))
+    features = torch.randn(1, 320, 2, 2)
+    assert_close(student.backbone.last(features), teacher.backbone.features[-1](features))
+    for own, taught in zip(student.head.parameters(), teacher.head.parameters(), strict=True):
+        assert torch.equal(own, taught)
+    assert torch.equal(student.backbone.stem[0].weight, stem)
+
+
+def test_a_chosen_part_of_another_shape():
+    teacher, student = built(small_config(), 1), built(small_config(width=0.5), 2)
+    with pytest.raises(ValueError, match="teacher's stem does not fit"):
+        copy_parts(student, teacher, ("stem",))
+
+
 def test_heads_of_other_categories_stay():
     from igcv3det.structures import Categories
 
@@ -58,7 +77,7 @@ def test_parts_are_the_whole_network():
 def test_only_an_igcv3_has_parts():
     with pytest.raises(ValueError, match="igcv3"):
         detector_parts(built(detector_config(BackboneConfig(name="mobilenetv2", width=0.25)), 1))
-    assert list(shared_parts(built(small_config(), 1))) == ["stem", "last", "extras", "head"]
+    assert tuple(shared_parts(built(small_config(), 1))) == SHARED_PARTS
 
 
 def test_a_stage_starts_with_the_teachers_mean_and_deviation():

@@ -192,6 +192,7 @@ def test_a_lesson_without_anything_to_learn():
         ({"score_weight": -1}, ">= 0"),
         ({"teacher_forcing_steps": -1}, "teacher_forcing_steps"),
         ({"batch_statistics_steps": -1}, "batch_statistics_steps"),
+        ({"copied": ("stage1",)}, "copied"),
         ({"mapped_stages": (0,)}, "from 1 to 7"),
         ({"teacher_tail": True, "frozen": ("head",)}, "must be frozen"),
     ],
