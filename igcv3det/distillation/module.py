@@ -218,6 +218,8 @@ class DistillationModule(LightningModule):
                 self._teacher[0], self.detector, self.lesson.prefix, names, self.reference_runtime
             )
             self._references[forced] = Reference(network, self.reference_runtime)
+            if self.lesson.tail is not None:  # no submodule, so Lightning leaves it
+                self.lesson.tail.to(images.device)
         # boxes alone need nobody to compare with
         reference = self._references[forced](images) if names else {}
         terms, outputs = self.lesson.losses(self.detector, images, reference, forced=forced)
