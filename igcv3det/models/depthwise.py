@@ -33,32 +33,33 @@ class FastDepthwiseConv2d(nn.Conv2d):
     On other devices it is ``nn.Conv2d``.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolves [B, C, H, W]."""
-        x, weight = _autocast(x, self.weight)
+        x, weight = _autocast(x, weight)
         if not _learns_on_cpu(x):
-            return super().forward(x)
+            plain: Tensor = super()._conv_forward(x, weight, bias)
+            return plain
         rows, columns = _pair(self.padding)
         pads = [columns, columns, rows, rows]
         if max(self.stride) > 1 and x.dtype == torch.bfloat16:
-            strided: Tensor = _Strided.apply(x, weight, self.stride, pads)
-            return strided
+            return _strided(x, weight, bias, _pair(self.stride), pads)
         if max(self.stride) == 1 and x.shape[2] < self.kernel_size[0]:
-            return F.conv2d(F.pad(x, pads), weight, groups=self.groups)
-        return super().forward(x)
+            return F.conv2d(F.pad(x, pads), weight, bias, groups=self.groups)
+        out: Tensor = super()._conv_forward(x, weight, bias)
+        return out
 
 
 class FastSameDepthwiseConv2d(SameConv2d):
     """The same for a convolution padded as TensorFlow's SAME."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolves [B, C, H, W]."""
-        x, weight = _autocast(x, self.weight)
+        x, weight = _autocast(x, weight)
         if not _learns_on_cpu(x) or x.dtype != torch.bfloat16:
-            return super().forward(x)
+            plain: Tensor = super()._conv_forward(x, weight, bias)
+            return plain
         pads = same_padding(x, self.kernel_size, self.stride)
-        out: Tensor = _Strided.apply(x, weight, self.stride, pads)
-        return out
+        return _strided(x, weight, bias, _pair(self.stride), pads)
 
 
 _FAST: dict[type[nn.Conv2d], type[nn.Conv2d]] = {
@@ -87,6 +88,13 @@ def _autocast(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         dtype = torch.get_autocast_dtype("cpu")
         return x.to(dtype), weight.to(dtype)
     return x, weight
+
+
+def _strided(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, pads: list[int]
+) -> Tensor:
+    out: Tensor = _Strided.apply(x, weight, stride, pads)
+    return out if bias is None else out + bias.to(out.dtype)[:, None, None]
 
 
 def _learns_on_cpu(x: Tensor) -> bool:

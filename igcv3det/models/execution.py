@@ -14,12 +14,12 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from igcv3det.models.depthwise import replace_depthwise
 from igcv3det.models.folded import FoldedConvNorm
 from igcv3det.models.forms import BlockForm, LaidOut, block_convs, block_layout, laid_out
+from igcv3det.models.frozen_norms import convolve, frozen_affine, replace_sequences
 from igcv3det.models.igcv3 import IGCV3, IGCV3Block
 
 Execution = Literal["reference", "fast", "folded"]
@@ -64,6 +64,7 @@ def set_execution(module: nn.Module, execution: Execution) -> None:
                 else:
                     _lay_out(block, _DENSE if folds else _fast_form(block), folds=folds)
     replace_depthwise(module, fast=execution == "fast")
+    replace_sequences(module, fast=execution == "fast")
 
 
 class LaidOutConvNorm(LaidOut):
@@ -75,12 +76,14 @@ class LaidOutConvNorm(LaidOut):
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
         weight = laid_out(conv.weight, self.elements)
-        if weight.shape == conv.weight.shape and self.repeats == 1:
-            out: Tensor = functional_call(conv, {"weight": weight}, (x,))
+        repeated = torch.cat([x] * self.repeats, dim=1) if self.repeats > 1 else x
+        if norm.training:
+            out = convolve(conv, repeated, weight, None, self.groups)
+            out = self._normalised(out, norm)
         else:
-            repeated = torch.cat([x] * self.repeats, dim=1) if self.repeats > 1 else x
-            out = F.conv2d(repeated, weight, groups=self.groups)
-        out = self._normalised(out, norm)
+            scale, shift = frozen_affine(norm, self.rows)
+            weight = weight * scale[:, None, None, None]
+            out = convolve(conv, repeated, weight, shift, self.groups)
         for activation in activations:
             out = activation(out)
         return out
@@ -97,16 +100,15 @@ class LaidOutConvNorm(LaidOut):
             own_variance,
             norm.weight[self.rows],
             norm.bias[self.rows],
-            norm.training,
+            True,
             norm.momentum,
             norm.eps,
         )
-        if norm.training:
-            with torch.no_grad():
-                mean[self.rows] = own_mean
-                variance[self.rows] = own_variance
-                assert norm.num_batches_tracked is not None
-                norm.num_batches_tracked.add_(1)
+        with torch.no_grad():
+            mean[self.rows] = own_mean
+            variance[self.rows] = own_variance
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked.add_(1)
         return out
 
 

@@ -119,12 +119,10 @@ class SameConv2d(nn.Conv2d):
     Source: TensorFlow, "Notes on padding", tf.nn.convolution.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolves [B, C, H, W]."""
         pads = same_padding(x, self.kernel_size, self.stride)
-        return F.conv2d(
-            F.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
-        )
+        return F.conv2d(F.pad(x, pads), weight, bias, self.stride, 0, self.dilation, self.groups)
 
 
 def same_padding(x: Tensor, kernel_size: tuple[int, ...], stride: tuple[int, ...]) -> list[int]:

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from igcv3det.config import BackboneConfig
 from igcv3det.models.depthwise import FastDepthwiseConv2d
 from igcv3det.models.execution import AbsorbedPermutation, LaidOutConvNorm, set_execution
+from igcv3det.models.frozen_norms import FoldingSequential
 from igcv3det.models.igcv3 import CIFAR_STRIDES, IGCV3
 from igcv3det.models.mobilenetv2 import mobilenet_v2
 
@@ -42,6 +43,14 @@ def step(module, images):
     return [logits, *taps], {name: p.grad for name, p in module.named_parameters()}
 
 
+def named_norms(module):
+    return [(n, part) for n, part in module.named_modules() if isinstance(part, nn.BatchNorm2d)]
+
+
+def norms_of(module):
+    return [norm for _, norm in named_norms(module)]
+
+
 @pytest.mark.parametrize("execution", ["fast", "folded"])
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_training_step_is_the_same(config, execution):
@@ -53,6 +62,35 @@ def test_a_training_step_is_the_same(config, execution):
     assert_close(dict(fast.state_dict()), dict(reference.state_dict()))  # running statistics too
     with torch.no_grad():
         assert_close(fast.eval()(images), reference.eval()(images))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_norms_that_keep_their_statistics_learn_the_same(config):
+    reference = network(CONFIGS[config])
+    with torch.no_grad():
+        for norm in norms_of(reference):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+            norm.weight.uniform_(0.5, 2)
+            norm.bias.normal_()
+            norm.eval()
+    fast = copy.deepcopy(reference)
+    set_execution(fast, "fast")
+    images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    assert_close(step(fast, images), step(reference, images), rtol=1e-8, atol=1e-10)
+    assert_close(dict(fast.state_dict()), dict(reference.state_dict()))
+
+
+def test_only_norms_that_keep_their_statistics_are_folded():
+    reference = network(NARROW)
+    reference.stem[1].eval()
+    fast = copy.deepcopy(reference)
+    set_execution(fast, "fast")
+    images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    assert_close(step(fast, images), step(reference, images), rtol=1e-8, atol=1e-10)
+    counts = {name: int(part.num_batches_tracked) for name, part in named_norms(fast)}
+    assert counts.pop("stem.1") == 0
+    assert set(counts.values()) == {2}  # a step runs the network twice
 
 
 def test_float32_to_five_digits():
@@ -99,13 +137,17 @@ def test_modes_are_kept():
     ]
 
 
-def test_other_networks_get_fast_depthwise_convolutions_only():
+def test_other_networks_are_sped_up_too():
     rival = mobilenet_v2(3, width=0.25)
-    before = str(rival)
+    reference, before = copy.deepcopy(rival), str(rival)
     set_execution(rival, "fast")
     fast = [part for part in rival.modules() if isinstance(part, FastDepthwiseConv2d)]
     assert len(fast) == 17  # one a block
-    set_execution(rival, "reference")
+    assert sum(isinstance(part, FoldingSequential) for part in rival.modules()) > 17
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert_close(rival.eval()(images), reference.eval()(images), rtol=1e-4, atol=1e-5)
+    set_execution(rival.train(), "reference")
     assert str(rival) == before
 
 
@@ -115,6 +157,6 @@ def test_bfloat16_statistics_stay_in_float32():
     with torch.autocast("cpu", torch.bfloat16):
         fast(torch.randn(2, 3, 32, 32)).float().sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in fast.parameters())
-    norms = [part for part in fast.modules() if isinstance(part, nn.BatchNorm2d)]
+    norms = norms_of(fast)
     assert {norm.running_var.dtype for norm in norms} == {torch.float32}
     assert {int(norm.num_batches_tracked) for norm in norms} == {1}
