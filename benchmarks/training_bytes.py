@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from igcv3det.benchmark.contenders import Contender
-from igcv3det.benchmark.training_step import open_training_step
+from igcv3det.benchmark.training_step import StepForm, open_training_step
 from igcv3det.measurement.tables import figure, text_table
 
 CONFIGS = (
@@ -126,7 +126,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _rows(path: str, options: argparse.Namespace) -> list[list[str]]:
     contender = Contender(Path(path).stem, path, "torch", "bf16", options.threads, options.batch)
-    step = open_training_step(contender, "fast")
+    step = open_training_step(contender, StepForm("fast"))
     step()
     ledgers = []
     for _ in range(options.rounds):

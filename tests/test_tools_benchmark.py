@@ -68,6 +68,13 @@ def test_training_steps(models, tmp_path):
     assert rows[0]["ratio"] == rows[2]["ratio"] == 1.0
 
 
+def test_training_steps_whose_norms_keep_their_statistics(models, tmp_path):
+    args = ("--train", "--batch", "1", "--keep-norm-statistics", "--image-size", "96")
+    status, rows = run(tmp_path, models[0], *args)  # a batch of one has no statistics anywhere
+    assert status == 0
+    assert [row["backend"] for row in rows] == ["torch fast, norms kept"]
+
+
 def test_the_way_from_a_file_to_boxes(models, tmp_path):
     args = ("--backend", "torch", "--whole-path", "--clock", "cpu")
     status, rows = run(tmp_path, models[0], *args)

@@ -4,7 +4,8 @@ Usage:
     python tools/benchmark.py MODEL... [--backend torch,onnxruntime,openvino] [--precision fp32]
         [--threads 2] [--batch 1] [--image-size N] [--rounds 20] [--json FILE] [--no-memory]
         [--calibration DIR] [--whole-path [--image FILE]] [--clock wall]
-    python tools/benchmark.py MODEL... --train [--execution fast] [--batch 16] ...
+    python tools/benchmark.py MODEL... --train [--execution fast] [--keep-norm-statistics]
+        [--batch 16] ...
 
 Examples:
     python tools/benchmark.py configs/mobilenetv2_ssdlite320_coco.yaml \
@@ -25,7 +26,8 @@ percentile, and the ratio to the first MODEL in the same library and precision. 
 of a process that does nothing else. --whole-path times the way from a file to boxes and its parts,
 one image at a time; give it trained weights, as suppression depends on the scores. --train times
 forward pass, loss, backward pass and optimizer in PyTorch: execution "fast" is that of
-igcv3det.models.execution in channels-last layout, "reference" goes step by step, contiguous.
+igcv3det.models.execution in channels-last layout, "reference" goes step by step, contiguous;
+with --keep-norm-statistics batch normalisations keep theirs, as in fine-tuning.
 "--clock cpu --threads 1" counts processor time instead of time that passes, for busy machines.
 
 Exit status: 0 all done, 1 a model could not be read or run, 2 wrong call.
@@ -49,6 +51,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 from igcv3det.argument_types import count
 from igcv3det.benchmark.plan import Setting, drawn_pictures, plan
 from igcv3det.benchmark.rows import BenchmarkRow, time_group
+from igcv3det.benchmark.training_step import StepForm
 from igcv3det.measurement.latency import Timing
 from igcv3det.measurement.machine import processor_name
 from igcv3det.measurement.tables import figure, text_table
@@ -98,6 +101,7 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--image", type=Path, metavar="FILE", help="for --whole-path")
     parser.add_argument("--train", action="store_true", help="a training step in PyTorch")
     parser.add_argument("--execution", type=_some_of(EXECUTIONS), default=("fast",))
+    parser.add_argument("--keep-norm-statistics", action="store_true", help="for --train")
     options = parser.parse_args(args)
     if options.train and options.whole_path:
         parser.error("--train and --whole-path are two benchmarks")
@@ -111,7 +115,9 @@ def _run(options: argparse.Namespace) -> tuple[Found, list[str]]:
         options.batch,
         options.image_size,
         options.calibration,
-        options.execution if options.train else (),
+        tuple(StepForm(e, options.keep_norm_statistics) for e in options.execution)
+        if options.train
+        else (),
     )
     found: Found = []
     with tempfile.TemporaryDirectory() as name:

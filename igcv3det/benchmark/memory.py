@@ -9,25 +9,24 @@ import sys
 from pathlib import Path
 
 from igcv3det.benchmark.contenders import Contender, open_network
-from igcv3det.benchmark.training_step import open_training_step
-from igcv3det.models.execution import Execution
+from igcv3det.benchmark.training_step import StepForm, open_training_step
 
 _CALLS = 3  # whatever allocates does so in the first calls
 
 
-def peak_mib(contender: Contender, execution: Execution | None = None) -> float:
+def peak_mib(contender: Contender, step: StepForm | None = None) -> float:
     """Peak resident memory of a process that opens a contender and runs it, Python included.
 
     Args:
         contender: what to open.
-        execution: of a training step; None runs the network.
+        step: form of a training step; None runs the network.
 
     Raises:
         ValueError: the process failed; the message has its last line.
     """
     package = str(Path(__file__).resolve().parents[2])  # it need not be installed
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    arguments = json.dumps([contender._asdict(), execution])
+    arguments = json.dumps([contender._asdict(), step])
     done = subprocess.run(
         [sys.executable, "-m", __spec__.name, arguments],
         env={**os.environ, "PYTHONPATH": path},
@@ -42,9 +41,9 @@ def peak_mib(contender: Contender, execution: Execution | None = None) -> float:
 
 
 def _run(arguments: str) -> float:
-    fields, execution = json.loads(arguments)
+    fields, step = json.loads(arguments)
     contender = Contender(**fields)
-    call = open_training_step(contender, execution) if execution else open_network(contender)
+    call = open_training_step(contender, StepForm(*step)) if step else open_network(contender)
     for _ in range(_CALLS):
         call()
     return _own_peak_mib()

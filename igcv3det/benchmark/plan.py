@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from igcv3det.benchmark.contenders import Backend, Contender, resized
+from igcv3det.benchmark.training_step import StepForm
 from igcv3det.checkpoint import load_detector
 from igcv3det.data.shapes import write_shapes
 from igcv3det.export import CalibrationSet, export_detector
-from igcv3det.models.execution import Execution
 from igcv3det.preprocess import Preprocess
 from igcv3det.runtime import ExportFacts, load_exported
 
@@ -32,30 +32,30 @@ class Setting:
         batch: images in a pass.
         image_size: another input size than the detectors' own, pixels.
         calibration: folder of pictures for int8; None draws some, which is enough for times.
-        executions: of training steps; empty times the network.
+        steps: forms of a training step; empty times the network.
     """
 
     threads: int = 2
     batch: int = 1
     image_size: int | None = None
     calibration: Path | None = None
-    executions: tuple[Execution, ...] = ()
+    steps: tuple[StepForm, ...] = ()
 
 
 class Group(NamedTuple):
     """Contenders that are timed in turn and compared.
 
     Attributes:
-        backend: the library, and the execution of a training step.
+        backend: the library, and the form of a training step.
         precision: of all of them.
         contenders: by name, in the order of the models.
-        execution: of a training step; None for the network.
+        step: form of a training step; None for the network.
     """
 
     backend: str
     precision: str
     contenders: dict[str, Contender]
-    execution: Execution | None = None
+    step: StepForm | None = None
 
 
 def plan(
@@ -77,7 +77,7 @@ def plan(
     Returns:
         The groups, and one sentence for each model that cannot be read or takes no part.
     """
-    training = bool(setting.executions)
+    training = bool(setting.steps)
     runners: Sequence[Backend] = ("torch",) if training else backends
     wanted = [(backend, precision) for backend in runners for precision in precisions]
     found: dict[tuple[str, str], dict[str, Contender]] = {}
@@ -96,15 +96,19 @@ def plan(
     if not training:
         return [Group(*key, own) for key, own in found.items()], failures
     return [
-        Group(f"torch {execution}", precision, own, execution)
+        Group(_torch_form(step), precision, own, step)
         for (_, precision), own in found.items()
-        for execution in setting.executions
+        for step in setting.steps
     ], failures
 
 
 def drawn_pictures(folder: Path) -> Path:
     """A folder of made-up pictures inside ``folder``."""
     return write_shapes(folder, 1, DRAWN_PICTURES, DRAWN_SIZE) / "val2017"
+
+
+def _torch_form(step: StepForm) -> str:
+    return f"torch {step.execution}" + (", norms kept" if step.keep_norm_statistics else "")
 
 
 def _named(models: Sequence[Path]) -> dict[str, Path]:
@@ -124,7 +128,7 @@ def _contenders(
     """The rows of a model, of those wanted."""
     common = (setting.threads, setting.batch, setting.image_size)
     if model.suffix in SUFFIXES.values():
-        for backend, precision in wanted if not setting.executions else ():
+        for backend, precision in wanted if not setting.steps else ():
             if SUFFIXES.get(backend) == model.suffix:
                 own = _own_precision(model, precision, setting)
                 yield Contender(name, str(model), backend, own, *common)

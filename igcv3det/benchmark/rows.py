@@ -70,7 +70,7 @@ def time_group(
                 peak_mib=None,
             )
             if memory and part == NETWORK:
-                row["peak_mib"] = peak_mib(group.contenders[timing.name], group.execution)
+                row["peak_mib"] = peak_mib(group.contenders[timing.name], group.step)
             if picture is not None:
                 row["part"] = part
             found.append((row, timing))
@@ -80,6 +80,6 @@ def time_group(
 def _open(contender: Contender, group: Group, picture: Path | None) -> Calls:
     if picture is not None:
         return open_parts(contender, picture)
-    if group.execution is not None:
-        return {NETWORK: open_training_step(contender, group.execution)}
+    if group.step is not None:
+        return {NETWORK: open_training_step(contender, group.step)}
     return {NETWORK: open_network(contender)}

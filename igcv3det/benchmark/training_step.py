@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from igcv3det.benchmark.contenders import Contender, resized
 from igcv3det.checkpoint import load_detector
@@ -21,12 +22,24 @@ OBJECTS = 7
 """In each image; COCO has 7.3 on average."""
 
 
-def open_training_step(contender: Contender, execution: Execution) -> Callable[[], object]:
+class StepForm(NamedTuple):
+    """How a training step is computed.
+
+    Attributes:
+        execution: see `set_execution`; ``fast`` is channels-last, ``reference`` contiguous.
+        keep_norm_statistics: batch normalisations keep their statistics.
+    """
+
+    execution: Execution
+    keep_norm_statistics: bool = False
+
+
+def open_training_step(contender: Contender, form: StepForm) -> Callable[[], object]:
     """A call of forward pass, loss, backward pass and optimizer.
 
     Args:
         contender: a checkpoint or configuration; bf16 is PyTorch's autocast.
-        execution: see `set_execution`; ``fast`` is channels-last, ``reference`` contiguous.
+        form: how it is computed.
 
     Raises:
         FileNotFoundError, ValueError: as `load_detector` does.
@@ -34,8 +47,11 @@ def open_training_step(contender: Contender, execution: Execution) -> Callable[[
     torch.set_num_threads(contender.threads)
     keep_freed_memory()  # as the training tools do
     detector = resized(load_detector(contender.path), contender.image_size).train()
-    set_execution(detector, execution)
-    layout = torch.channels_last if execution == "fast" else torch.contiguous_format
+    for part in detector.modules() if form.keep_norm_statistics else ():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()
+    set_execution(detector, form.execution)
+    layout = torch.channels_last if form.execution == "fast" else torch.contiguous_format
     detector.to(memory_format=layout)
     config = detector.config
     size = config.image_size
