@@ -39,9 +39,10 @@ def set_execution(module: nn.Module, execution: Execution) -> None:
 
     Args:
         module: a detector, a backbone, or something that holds one.
-        execution: ``reference`` follows the paper step by step; ``fast`` has no permutation and
-            the depthwise convolutions of `models.depthwise`; ``folded`` has no permutation
-            either, dense 1x1 convolutions and `models.folded`.
+        execution: ``reference`` follows the paper step by step; ``fast`` has no permutation, the
+            depthwise convolutions of `models.depthwise`, and folds normalisations that keep their
+            statistics (`models.frozen_norms`); ``folded`` has no permutation either, dense 1x1
+            convolutions and `models.folded`.
 
     Example:
         >>> from igcv3det.models.igcv3 import igcv3_d
