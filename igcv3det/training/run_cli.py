@@ -30,6 +30,7 @@ from igcv3det.training.checkpoints import (
 )
 from igcv3det.training.heap import keep_freed_memory
 from igcv3det.training.parser import OneLineParser
+from igcv3det.training.precision import fitting_precision
 from igcv3det.training.run_folder import CHECKPOINTS, MetricsFile, choose_run_folder
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class RunCLI(LightningCLI):
         raise NotImplementedError
 
     def before_instantiate_classes(self) -> None:
-        """Checks the values' ranges, which count as part of the call, and settles the run folder.
+        """Checks the values' ranges, which count as part of the call; settles precision and folder.
 
         Raises:
             FileNotFoundError: there is no such checkpoint to resume from.
@@ -157,6 +158,7 @@ class RunCLI(LightningCLI):
         self.run_folder = choose_run_folder(wanted, Path(ckpt_path) if ckpt_path else None)
         if self.run_folder.name != wanted.name:
             logger.info("%s holds a run already: this one goes to %s", wanted, self.run_folder)
+        self._fit_precision()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401
         """The trainer with this package's callbacks, loggers and checkpoint writer added.
@@ -204,6 +206,18 @@ class RunCLI(LightningCLI):
     def _release(self, checkpoint: Path, target: Path) -> None:
         """Writes the self-describing file that people infer with."""
         raise NotImplementedError
+
+    def _fit_precision(self) -> None:
+        trainer = self.config.trainer
+        if isinstance(trainer.accelerator, str):  # not an accelerator of the caller's own
+            precision = fitting_precision(trainer.precision, trainer.accelerator)
+            if precision != trainer.precision:
+                logger.warning(
+                    "trainer.precision %s: this processor has no bfloat16, so %s is used",
+                    trainer.precision,
+                    precision,
+                )
+                trainer.precision = precision
 
     def _default_folder(self) -> Path:
         files = self.config.config or []
