@@ -2,6 +2,9 @@ import os
 
 # Before albumentations is imported anywhere: it would ask the network for a newer version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+# Before torch, and for the programs that tests start: a test's networks are small, and to hand
+# pieces of them to a second thread takes longer than to compute them. Sums depend on it too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
 from pathlib import Path
@@ -10,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-# Sums depend on how they are split among threads.
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+THREADS = int(os.environ["OMP_NUM_THREADS"])
 
 
 @pytest.fixture(autouse=True)
-def seed_zero():
+def same_start():
+    torch.set_num_threads(THREADS)  # a test before may have set others
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (libraries under test draw from the global state)
     torch.manual_seed(0)
