@@ -2,6 +2,7 @@ import csv
 from pathlib import Path
 
 import pytest
+import yaml
 
 from igcv3det import (
     BackboneConfig,
@@ -11,6 +12,7 @@ from igcv3det import (
     save_detector,
 )
 from igcv3det.data.shapes import CATEGORIES, write_shapes
+from igcv3det.training import precision
 from tools.train_det import main
 
 CLASSES = str(len(CATEGORIES))
@@ -77,6 +79,20 @@ def test_saved_configuration_repeats_the_run(call, tmp_path):
     saved = ["--config", str(run / "config.yaml"), "--trainer.default_root_dir", str(again)]
     assert main(saved) == 0
     assert (again / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(("bfloat16", "expected"), [(False, "32-true"), (True, "bf16-mixed")])
+def test_precision_is_said_and_recorded(call, tmp_path, monkeypatch, caplog, bfloat16, expected):
+    monkeypatch.setattr(precision, "processor_computes_bfloat16", lambda: bfloat16)
+    assert call("--trainer.precision", "bf16-mixed", "--trainer.accelerator", "cpu") == 0
+    recorded = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert recorded["trainer"]["precision"] == expected
+    said = [line for line in caplog.messages if "no bfloat16" in line]
+    assert said == (
+        []
+        if bfloat16
+        else ["trainer.precision bf16-mixed: this processor has no bfloat16, so 32-true is used"]
+    )
 
 
 def test_earlier_run_is_left_alone(call, tmp_path, capsys):

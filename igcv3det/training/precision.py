@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import torch
+from pytorch_lightning.accelerators import Accelerator
 
 FLOAT32 = "32-true"
 
 
-def fitting_precision(precision: str | int | None, accelerator: str) -> str | int | None:
+def fitting_precision(
+    precision: str | int | None, accelerator: str | Accelerator
+) -> str | int | None:
     """The precision to train in: float32 for bfloat16 on a processor that does not compute it.
 
     PyTorch runs bfloat16 on any processor; without instructions for it (AVX-512 or ARM's) through
@@ -16,7 +19,8 @@ def fitting_precision(precision: str | int | None, accelerator: str) -> str | in
 
     Args:
         precision: ``trainer.precision``, as Lightning names it; None is its default.
-        accelerator: ``trainer.accelerator``; ``auto`` is a GPU where there is one.
+        accelerator: ``trainer.accelerator``; ``auto`` is a GPU where there is one, and an object of
+            the caller's own is left alone.
 
     Returns:
         ``32-true`` for any bfloat16 that would be slow, else the one given.
@@ -34,6 +38,7 @@ def processor_computes_bfloat16() -> bool:
     return supported
 
 
-def _trains_on_processor(accelerator: str) -> bool:
-    has_other = torch.cuda.is_available() or torch.backends.mps.is_available()
-    return accelerator == "cpu" or (accelerator == "auto" and not has_other)
+def _trains_on_processor(accelerator: str | Accelerator) -> bool:
+    if accelerator == "auto":
+        return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    return accelerator == "cpu"

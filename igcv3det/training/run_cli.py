@@ -209,15 +209,14 @@ class RunCLI(LightningCLI):
 
     def _fit_precision(self) -> None:
         trainer = self.config.trainer
-        if isinstance(trainer.accelerator, str):  # not an accelerator of the caller's own
-            precision = fitting_precision(trainer.precision, trainer.accelerator)
-            if precision != trainer.precision:
-                logger.warning(
-                    "trainer.precision %s: this processor has no bfloat16, so %s is used",
-                    trainer.precision,
-                    precision,
-                )
-                trainer.precision = precision
+        precision = fitting_precision(trainer.precision, trainer.accelerator)
+        if precision != trainer.precision:
+            logger.warning(
+                "trainer.precision %s: this processor has no bfloat16, so %s is used",
+                trainer.precision,
+                precision,
+            )
+            trainer.precision = precision
 
     def _default_folder(self) -> Path:
         files = self.config.config or []
