@@ -1,7 +1,7 @@
-"""IGCV3 and SSDLite: small object detectors, exact to the paper and fast on plain CPUs.
+"""IGCV3 and SSDLite: lightweight object detectors, exact to the paper and fast on plain CPUs.
 
 `build_detector` and `load_detector` give a network; `igcv3det.predictor.Predictor` goes from a
-picture to its objects. Importing this loads neither Lightning, albumentations nor pycocotools.
+image to its objects. Importing this loads neither Lightning, albumentations nor pycocotools.
 """
 
 from igcv3det.checkpoint import load_detector, save_detector

@@ -7,9 +7,10 @@ so neither needs the YAML that trained it. A YAML alone gives a detector with ra
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from igcv3det.coco_categories import COCO_CATEGORIES
 from igcv3det.config import Config, DetectorConfig, config_from_dict
+from igcv3det.datasets.coco_categories import COCO_CATEGORIES
+from igcv3det.description import DESCRIPTION, describe, parse_description, read_description
 from igcv3det.detector import SSDLite, build_detector
-from igcv3det.structures import Categories
+from igcv3det.pretrained import resolve_model
 
-DESCRIPTION = "igcv3det"  # key of the description in every kind of checkpoint
-FORMAT = 1
+CHECKSUM, STATUS, FIGURES = "weights_sha256", "status", "figures"  # keys of metadata
 DETECTOR_PREFIX = "detector."  # of the weights in a Lightning checkpoint
 CLASSIFIER_PREFIX = "classifier."
 
 
-def detector_metadata(detector: SSDLite) -> dict[str, Any]:
+def describe_detector(detector: SSDLite) -> dict[str, Any]:
     """The description that makes a checkpoint complete, as plain values."""
-    return {
-        "format": FORMAT,
-        "detector": dataclasses.asdict(detector.config),
-        "categories": {
-            "ids": list(detector.categories.ids),
-            "names": list(detector.categories.names),
-        },
-    }
+    return describe(detector.config, detector.categories)
 
 
 def save_detector(
@@ -69,24 +63,25 @@ def save_detector(
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
         for name, value in detector.state_dict().items()
     }
-    description = json.dumps(detector_metadata(detector))
+    description = json.dumps(describe_detector(detector))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, {DESCRIPTION: description, **(metadata or {})})
 
 
-def load_detector(path: str | Path) -> SSDLite:
+def load_detector(model: str | Path) -> SSDLite:
     """Reads a detector, in evaluation mode, on the CPU, in float32.
 
     Args:
-        path: ``*.safetensors``, Lightning's ``*.ckpt`` (averaged weights where it keeps them), or a
-            ``*.yaml`` of ``configs/`` (random weights).
+        model: a name of pretrained weights (`pretrained.PRETRAINED`), ``*.safetensors``,
+            Lightning's ``*.ckpt`` (averaged weights where it keeps them), or a ``*.yaml`` of
+            ``configs/`` (random weights).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is none of these, or weights and description do not fit; the message
-            names the file and what is wrong.
+        ValueError: the file is none of these, its weights are damaged, or weights and description
+            do not fit; the message names the file and what is wrong.
     """
-    path = existing_file(path)
+    path = existing_file(resolve_model(model))
     if path.suffix in (".yaml", ".yml"):
         config = read_config(path)
         coco = COCO_CATEGORIES if config.num_classes == len(COCO_CATEGORIES) else None
@@ -110,7 +105,10 @@ def read_described(path: Path, prefix: str, kind: str) -> tuple[dict[str, Tensor
     """
     if path.suffix == ".safetensors":
         weights, metadata = read_safetensors(path)
-        return weights, json_object(metadata.get(DESCRIPTION), path)
+        expected = metadata.get(CHECKSUM)
+        if expected is not None and (found := checksum(weights)) != expected:
+            raise ValueError(f"{path}: damaged: {CHECKSUM} is {found}, not {expected}")
+        return weights, parse_description(metadata.get(DESCRIPTION), path)
     if path.suffix == ".ckpt":
         checkpoint = read_torch(path)
         weights = weights_under(checkpoint.get("state_dict", {}), prefix)
@@ -196,35 +194,38 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> None:
     load_weights(backbone, {**own, **kept}, path)
 
 
-def read_description(description: Any, path: Path) -> tuple[DetectorConfig, Categories]:  # noqa: ANN401
-    """What `detector_metadata` wrote into a file.
+def preview_notice(model: str | Path) -> str | None:
+    """One line for the user if the file says that its weights are a preview; None otherwise.
 
     Raises:
-        ValueError: something else, another format, a field that is missing or does not fit; the
-            message names the file.
+        FileNotFoundError: there is no such file.
+        ValueError: a ``.safetensors`` that cannot be read.
     """
-    if not isinstance(description, dict):
-        raise ValueError(
-            f"{path}: carries no {DESCRIPTION!r} description, so it is none of our files"
-        )
-    if description.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
-        )
-    try:
-        config = config_from_dict(DetectorConfig, description["detector"])
-        named = description["categories"]
-        categories = Categories(tuple(named["ids"]), tuple(named["names"]))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: the description lacks {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if len(categories) != config.num_classes:
-        raise ValueError(
-            f"{path}: num_classes is {config.num_classes}, but there are {len(categories)} "
-            "categories"
-        )
-    return config, categories
+    path = resolve_model(model)
+    if path.suffix != ".safetensors":
+        return None
+    metadata = read_metadata(path)
+    if metadata.get(STATUS) != "preview":
+        return None
+    return f"{path.stem}: the weights are a preview ({metadata.get(FIGURES, 'not measured')})"
+
+
+def half_weights(detector: SSDLite) -> dict[str, Tensor]:
+    """The weights as a released file has them: float16, counters as they are."""
+    return {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in detector.state_dict().items()
+    }
+
+
+def checksum(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of all tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].contiguous().cpu()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
@@ -291,18 +292,6 @@ def read_torch(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not a mapping of weights")
     return content
-
-
-def json_object(text: str | None, path: Path) -> Any:  # noqa: ANN401
-    """A description's content; None where there is none.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    try:
-        return json.loads(text) if text else None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: its {DESCRIPTION!r} description is not JSON: {error}") from error
 
 
 def weights_under(weights: dict[str, Any], prefix: str) -> dict[str, Any]:

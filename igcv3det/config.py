@@ -1,7 +1,8 @@
 """Every tuning number of the package, once, with unit and source.
 
-Frozen dataclasses of plain values: `training.cli` reads them from YAML, checkpoints store them as
-dictionaries, and code takes them as arguments. Nothing but the standard library is imported.
+Frozen dataclasses of plain values: `tasks.detect.train` reads them from YAML, checkpoints store
+them as dictionaries, and code takes them as arguments. Nothing but the standard library is
+imported.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class AnchorConfig:
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """From an RGB picture to the network's input."""
+    """From an RGB image to the network's input."""
 
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
     """Taken from each channel, in 0..255."""
@@ -181,7 +182,7 @@ class DetectorConfig:
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     """Default boxes."""
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
-    """Picture to input."""
+    """Image to input."""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     """Outputs to detections."""
 

@@ -1,9 +1,8 @@
-"""From a picture to its objects, in one call.
+"""From an image to its objects, in one call.
 
-`Predictor` does what training and evaluation do, in the same order and with the same code: read,
-`Preprocess`, network, `postprocess`. The network is anything that answers like `SSDLite`. An
-exported file may do the steps around the network by itself, and so brings them all along: it comes
-in as a `Pipeline`.
+`Predictor` takes the steps of training and evaluation in the same order and with the same code:
+`io.images.read_image`, `Preprocess`, the network, `postprocess`. An exported file may hold some of
+these steps in its graph; `ExportedDetector` takes the others.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 import PIL.Image
@@ -21,13 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.checkpoint import load_detector
-from igcv3det.config import DetectorConfig, PostprocessConfig
-from igcv3det.deploy import deploy
+from igcv3det.config import DetectorConfig
 from igcv3det.detection.postprocess import postprocess
-from igcv3det.images import Image, read_image
+from igcv3det.fastpath.deploy import deploy
+from igcv3det.io.images import Image, read_image
 from igcv3det.preprocess import Preprocess
-from igcv3det.released import load_released
-from igcv3det.runtime import EXPORTED_SUFFIXES, load_exported
+from igcv3det.pretrained import resolve_model
+from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
 from igcv3det.structures import Categories, Detections, HeadOutputs
 
 ImageSource = str | Path | PIL.Image.Image | NDArray[np.uint8]
@@ -35,7 +34,7 @@ Size = tuple[int, int]
 
 
 class Network(Protocol):
-    """What a predictor needs of a detector, whichever runtime computes it."""
+    """A detector computed by PyTorch."""
 
     @property
     def config(self) -> DetectorConfig:
@@ -50,39 +49,16 @@ class Network(Protocol):
         """[A, 4] xyxy, pixels of the network input, on the device of the outputs."""
 
     def __call__(self, images: Tensor) -> HeadOutputs:
-        """Raw predictions for normalised images [B, 3, S, S]."""
-
-
-@runtime_checkable
-class Pipeline(Protocol):
-    """All that lies between a picture and its detections; `ExportedDetector` is one."""
-
-    @property
-    def config(self) -> DetectorConfig:
-        """Input size, preprocessing, postprocessing."""
-
-    @property
-    def categories(self) -> Categories:
-        """What the labels mean."""
-
-    def prepare(self, image: Image) -> Tensor:
-        """[H, W, 3] uint8 RGB to what ``detect`` takes."""
-
-    def detect(
-        self,
-        inputs: Sequence[Tensor],
-        original_sizes: Sequence[Size],
-        config: PostprocessConfig,
-    ) -> list[Detections]:
-        """The objects of prepared pictures, in their pixels."""
+        """Raw head outputs for normalised images [B, 3, S, S]."""
 
 
 class Predictor:
-    """Finds objects in pictures.
+    """Finds objects in images.
 
     Args:
         network: a detector; a module is put in evaluation mode and moved to ``device``, in place.
-        device: where it runs, ``"cpu"`` or ``"cuda"``, ``"cuda:1"``, ...; a pipeline's is its own.
+        device: where it runs, ``"cpu"`` or ``"cuda"``, ``"cuda:1"``, ...; exported
+            files run on the CPU.
         score_threshold: only detections above it, in [0, 1); None takes the detector's own.
         detections_per_image: at most so many; None takes the detector's own.
 
@@ -90,7 +66,8 @@ class Predictor:
         categories: what the labels mean.
 
     Raises:
-        ValueError: a device that this machine lacks, another one than the CPU for a pipeline, or a
+        ValueError: a device that this machine lacks, another one than the CPU for an exported file,
+        or a
             threshold or number out of range.
 
     Example:
@@ -103,7 +80,7 @@ class Predictor:
 
     def __init__(
         self,
-        network: Network | Pipeline,
+        network: Network | ExportedDetector,
         device: str | torch.device = "cpu",
         *,
         score_threshold: float | None = None,
@@ -112,24 +89,24 @@ class Predictor:
         self.device = _existing_device(device)
         if isinstance(network, nn.Module):
             network.to(self.device).eval()
-        if isinstance(network, Pipeline) and self.device.type != "cpu":
+        if isinstance(network, ExportedDetector) and self.device.type != "cpu":
             raise ValueError(f"device {device!r}: exported files run on the cpu")
         self.network = network
-        self.categories = network.categories
-        own = network.config.postprocess
+        self.config, self.categories = network.config, network.categories
+        own = self.config.postprocess
         self._postprocess = dataclasses.replace(
             own,
             score_threshold=own.score_threshold if score_threshold is None else score_threshold,
-            detections_per_image=detections_per_image or own.detections_per_image,
+            detections_per_image=(
+                own.detections_per_image if detections_per_image is None else detections_per_image
+            ),
         )
-        self._pipeline = (
-            network if isinstance(network, Pipeline) else _NetworkPipeline(network, self.device)
-        )
+        self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
 
     @classmethod
     def load(
         cls,
-        path: str | Path | None = None,
+        model: str | Path | None = None,
         device: str | torch.device = "cpu",
         *,
         score_threshold: float | None = None,
@@ -138,7 +115,8 @@ class Predictor:
         """A predictor of a checkpoint or an exported file.
 
         Args:
-            path: what `load_detector` or `load_exported` reads; None takes the released weights.
+            model: what `load_detector` or `load_exported` reads: a file, or a name of pretrained
+                weights; None takes the default weights.
             device: as the class has it.
             score_threshold: as the class has it.
             detections_per_image: as the class has it.
@@ -148,12 +126,12 @@ class Predictor:
             ImportError: an exported file, and its runtime is not installed.
             ValueError: the file is no detector, or an argument is out of range.
         """
-        if path is None:
-            network: Network | Pipeline = deploy(load_released(), "torch")
-        elif Path(path).suffix in EXPORTED_SUFFIXES:
-            network = load_exported(path)
+        file = resolve_model(model)
+        network: Network | ExportedDetector
+        if file.suffix in EXPORTED_SUFFIXES:
+            network = load_exported(file)
         else:
-            network = deploy(load_detector(path), "torch")
+            network = deploy(load_detector(file), "torch")
         return cls(
             network,
             device,
@@ -162,52 +140,66 @@ class Predictor:
         )
 
     def __call__(self, image: ImageSource) -> Detections:
-        """The objects of one picture.
+        """The objects of one image.
 
         Args:
             image: a file, a PIL image, or a uint8 RGB array [H, W, 3]. Files and PIL images are
-                turned as their EXIF orientation says, so boxes are in the picture as viewers show
+                turned as their EXIF orientation says, so boxes are in the image as viewers show
                 it.
 
         Returns:
-            Detections in pixels of the picture, on the CPU, with the detector's categories.
+            Detections in pixels of the image, on the CPU, with the detector's categories.
 
         Raises:
-            ImageReadError: a file that is missing, cut off or no picture.
+            ImageReadError: a file that is missing, cut off or no image.
             ValueError: an array of another type or shape.
-            TypeError: something else than a picture.
+            TypeError: something else than an image.
         """
         return self.predict_batch([image])[0]
 
     def predict_batch(self, images: Sequence[ImageSource]) -> list[Detections]:
-        """The objects of several pictures, of whatever sizes, in one pass of the network.
+        """The objects of several images, of whatever sizes, in one pass of the network.
 
         Raises:
-            ImageReadError, ValueError, TypeError: as for one picture.
+            ImageReadError, ValueError, TypeError: as for one image.
         """
         arrays = [as_array(image) for image in images]
         inputs = [self.preprocess(array) for array in arrays]
         return self.detect(inputs, [array.shape[:2] for array in arrays])
 
     def preprocess(self, image: Image) -> Tensor:
-        """A picture [H, W, 3] as the network takes it; several threads may call this.
+        """An image [H, W, 3] as the network takes it; several threads may call this.
 
         Returns:
-            [3, S, S] float32; the picture itself for an exported file that stretches inside.
+            [3, S, S] float32; the image itself for an exported file that stretches inside.
         """
-        return self._pipeline.prepare(image)
+        if isinstance(self.network, ExportedDetector):
+            return self.network.preprocess(image)
+        return self._preprocess(image)
 
     def detect(self, inputs: Sequence[Tensor], original_sizes: Sequence[Size]) -> list[Detections]:
-        """The objects of preprocessed pictures.
+        """The objects of preprocessed images.
 
         Args:
             inputs: results of `preprocess`.
-            original_sizes: (height, width) in pixels of each picture before that.
+            original_sizes: (height, width) in pixels of each image before that.
         """
         if not inputs:
             return []
         with torch.inference_mode():
-            found = self._pipeline.detect(inputs, original_sizes, self._postprocess)
+            if isinstance(self.network, ExportedDetector):
+                found = self.network.detect(inputs, original_sizes, self._postprocess)
+            else:
+                outputs = self.network(torch.stack(list(inputs)).to(self.device))
+                found = postprocess(
+                    outputs,
+                    self.network.anchors,
+                    original_sizes,
+                    self.config.image_size,
+                    self._postprocess,
+                    self.config.head.activation,
+                    self.config.variances,
+                )
         # Cloned outside inference mode, or callers could not use the tensors with autograd.
         return [self._finished(detections) for detections in found]
 
@@ -216,41 +208,13 @@ class Predictor:
         return Detections(boxes, scores, labels, self.categories)
 
 
-class _NetworkPipeline:
-    """`Preprocess`, a network and `postprocess`."""
-
-    def __init__(self, network: Network, device: torch.device) -> None:
-        self.config, self.categories = network.config, network.categories
-        self._network, self._device = network, device
-        self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
-
-    def prepare(self, image: Image) -> Tensor:
-        return self._preprocess(image)
-
-    def detect(
-        self,
-        inputs: Sequence[Tensor],
-        original_sizes: Sequence[Size],
-        config: PostprocessConfig,
-    ) -> list[Detections]:
-        return postprocess(
-            self._network(torch.stack(list(inputs)).to(self._device)),
-            self._network.anchors,
-            original_sizes,
-            self.config.image_size,
-            config,
-            self.config.head.activation,
-            self.config.variances,
-        )
-
-
 def as_array(image: ImageSource) -> Image:
-    """A picture as uint8 RGB [H, W, 3].
+    """An image as uint8 RGB [H, W, 3].
 
     Raises:
-        ImageReadError: a file that is missing, cut off or no picture.
+        ImageReadError: a file that is missing, cut off or no image.
         ValueError: an array of another type or shape.
-        TypeError: something else than a picture.
+        TypeError: something else than an image.
     """
     if isinstance(image, (str, Path)):
         return read_image(image)

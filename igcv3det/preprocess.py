@@ -1,6 +1,6 @@
-"""From an RGB picture to the network's input, the same for training, inference and export.
+"""From an RGB image to the network's input, the same for training, inference and export.
 
-A picture is stretched to the square input, whatever its shape, and then shifted and scaled per
+An image is stretched to the square input, whatever its shape, and then shifted and scaled per
 channel. `PreprocessConfig` describes both steps and travels inside every checkpoint.
 """
 
@@ -24,7 +24,7 @@ Boxes = TypeVar("Boxes", NDArray[np.float32], Tensor)
 
 
 class Preprocess:
-    """Stretches and normalises pictures as one configuration says.
+    """Stretches and normalises images as one configuration says.
 
     >>> preprocess = Preprocess(PreprocessConfig(), image_size=4)
     >>> preprocess(np.full((2, 3, 3), 255, dtype=np.uint8)).shape
@@ -44,7 +44,7 @@ class Preprocess:
         return self.normalize(self.resize(image))
 
     def resize(self, image: Image) -> Resized:
-        """Stretches a picture to the square input, without keeping its aspect.
+        """Stretches an image to the square input, without keeping its aspect.
 
         Args:
             image: [H, W, 3] RGB.
@@ -75,11 +75,11 @@ class Preprocess:
         return torch.from_numpy(planes)
 
     def scale_boxes(self, boxes: Boxes, original_size: tuple[int, int]) -> Boxes:
-        """Boxes of the original picture in pixels of the network input.
+        """Boxes of the original image in pixels of the network input.
 
         Args:
-            boxes: [N, 4] xyxy, pixels of the original picture.
-            original_size: (height, width) of that picture.
+            boxes: [N, 4] xyxy, pixels of the original image.
+            original_size: (height, width) of that image.
 
         Returns:
             [N, 4] xyxy, pixels of the network input, in a new array or tensor like the one given.
@@ -100,7 +100,7 @@ def _resize_tensorflow(image: Image, size: int) -> NDArray[np.float32]:
     height, width = image.shape[:2]
     top, bottom, y_lerp = _interpolation(height, size)
     left, right, x_lerp = _interpolation(width, size)
-    # Picking whole rows copies them at once, picking columns goes pixel by pixel: so the picture is
+    # Picking whole rows copies them at once, picking columns goes pixel by pixel: so the image is
     # laid on its side, which makes this eight times as fast
     sideways = cv2.transpose(image)
     first, second = sideways[left].astype(np.float32), sideways[right].astype(np.float32)

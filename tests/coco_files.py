@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from igcv3det.checkpoint import save_detector
 from igcv3det.config import BackboneConfig, DetectorConfig
 from igcv3det.detector import build_detector
-from igcv3det.images import write_image
+from igcv3det.io.images import write_image
 from igcv3det.structures import Categories
 
 THREE = Categories((1, 3, 7), ("cat", "dog", "zebra"))

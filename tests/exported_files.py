@@ -5,10 +5,10 @@ import json
 import onnx
 import onnx.parser
 
-from igcv3det.checkpoint import detector_metadata
+from igcv3det.checkpoint import describe_detector
 from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig, PreprocessConfig
 from igcv3det.detector import build_detector
-from igcv3det.runtime.facts import ExportFacts
+from igcv3det.runtime.export_spec import ExportSpec
 from igcv3det.structures import Categories
 
 SIZE = 32
@@ -23,7 +23,7 @@ CATEGORIES = Categories((3, 8), ("cat", "dog"))
 HEADER = '<ir_version: 10, opset_import: ["": 18]>'
 
 # Three anchors: a dog in the upper left quarter that scores the image's mean, a cat with half of
-# that in the whole picture, and the dog again, a little smaller, for suppression.
+# that in the whole image, and the dog again, a little smaller, for suppression.
 CANDIDATES = f"""{HEADER}
     stub (float[batch, 3, {SIZE}, {SIZE}] images)
         => (float[batch, 3, 4] boxes, float[batch, 3, 2] scores)
@@ -57,8 +57,8 @@ SUPPRESSED = f"""{HEADER}
         boxes = Gather (known, rows)
         labels = Gather (classes, rows)
     }}"""
-# A picture of any size; boxes in its pixels.
-PICTURE = f"""{HEADER}
+# An image of any size; boxes in its pixels.
+IMAGE = f"""{HEADER}
     stub (uint8[batch, height, width, 3] images)
         => (float[batch, 3, 4] boxes, float[batch, 3, 2] scores)
     <
@@ -80,17 +80,17 @@ PICTURE = f"""{HEADER}
         scaled = Mul (known, in_pixels)
         boxes = Add (scaled, nothing)
     }}"""
-GRAPHS = {(False, False): CANDIDATES, (False, True): SUPPRESSED, (True, False): PICTURE}
+GRAPHS = {(False, False): CANDIDATES, (False, True): SUPPRESSED, (True, False): IMAGE}
 
 
 def describe(facts, **changes):
     detector = build_detector(CONFIG, CATEGORIES)
-    return {**detector_metadata(detector), "export": facts.as_description(CONFIG), **changes}
+    return {**describe_detector(detector), "export": facts.as_description(CONFIG), **changes}
 
 
 def write_stub(path, facts=None, description=None, graph=None):
     """An ``.onnx`` or ``.xml`` file by its facts; description None takes the true one."""
-    facts = facts or ExportFacts()
+    facts = facts or ExportSpec()
     model = onnx.parser.parse_model(graph or GRAPHS[facts.preprocessing, facts.suppression])
     text = json.dumps(describe(facts)) if description is None else description
     if path.suffix == ".xml":

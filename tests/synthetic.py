@@ -1,4 +1,4 @@
-"""A tiny COCO data set of coloured rectangles for all test modules: six pictures, seeded.
+"""A tiny COCO data set of coloured rectangles for all test modules: six images, seeded.
 
 plain.png has two objects, empty.png none, grey.jpg and cmyk.jpg are what they say, turned.jpg is
 stored on its side with an EXIF orientation (its annotations are in the frame that a viewer shows),
@@ -15,7 +15,7 @@ CATEGORIES = ((90, "blue"), (3, "red"), (7, "green"))
 COLOURS = {3: (220, 30, 30), 7: (30, 200, 30), 90: (30, 30, 220)}
 BACKGROUND = (128, 128, 128)
 # id, file name, width and height as a viewer shows it, categories of the objects
-PICTURES = (
+IMAGES = (
     (11, "plain.png", 96, 64, (3, 7)),
     (12, "empty.png", 64, 64, ()),
     (13, "grey.jpg", 80, 64, (90,)),
@@ -47,17 +47,17 @@ def write_coco(root, split="val2017", seed=0, faults=()):
         "annotations": [],
         "categories": [{"id": number, "name": name} for number, name in CATEGORIES],
     }
-    for image_id, name, width, height, categories in PICTURES:
-        picture = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
+    for image_id, name, width, height, categories in IMAGES:
+        pixels = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
         content["images"].append(
             {"id": image_id, "file_name": name, "width": width, "height": height}
         )
         for column, category in enumerate(categories):
             box = _rectangle(rng, width // len(categories), height // 2, column)
-            _add(content, picture, image_id, category, box, 0)
+            _add(content, pixels, image_id, category, box, 0)
         if name.startswith("crowd"):
-            _add(content, picture, image_id, categories[0], CROWD, 1)
-        _write_picture(images / name, picture)
+            _add(content, pixels, image_id, categories[0], CROWD, 1)
+        _write_image(images / name, pixels)
     for fault in faults:
         FAULTS[fault](content, images)
     annotations = root / "annotations" / f"instances_{split}.json"
@@ -75,9 +75,9 @@ def _rectangle(rng, width, height, column):
     return tuple(int(value) for value in (column * width + left, top, wide, high))
 
 
-def _add(content, picture, image_id, category, box, iscrowd):
+def _add(content, pixels, image_id, category, box, iscrowd):
     left, top, width, height = box
-    picture[top : top + height, left : left + width] = COLOURS[category]
+    pixels[top : top + height, left : left + width] = COLOURS[category]
     content["annotations"].append(
         {
             "id": 1000 + len(content["annotations"]),
@@ -91,8 +91,8 @@ def _add(content, picture, image_id, category, box, iscrowd):
     )
 
 
-def _write_picture(path, picture):
-    image = Image.fromarray(picture)
+def _write_image(path, pixels):
+    image = Image.fromarray(pixels)
     if path.stem == "grey":
         image.convert("L").save(path, quality=95)
     elif path.stem == "cmyk":

@@ -9,8 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from igcv3det.checkpoint import (
-    DESCRIPTION,
-    detector_metadata,
+    describe_detector,
     load_backbone,
     load_detector,
     read_config,
@@ -18,6 +17,7 @@ from igcv3det.checkpoint import (
     save_detector,
 )
 from igcv3det.config import AnchorConfig, BackboneConfig, DetectorConfig, PreprocessConfig
+from igcv3det.description import DESCRIPTION
 from igcv3det.detector import build_detector
 from igcv3det.models.mobilenetv2 import mobilenet_v2
 from igcv3det.structures import Categories
@@ -69,7 +69,7 @@ def test_half_precision_files_are_half_as_large_and_load_as_float32(detector, tm
 def test_lightning_checkpoint(detector, tmp_path):
     weights = {f"detector.{k}": v for k, v in detector.state_dict().items()}
     content = {"state_dict": {**weights, "other.weight": torch.zeros(1)}, "epoch": 3}
-    torch.save({**content, DESCRIPTION: detector_metadata(detector)}, tmp_path / "last.ckpt")
+    torch.save({**content, DESCRIPTION: describe_detector(detector)}, tmp_path / "last.ckpt")
     _same(detector, load_detector(tmp_path / "last.ckpt"))
 
 
@@ -156,7 +156,7 @@ def test_a_description_that_lies_is_refused(detector, tmp_path):
     path = tmp_path / "w.safetensors"
     save_detector(detector, path)
     tensors = load_file(path)
-    described = detector_metadata(detector)
+    described = describe_detector(detector)
     _rewrite(path, tensors, {**described, "format": 99})
     with pytest.raises(ValueError, match=r"w.safetensors: format 99; this version reads 1"):
         load_detector(path)
@@ -180,7 +180,7 @@ def test_weights_that_do_not_fit_are_named(detector, tmp_path):
     save_file(
         {**tensors, "extra": stem, "head.regression.0.1.bias": torch.zeros(1)},
         path,
-        {DESCRIPTION: json.dumps(detector_metadata(detector))},
+        {DESCRIPTION: json.dumps(describe_detector(detector))},
     )
     with pytest.raises(ValueError, match=r"w.safetensors: weights do not fit") as caught:
         load_detector(path)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from igcv3det.ablation.plan import read_plan
 from igcv3det.checkpoint import read_config
-from igcv3det.classification.checkpoint import load_classifier
-from igcv3det.classification.networks import build_network
 from igcv3det.detector import build_detector
-from igcv3det.measurement.complexity import count_parameters
+from igcv3det.measure.complexity import count_parameters
+from igcv3det.tasks.classify.checkpoint import load_classifier
+from igcv3det.tasks.classify.networks import build_network
+from research.ablation.plan import read_plan
 from tools import distill, train_cls, train_det
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,7 +104,9 @@ def test_each_row_of_the_short_protocol_changes_one_thing():
         if isinstance(value, dict) and "width" in value:
             assert len(value) == 2, experiment.name
             equal.append(experiment.name)
-        if experiment.name in equal or {"rivals", "relu", "permutation"} & {*experiment.questions}:
+        if experiment.name in equal or {"baselines", "relu", "permutation"} & {
+            *experiment.questions
+        }:
             own = count_parameters(build_network(plan.classifier(experiment)))
             assert abs(own / full - 1) < (0.02 if experiment.name == "IGCV2" else 0.01)
     assert len(equal) == 5

@@ -47,7 +47,7 @@ def test_demo_refuses_a_foreign_folder(tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["igcv3_shapes.yaml", "mobilenetv2_shapes.yaml"])
-def test_demo_leaves_detector_figures_and_pictures(tmp_path, config):
+def test_demo_leaves_detector_figures_and_images(tmp_path, config):
     """As a user runs it, from a folder of its own; a few steps, so nothing is said of the AP."""
     run = tmp_path / "run"
     done = subprocess.run(

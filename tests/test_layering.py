@@ -11,15 +11,15 @@ PACKAGE = Path(__file__).parent.parent / "igcv3det"
 # Rooms by floor, lowest first. A room is a module or a sub-package; the longest name that fits a
 # module counts. A module imports from lower floors and from its own room, and nothing else.
 FLOORS = [
-    ["structures", "config", "version", "argument_types", "training.muon"],
-    ["coco_categories", "models", "detection", "preprocess", "images", "training.optim"],
-    ["detector", "data", "evaluation", "visualize"],
-    ["checkpoint", "deploy", "measurement"],
-    ["training", "convert", "runtime", "released"],
-    ["predictor", "measurement.comparison", "classification"],
-    ["inference", "ablation"],
+    ["structures", "config", "version", "pretrained", "shapes"],
+    ["models", "detection", "io", "preprocess", "description"],
+    ["detector", "datasets", "runtime"],
+    ["checkpoint", "fastpath"],
+    ["predictor", "engine"],
+    ["evaluation"],
     ["export"],
-    ["benchmark", "distillation"],
+    ["measure", "tasks"],
+    ["cli"],
 ]
 HEAVY = {"pytorch_lightning", "albumentations", "pycocotools", "torchvision", "cv2"}
 

@@ -1,4 +1,4 @@
-"""The predictor: every kind of picture, the seam for other runtimes, and clear refusals."""
+"""The predictor: every kind of image, the seam for other runtimes, and clear refusals."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from PIL import Image
 from torch.testing import assert_close
 
 from igcv3det.config import DetectorConfig, PreprocessConfig
-from igcv3det.images import ImageReadError, read_image
+from igcv3det.io.images import ImageReadError, read_image
 from igcv3det.predictor import Predictor, as_array
 from igcv3det.structures import HeadOutputs
 
 
 class OneBox:
-    """A network that is no module: its second anchor is a dog, whatever the picture."""
+    """A network that is no module: its second anchor is a dog, whatever the image."""
 
     config = DetectorConfig(
         num_classes=3,
@@ -37,7 +37,7 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     return write_noise(tmp_path / "noise.png", 60, 90)
 
 
@@ -69,20 +69,20 @@ def test_thresholds_given_replace_the_detectors_own():
         Predictor(OneBox(), score_threshold=1.5)
 
 
-def test_path_pil_and_array_agree(tiny, picture):
-    found = tiny(picture)
-    same(found, tiny(str(picture)))
-    same(found, tiny(Image.open(picture)))
-    same(found, tiny(read_image(picture)))
+def test_path_pil_and_array_agree(tiny, image):
+    found = tiny(image)
+    same(found, tiny(str(image)))
+    same(found, tiny(Image.open(image)))
+    same(found, tiny(read_image(image)))
     assert found.categories == THREE
     assert found.boxes[:, 2].max() <= 90
     assert found.boxes[:, 3].max() <= 60
 
 
-def test_a_batch_is_its_pictures_one_by_one(tiny, picture, tmp_path):
+def test_a_batch_is_its_images_one_by_one(tiny, image, tmp_path):
     other = write_noise(tmp_path / "other.png", 33, 20, seed=1)
     for alone, together in zip(
-        map(tiny, (picture, other)), tiny.predict_batch([picture, other]), strict=True
+        map(tiny, (image, other)), tiny.predict_batch([image, other]), strict=True
     ):
         assert_close(alone.scores, together.scores)
     assert tiny.predict_batch([]) == []
@@ -114,8 +114,8 @@ def test_pil_modes(mode):
         assert (array == 200).all()
 
 
-def test_results_can_be_used_with_autograd(tiny, picture):
-    boxes = tiny(picture).boxes
+def test_results_can_be_used_with_autograd(tiny, image):
+    boxes = tiny(image).boxes
     weight = torch.ones(4, requires_grad=True)
     (boxes * weight).sum().backward()  # tensors of inference mode would refuse
     assert weight.grad is not None
@@ -154,10 +154,10 @@ def test_devices_that_are_not_there():
 
 
 @pytest.mark.gpu
-def test_the_gpu_finds_what_the_cpu_finds(tmp_path, picture):
+def test_the_gpu_finds_what_the_cpu_finds(tmp_path, image):
     path = save_tiny_detector(tmp_path / "tiny.safetensors")
-    cpu = Predictor.load(path, score_threshold=0.0)(picture)
-    gpu = Predictor.load(path, "cuda", score_threshold=0.0)(picture)
+    cpu = Predictor.load(path, score_threshold=0.0)(image)
+    gpu = Predictor.load(path, "cuda", score_threshold=0.0)(image)
     assert gpu.boxes.device.type == "cpu"
     assert_close(gpu.scores, cpu.scores, rtol=1e-3, atol=1e-4)
 

@@ -9,12 +9,12 @@ from igcv3det.preprocess import Preprocess
 RNG = np.random.default_rng(0)
 
 
-def picture(height, width):
+def noise_image(height, width):
     return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def test_bilinear_is_torch_interpolate_rounded():
-    image = picture(37, 53)
+    image = noise_image(37, 53)
     resized = Preprocess(PreprocessConfig(), 32).resize(image)
     planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     expected = F.interpolate(planes, (32, 32), mode="bilinear", align_corners=False)[0]
@@ -37,7 +37,7 @@ def test_tensorflow_stretching_by_hand():
 
 
 def test_tensorflow_stretching_against_its_definition():
-    image = picture(50, 41)
+    image = noise_image(50, 41)
     size = 30
     resized = Preprocess(PreprocessConfig(resize="tensorflow"), size).resize(image)
     pixels = image.astype(np.float64)
@@ -57,7 +57,7 @@ def test_tensorflow_stretching_against_its_definition():
 
 @pytest.mark.parametrize("resize", ["bilinear", "tensorflow"])
 def test_same_size_changes_nothing(resize):
-    image = picture(32, 32)
+    image = noise_image(32, 32)
     resized = Preprocess(PreprocessConfig(resize=resize), 32).resize(image)
     np.testing.assert_array_equal(resized, image)
 
@@ -92,7 +92,7 @@ def test_default_range_is_minus_one_to_one():
 
 
 def test_views_of_arrays_are_taken():
-    image = picture(40, 40)
+    image = noise_image(40, 40)
     preprocess = Preprocess(PreprocessConfig(), 32)
     crop = image[5:30, 3:29]
     torch.testing.assert_close(preprocess(crop), preprocess(crop.copy()), rtol=0, atol=0)

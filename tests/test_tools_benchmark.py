@@ -5,7 +5,7 @@ import json
 import pytest
 from coco_files import save_tiny_detector
 
-from igcv3det.benchmark.contenders import WHOLE
+from igcv3det.measure.targets import WHOLE
 from tools.benchmark import main
 
 KEYS = ["model", "backend", "precision", "median_ms", "p90_ms", "ratio", "peak_mib"]

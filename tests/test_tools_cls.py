@@ -5,10 +5,10 @@ import json
 
 import pytest
 import yaml
-from picture_folders import CLASSES, write_folder, zip_folder
+from image_folders import CLASSES, write_folder, zip_folder
 from tiny_classification import SETTINGS
 
-from igcv3det.classification.checkpoint import load_classifier
+from igcv3det.tasks.classify.checkpoint import load_classifier
 from tools import eval_cls, train_cls
 
 
@@ -96,7 +96,7 @@ def test_starting_from_trained_weights(call, tmp_path):
     assert call("--model.weights", weights, "--trainer.max_epochs", "1") == 0
 
 
-def test_pictures_from_files(call, tmp_path):
+def test_images_from_files(call, tmp_path):
     assert call("--data.in_memory", "false", "--data.num_workers", "0") == 0
     assert not (tmp_path / "cache").exists()
 

@@ -6,10 +6,10 @@ import pytest
 from coco_files import THREE, coco, save_tiny_detector, write_json, write_noise
 
 from igcv3det.checkpoint import load_detector
+from igcv3det.cli.compare import DEFAULT_MODELS, main
 from igcv3det.evaluation import CocoEvaluator
-from igcv3det.measurement.complexity import count_parameters
+from igcv3det.measure.complexity import count_parameters
 from igcv3det.predictor import Predictor
-from tools.compare import DEFAULT_MODELS, main
 
 YAML = """
 model:

@@ -1,4 +1,4 @@
-"""Distillation as a user runs it: on pictures, from a teacher's file, cut short and resumed."""
+"""Distillation as a user runs it: on images, from a teacher's file, cut short and resumed."""
 
 import csv
 import json
@@ -12,8 +12,8 @@ from killed_runs import assert_same, killed_at
 
 from igcv3det import load_detector
 from igcv3det.checkpoint import save_detector
-from igcv3det.distillation.module import DistillationModule
-from igcv3det.images import write_image
+from igcv3det.io.images import write_image
+from igcv3det.tasks.distill.module import DistillationModule
 from tools.distill import main
 from tools.fuse_boxes import main as fuse
 
@@ -30,11 +30,11 @@ DETECTOR = {
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("distill")
     save_detector(built(small_config(), 1), folder / "teacher.safetensors")
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     random = np.random.default_rng(0)
     for number in range(20):
         small = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        write_image(folder / "pictures" / f"{number:02}.png", small.repeat(16, 0).repeat(16, 1))
+        write_image(folder / "images" / f"{number:02}.png", small.repeat(16, 0).repeat(16, 1))
     settings = {
         "model": {
             "teacher": str(folder / "teacher.safetensors"),
@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
             },
         },
         "data": {
-            "folders": [str(folder / "pictures")],
+            "folders": [str(folder / "images")],
             "side": 96,
             "cache": str(folder / "cache"),
             "batch_size": 4,
@@ -236,11 +236,11 @@ def test_boxes_with_scores_teach_too(folder):
     ("options", "complaint"),
     [
         (BOXES, "data.boxes must name files"),
-        ((*BOXES, "--data.boxes", "[BOXES]"), "nothing is known of 17 pictures, such as 03.png"),
+        ((*BOXES, "--data.boxes", "[BOXES]"), "nothing is known of 17 images, such as 03.png"),
         (("--model.teacher", "none.safetensors"), "none.safetensors: no such file"),
         (("--model.detector.num_classes", "4"), "teacher.safetensors has 3"),
         (("--data.folders", "[nowhere]"), "nowhere: no such folder"),
-        (("--data.held_out", "18"), "20 pictures are too few"),
+        (("--data.held_out", "18"), "20 images are too few"),
         (("--data.view.size", "128"), "data.view.size 128 is more than data.side 96"),
         (("--model.detector.backbone.name", "mobilenetv2"), "mobilenetv2"),
     ],
@@ -287,7 +287,7 @@ def test_fused_records_become_annotations(tmp_path, capsys):
     assert annotation["bbox"] == [0, 0, 50, 50]
     assert annotation["category_id"] == 1
     assert annotation["score"] == pytest.approx(0.6)
-    assert "2 pictures, 1 boxes" in capsys.readouterr().out
+    assert "2 images, 1 boxes" in capsys.readouterr().out
 
 
 def test_true_boxes_take_the_place_of_opinions(tmp_path):
@@ -311,7 +311,7 @@ def test_faults_of_records_are_named(tmp_path, capsys):
     one = records(tmp_path / "a.json", ("1.png", []))
     two = records(tmp_path / "b.json", ("2.png", []))
     assert fuse([one, two, "--output", str(tmp_path / "x.json")]) == 1
-    assert "b.json: has other pictures" in capsys.readouterr().err
+    assert "b.json: has other images" in capsys.readouterr().err
     (tmp_path / "c.json").write_text("{")
     assert fuse([str(tmp_path / "c.json"), "--output", str(tmp_path / "x.json")]) == 1
     assert "c.json: no records" in capsys.readouterr().err

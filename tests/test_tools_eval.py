@@ -13,7 +13,7 @@ from tools.eval_det import main
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Four pictures whose objects lie where the random detector happens to see some."""
+    """Four images whose objects lie where the random detector happens to see some."""
     root = tmp_path_factory.mktemp("data")
     predictor = Predictor.load(save_tiny_detector(root / "tiny.safetensors"), score_threshold=0.0)
     annotations = []

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from coco_files import save_tiny_detector, write_noise
 
-from igcv3det.images import read_image
-from igcv3det.inference.media import VideoWriter, read_sources
+from igcv3det.io.images import read_image
+from igcv3det.io.sources import VideoWriter, read_sources
 from igcv3det.predictor import Predictor
 from tools.infer import main
 
@@ -56,9 +56,11 @@ def test_a_folder_is_drawn_and_written_down(photos, checkpoint, tmp_path, capsys
     assert output.err == ""
 
 
-def test_bad_files_get_a_line_each_and_the_others_go_on(photos, checkpoint, tmp_path, capsys):
+def test_bad_files_get_a_line_each_and_the_others_resume_arguments(
+    photos, checkpoint, tmp_path, capsys
+):
     (photos / "cut.jpg").write_bytes((photos / "b.jpg").read_bytes()[:300])
-    (photos / "text.png").write_text("not a picture")
+    (photos / "text.png").write_text("not an image")
     found = tmp_path / "found.json"
     status = run(
         *("missing.jpg", f"{photos}/*", "--checkpoint", checkpoint),
@@ -95,7 +97,7 @@ def test_a_video_gives_a_record_a_frame_and_a_video(checkpoint, tmp_path):
     assert drawn[0].image.std() > 10  # boxes on a plain background
 
 
-def test_pictures_go_to_a_default_folder_unless_files_are_asked_for(
+def test_images_go_to_a_default_folder_unless_files_are_asked_for(
     photos, checkpoint, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -11,8 +11,8 @@ from igcv3det import (
     load_detector,
     save_detector,
 )
-from igcv3det.data.shapes import CATEGORIES, write_shapes
-from igcv3det.training import precision
+from igcv3det.engine import precision
+from igcv3det.shapes.dataset import CATEGORIES, write_shapes
 from tools.train_det import main
 
 CLASSES = str(len(CATEGORIES))
@@ -52,7 +52,7 @@ def test_run_folder(call, tmp_path, capsys):
     run = tmp_path / "run"
     assert call() == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(run / "checkpoints/best.safetensors")
-    assert {"config.yaml", "metrics.csv", "checkpoints", "pictures"} == {
+    assert {"config.yaml", "metrics.csv", "checkpoints", "images"} == {
         path.name for path in run.iterdir()
     }
     assert {path.name for path in (run / "checkpoints").iterdir()} == {
@@ -60,7 +60,7 @@ def test_run_folder(call, tmp_path, capsys):
         "best.safetensors",
         "last.ckpt",
     }
-    assert len(list((run / "pictures").rglob("*.png"))) == 2
+    assert len(list((run / "images").rglob("*.png"))) == 2
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["0", "1"]

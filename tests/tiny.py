@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig, OptimConfig
 from igcv3det.structures import Categories, Target
-from igcv3det.training.module import DetectionModule
+from igcv3det.tasks.detect.module import DetectionModule
 
 SIZE = 64
 CATEGORIES = Categories((1, 7), ("cat", "dog"))

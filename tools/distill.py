@@ -1,30 +1,14 @@
 """Teaches a detector what another one computes.
 
-Usage:
-    python tools/convert_tf.py FOLDER teacher.safetensors
-    python tools/distill.py --config A.yaml --model.teacher teacher.safetensors
-    python tools/distill.py --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
-
-Everything else is as in ``tools/train_det.py``. Exit status: 0 trained, 1 could not, 2 wrong call.
+The command line is that of `igcv3det.cli.distill`.
 """
 
-from __future__ import annotations
-
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
-# Before torch: threads that wait spin for a moment, not so long that loaders lack the cores
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from igcv3det.distillation.cli import DistillationCLI
-
-
-def main(args: list[str] | None = None) -> int:
-    """Trains as the arguments say; None takes the command line's."""
-    return DistillationCLI.program_main(args)
-
+from igcv3det.cli.distill import main
 
 if __name__ == "__main__":
     sys.exit(main())

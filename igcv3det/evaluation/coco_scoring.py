@@ -16,7 +16,7 @@ from typing import Any, Literal, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from igcv3det.evaluation.ground_truth import GroundTruth
+from igcv3det.datasets.ground_truth import GroundTruth
 
 Backend = Literal["pycocotools", "faster-coco-eval"]
 Rows = NDArray[np.float64]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from igcv3det.evaluation.ground_truth import GroundTruth
+from igcv3det.datasets.ground_truth import GroundTruth
 
 Boxes = NDArray[np.float64]
 Size = tuple[int, int]

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed
 
-from igcv3det.evaluation.category_map import UNKNOWN, match_categories
+from igcv3det.datasets.category_map import UNKNOWN, match_categories
+from igcv3det.datasets.ground_truth import read_ground_truth, read_results
 from igcv3det.evaluation.coco_scoring import Backend, CocoMetrics, Rows, metrics_as_json, score_rows
 from igcv3det.evaluation.diagnosis import diagnose
-from igcv3det.evaluation.ground_truth import read_ground_truth, read_results
 from igcv3det.structures import Categories, Detections
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Detectors for other runtimes: written, quantised, and compared with PyTorch."""
 
-from igcv3det.export.calibration import CALIBRATION_IMAGES, CalibrationSet, list_pictures
+from igcv3det.export.calibration import CALIBRATION_IMAGES, CalibrationSet, list_images
 from igcv3det.export.exporter import export_detector
 
-__all__ = ["CALIBRATION_IMAGES", "CalibrationSet", "export_detector", "list_pictures"]
+__all__ = ["CALIBRATION_IMAGES", "CalibrationSet", "export_detector", "list_images"]

@@ -1,4 +1,4 @@
-"""Pictures to calibrate 8-bit files on, and to compare files on."""
+"""Images to calibrate 8-bit files on, and to compare files on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from igcv3det.images import EXTENSIONS, ImageReadError, read_image
+from igcv3det.io.images import EXTENSIONS, ImageReadError, read_image
 from igcv3det.preprocess import Preprocess
 
 logger = logging.getLogger(__name__)
@@ -20,28 +20,28 @@ Array = NDArray[np.float32]
 
 
 class CalibrationSet:
-    """Pictures of a folder as network inputs [1, 3, S, S], read when their turn comes.
+    """Images of a folder as network inputs [1, 3, S, S], read when their turn comes.
 
-    Pictures are taken at even steps through the sorted names, so that a folder sorted by source
+    Images are taken at even steps through the sorted names, so that a folder sorted by source
     gives some of each; what cannot be read is logged and left out.
 
     Args:
-        folder: pictures, not those of inner folders.
+        folder: images, not those of inner folders.
         preprocess: the detector's.
         limit: at most so many.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: no picture in it can be read.
+        ValueError: no image in it can be read.
     """
 
     def __init__(
         self, folder: str | Path, preprocess: Preprocess, limit: int = CALIBRATION_IMAGES
     ) -> None:
         self._preprocess = preprocess
-        self.files = [path for path in list_pictures(folder, limit) if _is_readable(path)]
+        self.files = [path for path in list_images(folder, limit) if _is_readable(path)]
         if not self.files:
-            raise ValueError(f"{folder}: no picture to calibrate on")
+            raise ValueError(f"{folder}: no image to calibrate on")
 
     def __len__(self) -> int:
         return len(self.files)
@@ -51,8 +51,8 @@ class CalibrationSet:
             yield self._preprocess(read_image(path))[None].numpy()
 
 
-def list_pictures(folder: str | Path, limit: int | None = None) -> list[Path]:
-    """Picture files of a folder by name, at most ``limit`` at even steps.
+def list_images(folder: str | Path, limit: int | None = None) -> list[Path]:
+    """Image files of a folder by name, at most ``limit`` at even steps.
 
     Raises:
         FileNotFoundError: there is no such folder.

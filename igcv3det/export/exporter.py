@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from igcv3det.checkpoint import detector_metadata
-from igcv3det.deploy import Form, deploy
+from igcv3det.checkpoint import describe_detector
 from igcv3det.detection.box_coder import BoxCoder
 from igcv3det.detection.postprocess import class_scores
 from igcv3det.detector import SSDLite
@@ -37,12 +36,13 @@ from igcv3det.export.parts import (
     save_openvino,
 )
 from igcv3det.export.tracing import trace_onnx
-from igcv3det.runtime.facts import (
+from igcv3det.fastpath.deploy import Form, deploy
+from igcv3det.runtime.export_spec import (
     CANDIDATE_OUTPUTS,
     EXPORT,
     INPUT,
     SUPPRESSED_OUTPUTS,
-    ExportFacts,
+    ExportSpec,
 )
 from igcv3det.runtime.sessions import import_extra
 from igcv3det.structures import HeadOutputs
@@ -58,7 +58,7 @@ _TRACED_BATCH = 2  # a batch of one would be taken for a constant
 def export_detector(
     detector: SSDLite,
     path: str | Path,
-    facts: ExportFacts | None = None,
+    facts: ExportSpec | None = None,
     calibration: CalibrationSet | None = None,
 ) -> None:
     """Writes a detector for another runtime, with its description inside.
@@ -67,17 +67,17 @@ def export_detector(
         detector: in any state; it is exported as it evaluates, and stays as it is.
         path: ends in ``.onnx``, or in ``.xml``: then a ``.bin`` is written beside it.
         facts: precision, and whether preprocessing and suppression go inside.
-        calibration: pictures; for int8, and for that only.
+        calibration: images; for int8, and for that only.
 
     Raises:
         ImportError: a package of the extra ``export`` is missing.
-        ValueError: another ending, or int8 without pictures.
+        ValueError: another ending, or int8 without images.
     """
-    path, facts = Path(path), facts or ExportFacts()
+    path, facts = Path(path), facts or ExportSpec()
     if path.suffix not in (".onnx", ".xml"):
         raise ValueError(f"{path}: an exported detector is an .onnx or .xml file")
     if (facts.precision == "int8") != (calibration is not None):
-        raise ValueError(f"{path}: int8 and pictures to calibrate on go together")
+        raise ValueError(f"{path}: int8 and images to calibrate on go together")
     for package in ("onnx", "onnxscript", *(["openvino"] if path.suffix == ".xml" else [])):
         import_extra(package, path)
     description = json.dumps(description_of(detector, facts))
@@ -99,9 +99,9 @@ def export_detector(
         save_openvino(join_openvino(pieces, facts.output_names), path, description)
 
 
-def description_of(detector: SSDLite, facts: ExportFacts) -> dict[str, Any]:
+def description_of(detector: SSDLite, facts: ExportSpec) -> dict[str, Any]:
     """What an exported file says of itself: a checkpoint's description and the export's facts."""
-    return {**detector_metadata(detector), EXPORT: facts.as_description(detector.config)}
+    return {**describe_detector(detector), EXPORT: facts.as_description(detector.config)}
 
 
 class _Network(nn.Module):
@@ -136,7 +136,7 @@ class _Decoding(nn.Module):
         return boxes.clamp(min=0, max=self.config.image_size), scores
 
 
-def _parts(detector: SSDLite, facts: ExportFacts, form: Form) -> dict[str, Part]:
+def _parts(detector: SSDLite, facts: ExportSpec, form: Form) -> dict[str, Part]:
     """All parts by name, in the order in which they run."""
     config, anchors = detector.config, len(detector.anchors)
     batch = 1 if facts.suppression else None
@@ -154,7 +154,7 @@ def _parts(detector: SSDLite, facts: ExportFacts, form: Form) -> dict[str, Part]
     return {part.name: part for part in parts}
 
 
-def _trace_network(detector: SSDLite, facts: ExportFacts) -> onnx.ModelProto:
+def _trace_network(detector: SSDLite, facts: ExportSpec) -> onnx.ModelProto:
     size = detector.config.image_size
     dtype = torch.float16 if facts.precision == "fp16" else torch.float32
     images = torch.zeros(1 if facts.suppression else _TRACED_BATCH, 3, size, size)

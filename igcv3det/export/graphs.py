@@ -26,7 +26,7 @@ def preprocessing_graph(config: PreprocessConfig, size: int, batch: int | None) 
     TensorFlow's stretching is the same; OpenCV's differs by one grey level in some places, since
     it computes with fixed-point weights, which no runtime does.
 
-    A second output ``sides`` holds (W, H, W, H) / S, for boxes in the pictures' own pixels.
+    A second output ``sides`` holds (W, H, W, H) / S, for boxes in the images' own pixels.
     """
     if config.resize == "tensorflow":
         mode, rounding = "asymmetric", "rounded = Identity (stretched)"
@@ -61,7 +61,7 @@ def preprocessing_graph(config: PreprocessConfig, size: int, batch: int | None) 
 
 
 def rescaling_graph(anchors: int, batch: int | None) -> onnx.ModelProto:
-    """Boxes [B, A, 4] of the network input to those of the pictures, by ``sides``."""
+    """Boxes [B, A, 4] of the network input to those of the images, by ``sides``."""
     boxes = f"float[{batch or 'batch'}, {anchors}, 4]"
     return _parsed(f"""{_HEADER}
         rescale ({boxes} boxes, float[4] sides) => ({boxes} rescaled)
@@ -69,7 +69,7 @@ def rescaling_graph(anchors: int, batch: int | None) -> onnx.ModelProto:
 
 
 def suppression_graph(config: PostprocessConfig, anchors: int, num_classes: int) -> onnx.ModelProto:
-    """`select_detections` as a graph, for one picture.
+    """`select_detections` as a graph, for one image.
 
     Boxes [1, A, 4], clipped, and scores [1, A, K] to boxes [N, 4], scores [N] and labels [N], best
     first. Among equal scores other boxes may win than in PyTorch.
@@ -119,8 +119,8 @@ def suppression_graph(config: PostprocessConfig, anchors: int, num_classes: int)
             class_column = Squeeze (classes, one)
             labels = Add (class_column, one)
             row_column = Squeeze (rows, one)
-            picture = Squeeze (boxes, zero)
-            best_boxes = Gather (picture, row_column)
+            image = Squeeze (boxes, zero)
+            best_boxes = Gather (image, row_column)
         }}""")
 
 

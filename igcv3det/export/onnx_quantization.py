@@ -2,8 +2,8 @@
 
 Only the network's convolutions and what stands between them are rounded; decoding and scores are
 not part of the graph given here. Weights are rounded per output channel, activations per tensor,
-after ReLU6, not before it, and over the mean range of a calibration picture, as NNCF does: the
-expansions of IGCV3 have no ReLU6 that would bound them, and the rare extremes of one picture would
+after ReLU6, not before it, and over the mean range of a calibration image, as NNCF does: the
+expansions of IGCV3 have no ReLU6 that would bound them, and the rare extremes of one image would
 coarsen the steps for all.
 
 Rounded weights move the mean of what a convolution gives, most of all in depthwise ones, whose
@@ -36,7 +36,7 @@ def quantize_onnx(network: ModelProto, inputs: Iterable[Array]) -> ModelProto:
 
     Args:
         network: one input [B, 3, S, S], batch normalisation folded.
-        inputs: pictures as [1, 3, S, S]; gone through twice.
+        inputs: images as [1, 3, S, S]; gone through twice.
     """
     quantization = import_extra("onnxruntime.quantization", "int8 for ONNX")
     shape_inference = import_extra("onnxruntime.quantization.shape_inference", "int8 for ONNX")
@@ -78,7 +78,7 @@ def _convolutions(model: ModelProto) -> list[NodeProto]:
 
 
 def _mean_inputs(model: ModelProto, inputs: Iterable[Array]) -> dict[str, Array]:
-    """[C] mean of every tensor that a convolution reads, over pictures and places."""
+    """[C] mean of every tensor that a convolution reads, over images and places."""
     onnx = import_extra("onnx", "int8 for ONNX")
     runtime = import_extra("onnxruntime", "int8 for ONNX")
     probe = onnx.ModelProto()

@@ -1,6 +1,6 @@
 """8-bit OpenVINO graphs by NNCF, which corrects biases by itself.
 
-Ranges of activations are those that all calibration pictures span, as for ONNX.
+Ranges of activations are those that all calibration images span, as for ONNX.
 """
 
 from __future__ import annotations

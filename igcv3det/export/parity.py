@@ -1,7 +1,7 @@
-"""Whether an exported file answers as PyTorch does, on pictures rather than on noise.
+"""Whether an exported file answers as PyTorch does, on images rather than on noise.
 
 Noise excites a network so little that wrong preprocessing, a dropped suppression or a bad range of
-an 8-bit tensor hardly show. So whole pictures go through both, from the file to the detections.
+an 8-bit tensor hardly show. So whole images go through both, from the file to the detections.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from igcv3det.detection.box_coder import BoxCoder
 from igcv3det.detection.postprocess import class_scores
 from igcv3det.detector import SSDLite
 from igcv3det.evaluation import CocoEvaluator
-from igcv3det.images import read_image
-from igcv3det.inference.scoring import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, score_images
+from igcv3det.evaluation.dataset_inference import (
+    DETECTIONS_PER_IMAGE,
+    SCORE_THRESHOLD,
+    score_images,
+)
+from igcv3det.io.images import read_image
 from igcv3det.predictor import Predictor
 from igcv3det.preprocess import Preprocess
 from igcv3det.runtime import ExportedDetector
@@ -58,15 +62,15 @@ class Difference(NamedTuple):
 def compare_detections(
     detector: SSDLite, exported: ExportedDetector, files: Sequence[Path]
 ) -> dict[str, Any]:
-    """What both find in pictures.
+    """What both find in images.
 
     Returns:
         "confident": detections of PyTorch with `CONFIDENT` scores; "found": those that the file
         has too, with whatever score; "added": confident ones of the file that PyTorch lacks;
-        "score" and "box_px": `Difference` of those found, boxes in pixels of the pictures.
+        "score" and "box_px": `Difference` of those found, boxes in pixels of the images.
 
     Raises:
-        ImageReadError: a file that is no picture.
+        ImageReadError: a file that is no image.
     """
     eager, other = Predictor(detector), Predictor(exported)
     confident = found = added = 0
@@ -100,7 +104,7 @@ def compare_candidates(
         detector's threshold, in pixels of the network input.
 
     Raises:
-        ImageReadError: a file that is no picture.
+        ImageReadError: a file that is no image.
     """
     config = detector.config
     preprocess = Preprocess(config.preprocess, config.image_size)
@@ -112,8 +116,8 @@ def compare_candidates(
             outputs = detector(preprocess(image)[None])
         ours = class_scores(outputs.logits, config.head.activation)
         decoded = coder.decode(outputs.offsets, detector.anchors).clamp(0, config.image_size)
-        found, theirs = exported(exported.prepare(image)[None])
-        if exported.facts.preprocessing:
+        found, theirs = exported(exported.preprocess(image)[None])
+        if exported.spec.preprocessing:
             height, width = image.shape[:2]
             found = found / torch.tensor([width, height, width, height]) * config.image_size
         counts = ours.amax(dim=2) > config.postprocess.score_threshold
@@ -152,7 +156,7 @@ def compare_precision(
 
 def faults(report: dict[str, Any], exported: ExportedDetector) -> list[str]:
     """What in a report is more than rounding explains; one sentence each."""
-    facts, wrong = exported.facts, []
+    facts, wrong = exported.spec, []
     limit = SCORE_LIMITS.get(facts.precision)
     if limit and facts.preprocessing and exported.config.preprocess.resize == "bilinear":
         limit = STRETCHING_LIMIT

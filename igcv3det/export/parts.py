@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from igcv3det.checkpoint import DESCRIPTION
+from igcv3det.description import DESCRIPTION
 from igcv3det.version import __version__
 
 if TYPE_CHECKING:

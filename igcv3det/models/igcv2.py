@@ -1,4 +1,4 @@
-"""IGCV2, IGCV3's other rival: a pointwise convolution as a product of sparse ones.
+"""IGCV2, IGCV3's other baseline: a pointwise convolution as a product of sparse ones.
 
 Source: Xie, Wang, Zhang, Lai, Hong, Qi, "IGCV2: Interleaved Structured Sparse Convolutional Neural
 Networks", CVPR 2018, arXiv 1804.06202. A block is ``P_L W_L ... P_2 W_2 W_1``::
@@ -190,7 +190,7 @@ class IGCV2Block(nn.Sequential):
 
 
 class IGCV2(nn.Module):
-    """IGCV2 as a classifier of small pictures.
+    """IGCV2 as a classifier of small images.
 
     Args:
         config: width, depth and branches.

@@ -1,4 +1,4 @@
-"""MobileNetV2, IGCV3's rival: torchvision's layers with SSDLite's taps.
+"""MobileNetV2, IGCV3's baseline: torchvision's layers with SSDLite's taps.
 
 Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, arXiv
 1801.04381; section 6.2 has the taps. Names are torchvision's, so its ImageNet state dict loads.

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from igcv3det.checkpoint import DESCRIPTION
+from igcv3det.description import DESCRIPTION
 
 Array = NDArray[Any]
 _ERRORS_ONLY = 3  # of ONNX Runtime's log levels

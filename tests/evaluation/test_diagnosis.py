@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from coco_files import coco, write_json
 
+from igcv3det.datasets.ground_truth import read_ground_truth
 from igcv3det.evaluation.diagnosis import diagnose
-from igcv3det.evaluation.ground_truth import read_ground_truth
 
-BOXES = {1: (20, 40, 60, 25), 2: (100, 10, 30, 70)}  # xywh in pictures of 200 x 100
+BOXES = {1: (20, 40, 60, 25), 2: (100, 10, 30, 70)}  # xywh in images of 200 x 100
 
 
 @pytest.fixture

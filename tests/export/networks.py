@@ -13,7 +13,7 @@ from igcv3det.config import (
     PreprocessConfig,
 )
 from igcv3det.detector import build_detector
-from igcv3det.images import write_image
+from igcv3det.io.images import write_image
 from igcv3det.structures import Categories
 
 CATEGORIES = Categories((2, 5, 9), ("cat", "dog", "zebra"))
@@ -37,7 +37,7 @@ IGCV3 = DetectorConfig(
 
 
 def lively_detector(config):
-    """Random weights, statistics of pictures in its norms, and scores all over 0..1."""
+    """Random weights, statistics of images in its norms, and scores all over 0..1."""
     torch.manual_seed(0)
     detector = build_detector(config, CATEGORIES).train()
     with torch.no_grad():
@@ -52,7 +52,7 @@ def lively_detector(config):
     return detector.eval()
 
 
-def write_pictures(folder, number=4):
+def write_images(folder, number=4):
     """Coloured gradients with a bright rectangle, of several sizes."""
     random = np.random.default_rng(0)
     folder.mkdir(exist_ok=True)

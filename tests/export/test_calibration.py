@@ -1,11 +1,11 @@
-"""Pictures for calibration."""
+"""Images for calibration."""
 
 import numpy as np
 import pytest
 
 from igcv3det.config import PreprocessConfig
-from igcv3det.export.calibration import CalibrationSet, list_pictures
-from igcv3det.images import write_image
+from igcv3det.export.calibration import CalibrationSet, list_images
+from igcv3det.io.images import write_image
 from igcv3det.preprocess import Preprocess
 
 PREPROCESS = Preprocess(PreprocessConfig((0.0,) * 3, (1.0,) * 3), 8)
@@ -21,13 +21,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_pictures_are_taken_at_even_steps(folder):
-    assert [path.stem for path in list_pictures(folder)] == [str(index) for index in range(10)]
-    assert [path.stem for path in list_pictures(folder, 4)] == ["0", "2", "5", "7"]
-    assert len(list_pictures(folder, 99)) == 10
+def test_images_are_taken_at_even_steps(folder):
+    assert [path.stem for path in list_images(folder)] == [str(index) for index in range(10)]
+    assert [path.stem for path in list_images(folder, 4)] == ["0", "2", "5", "7"]
+    assert len(list_images(folder, 99)) == 10
 
 
-def test_pictures_go_through_the_detectors_preprocessing(folder):
+def test_images_go_through_the_detectors_preprocessing(folder):
     calibration = CalibrationSet(folder, PREPROCESS, 5)
     assert len(calibration) == 5
     arrays = list(calibration)
@@ -42,8 +42,8 @@ def test_what_cannot_be_read_is_left_out_and_named(folder, caplog):
     assert "4.png" in caplog.text
 
 
-def test_no_pictures(tmp_path):
-    with pytest.raises(ValueError, match="no picture to calibrate on"):
+def test_no_images(tmp_path):
+    with pytest.raises(ValueError, match="no image to calibrate on"):
         CalibrationSet(tmp_path, PREPROCESS)
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder of images"):
         CalibrationSet(tmp_path / "nowhere", PREPROCESS)

@@ -14,23 +14,23 @@ from export.networks import (  # noqa: E402
     IGCV3,
     TENSORFLOW,
     lively_detector,
-    write_pictures,
+    write_images,
 )
 
 from igcv3det.checkpoint import DESCRIPTION  # noqa: E402
-from igcv3det.export import CalibrationSet, export_detector, list_pictures  # noqa: E402
+from igcv3det.export import CalibrationSet, export_detector, list_images  # noqa: E402
 from igcv3det.export.exporter import description_of  # noqa: E402
 from igcv3det.export.parity import compare_candidates, compare_detections  # noqa: E402
 from igcv3det.predictor import Predictor  # noqa: E402
 from igcv3det.preprocess import Preprocess  # noqa: E402
-from igcv3det.runtime import ExportFacts, load_exported  # noqa: E402
+from igcv3det.runtime import ExportSpec, load_exported  # noqa: E402
 
 CONFIGS = {"tensorflow": TENSORFLOW, "igcv3": IGCV3}
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return list_pictures(write_pictures(tmp_path_factory.mktemp("pictures")))
+def images(tmp_path_factory):
+    return list_images(write_images(tmp_path_factory.mktemp("images")))
 
 
 @pytest.fixture(scope="module")
@@ -50,28 +50,28 @@ def exported_file(tmp_path_factory):
     return make
 
 
-def assert_agrees(detector, path, pictures, score, box_px):
+def assert_agrees(detector, path, images, score, box_px):
     exported = load_exported(path)
-    found = compare_detections(detector, exported, pictures)
+    found = compare_detections(detector, exported, images)
     assert found["confident"] >= 10
     # where numbers differ at all, an overlap may cross the threshold of suppression
     lost = found["confident"] - found["found"]
     assert max(lost, found["added"]) <= (0 if score < 1e-3 else 0.05 * found["confident"])
     assert found["score"]["largest"] < score
     assert found["box_px"]["largest"] < box_px
-    if not exported.facts.suppression:
-        candidates = compare_candidates(detector, exported, pictures)
+    if not exported.spec.suppression:
+        candidates = compare_candidates(detector, exported, images)
         assert candidates["score"]["largest"] < score
         assert candidates["box_px"]["largest"] < box_px
 
 
-def test_onnx_with_tensorflows_padding_and_resize(exported_file, pictures):
-    detector, path = exported_file("tensorflow", ".onnx", ExportFacts())
-    assert_agrees(detector, path, pictures, 1e-4, 1e-2)
+def test_onnx_with_tensorflows_padding_and_resize(exported_file, images):
+    detector, path = exported_file("tensorflow", ".onnx", ExportSpec())
+    assert_agrees(detector, path, images, 1e-4, 1e-2)
 
 
 def test_batches(exported_file):
-    detector, path = exported_file("tensorflow", ".onnx", ExportFacts())
+    detector, path = exported_file("tensorflow", ".onnx", ExportSpec())
     images = torch.randn(3, 3, 75, 75)
     exported = load_exported(path)
     boxes, scores = exported(images)
@@ -84,11 +84,11 @@ def test_batches(exported_file):
 
 
 def test_what_an_onnx_file_carries(exported_file):
-    detector, path = exported_file("tensorflow", ".onnx", ExportFacts())
+    detector, path = exported_file("tensorflow", ".onnx", ExportSpec())
     model = onnx.load(path)
     properties = {prop.key: prop.value for prop in model.metadata_props}
     assert json.loads(properties[DESCRIPTION]) == json.loads(
-        json.dumps(description_of(detector, ExportFacts()))
+        json.dumps(description_of(detector, ExportSpec()))
     )
     assert [(own.domain, own.version) for own in model.opset_import] == [("", 18)]
     # no source lines, no folders of the machine that exported
@@ -99,25 +99,25 @@ def test_what_an_onnx_file_carries(exported_file):
     assert (exported.config, exported.categories) == (TENSORFLOW, CATEGORIES)
 
 
-def test_openvino_with_everything_inside(exported_file, pictures):
-    facts = ExportFacts(preprocessing=True, suppression=True)
+def test_openvino_with_everything_inside(exported_file, images):
+    facts = ExportSpec(preprocessing=True, suppression=True)
     detector, path = exported_file("igcv3", ".xml", facts)
     # OpenCV's stretching differs by a grey level here and there
-    assert_agrees(detector, path, pictures, 0.1, 10)
+    assert_agrees(detector, path, images, 0.1, 10)
     exported = load_exported(path)
-    assert (exported.config, exported.categories, exported.facts) == (IGCV3, CATEGORIES, facts)
+    assert (exported.config, exported.categories, exported.spec) == (IGCV3, CATEGORIES, facts)
 
 
 ALL = [
     pytest.param(
-        name, suffix, ExportFacts(precision, *inside), id=f"{name}{suffix}-{precision}-{kind}"
+        name, suffix, ExportSpec(precision, *inside), id=f"{name}{suffix}-{precision}-{kind}"
     )
     for name in CONFIGS
     for suffix in (".onnx", ".xml")
     for precision in ("fp32", "fp16")
     for kind, inside in {
         "candidates": (False, False),
-        "picture": (True, False),
+        "image": (True, False),
         "suppressed": (False, True),
         "all": (True, True),
     }.items()
@@ -126,42 +126,42 @@ ALL = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "suffix", "facts"), ALL)
-def test_every_kind_of_file(exported_file, pictures, name, suffix, facts):
+def test_every_kind_of_file(exported_file, images, name, suffix, facts):
     detector, path = exported_file(name, suffix, facts)
     # offsets of random weights are large, and boxes grow by their exponential
     score, box_px = (0.05, 10) if facts.precision == "fp16" else (1e-4, 0.01)
     if facts.preprocessing and name == "igcv3":
         score, box_px = 0.1, 10
-    assert_agrees(detector, path, pictures, score, box_px)
+    assert_agrees(detector, path, images, score, box_px)
 
 
 @pytest.mark.slow
 def test_half_precision_halves_the_file(exported_file):
     for suffix, weights in ((".onnx", ".onnx"), (".xml", ".bin")):
-        _, whole = exported_file("igcv3", suffix, ExportFacts())
-        _, half = exported_file("igcv3", suffix, ExportFacts("fp16"))
+        _, whole = exported_file("igcv3", suffix, ExportSpec())
+        _, half = exported_file("igcv3", suffix, ExportSpec("fp16"))
         sizes = [path.with_suffix(weights).stat().st_size for path in (half, whole)]
         assert sizes[0] < 0.62 * sizes[1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
-def test_int8(exported_file, pictures, suffix):
+def test_int8(exported_file, images, suffix):
     if suffix == ".xml":
         pytest.importorskip("nncf", reason="needs the extra igcv3det[export]")
     preprocess = Preprocess(IGCV3.preprocess, IGCV3.image_size)
-    calibration = CalibrationSet(pictures[0].parent, preprocess)
-    detector, path = exported_file("igcv3", suffix, ExportFacts("int8"), calibration)
+    calibration = CalibrationSet(images[0].parent, preprocess)
+    detector, path = exported_file("igcv3", suffix, ExportSpec("int8"), calibration)
     # what rounding costs a trained network is measured in test_real_model.py
-    report = compare_candidates(detector, load_exported(path), pictures)
+    report = compare_candidates(detector, load_exported(path), images)
     assert 1e-4 < report["score"]["mean"] < 0.03
     assert report["box_px"]["mean"] < 0.5
     content = path.read_bytes()
     assert b"QuantizeLinear" in content or b"FakeQuantize" in content
 
 
-def test_a_detector_stays_as_it_is(exported_file):
-    detector, _ = exported_file("tensorflow", ".onnx", ExportFacts())
+def test_a_detector_stays_identity_collate(exported_file):
+    detector, _ = exported_file("tensorflow", ".onnx", ExportSpec())
     fresh = lively_detector(TENSORFLOW)
     for name, value in fresh.state_dict().items():
         assert torch.equal(value, detector.state_dict()[name]), name
@@ -171,8 +171,8 @@ def test_wrong_calls(tmp_path):
     detector = lively_detector(IGCV3)
     with pytest.raises(ValueError, match=r"a.pb: an exported detector is an .onnx or .xml file"):
         export_detector(detector, tmp_path / "a.pb")
-    with pytest.raises(ValueError, match=r"a.onnx: int8 and pictures to calibrate on go together"):
-        export_detector(detector, tmp_path / "a.onnx", ExportFacts("int8"))
+    with pytest.raises(ValueError, match=r"a.onnx: int8 and images to calibrate on go together"):
+        export_detector(detector, tmp_path / "a.onnx", ExportSpec("int8"))
 
 
 def test_an_exporter_that_is_not_installed(tmp_path, monkeypatch):
@@ -181,8 +181,8 @@ def test_an_exporter_that_is_not_installed(tmp_path, monkeypatch):
         export_detector(lively_detector(IGCV3), tmp_path / "a.onnx")
 
 
-def test_the_predictor_takes_a_file(exported_file, pictures):
-    detector, path = exported_file("tensorflow", ".onnx", ExportFacts())
-    ours, theirs = Predictor(detector)(pictures[0]), Predictor.load(path)(pictures[0])
+def test_the_predictor_takes_a_file(exported_file, images):
+    detector, path = exported_file("tensorflow", ".onnx", ExportSpec())
+    ours, theirs = Predictor(detector)(images[0]), Predictor.load(path)(images[0])
     assert ours.names == theirs.names
     torch.testing.assert_close(ours.boxes, theirs.boxes, atol=1e-3, rtol=0)

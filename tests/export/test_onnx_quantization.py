@@ -62,8 +62,8 @@ def test_a_convolution_without_weight():
 def test_a_quantised_graph(network):
     random = np.random.default_rng(0)
     inputs = [random.uniform(-2, 6, (1, 2, 4, 4)).astype(np.float32) for _ in range(8)]
-    for picture in inputs:  # the ranges of all are the same: -2 to 6, and 0 to 6 after ReLU6
-        picture[0, 0, 0] = [6, 6, -2, -2]
+    for image in inputs:  # the ranges of all are the same: -2 to 6, and 0 to 6 after ReLU6
+        image[0, 0, 0] = [6, 6, -2, -2]
     quantized = quantize_onnx(network, inputs)
     kinds = [node.op_type for node in quantized.graph.node]
     assert kinds.count("Conv") == 1
@@ -76,10 +76,10 @@ def test_a_quantised_graph(network):
     assert answer(quantized, np.concatenate(inputs)).shape == (8, 2, 4, 3)
 
 
-def test_one_bright_picture_does_not_coarsen_the_steps_of_all(network):
+def test_one_bright_image_does_not_coarsen_the_steps_of_all(network):
     inputs = [np.zeros((1, 2, 4, 4), np.float32) for _ in range(8)]
-    for picture in inputs:
-        picture[0, :, 0, :2] = [-1, 1]
+    for image in inputs:
+        image[0, :, 0, :2] = [-1, 1]
     inputs[3][0, 0, 2, 2] = 9
     quantized = quantize_onnx(network, inputs)
     (first,) = (n for n in quantized.graph.node if n.input[0] == "images")

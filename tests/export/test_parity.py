@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from igcv3det.config import DetectorConfig, PreprocessConfig
 from igcv3det.export import parity
-from igcv3det.images import write_image
-from igcv3det.runtime import ExportFacts
+from igcv3det.io.images import write_image
+from igcv3det.runtime import ExportSpec
 from igcv3det.structures import Categories, Detections, HeadOutputs
 
 ANCHORS = torch.tensor([[0.0, 0, 10, 10], [20, 20, 60, 80], [70, 70, 90, 90]])
@@ -37,7 +37,7 @@ class FixedFile:
     config, categories = Fixed.config, Fixed.categories
 
     def __init__(self, scores, boxes=ANCHORS, facts=None):
-        self.facts, self.scores, self.boxes = facts or ExportFacts(), scores, boxes
+        self.spec, self.scores, self.boxes = facts or ExportSpec(), scores, boxes
 
     def __call__(self, images):
         return self.boxes[None], self.scores[None]
@@ -62,7 +62,7 @@ def test_the_same_detections(files):
 
 def test_a_box_that_moved(files):
     offsets = torch.zeros(3, 4)
-    offsets[1, 0] = 0.5  # times the variance 0.1 times 40 pixels of width: 2, in the picture 4
+    offsets[1, 0] = 0.5  # times the variance 0.1 times 40 pixels of width: 2, in the image 4
     report = parity.compare_detections(Fixed(), Fixed(offsets=offsets), files)
     assert report["found"] == 4
     assert report["box_px"]["largest"] == pytest.approx(4)
@@ -93,11 +93,11 @@ def test_candidates(files):
     assert report["box_px"] == {"largest": pytest.approx(3), "mean": pytest.approx(1.5)}
 
 
-def test_candidates_in_the_pictures_pixels(files):
+def test_candidates_in_the_images_pixels(files):
     file = FixedFile(
         LOGITS.softmax(1)[:, 1:],
         ANCHORS * torch.tensor([2.0, 0.5, 2.0, 0.5]),
-        ExportFacts(preprocessing=True),
+        ExportSpec(preprocessing=True),
     )
     report = parity.compare_candidates(Fixed(), file, files)
     assert report["box_px"]["largest"] == pytest.approx(0, abs=1e-4)
@@ -113,14 +113,14 @@ def test_each_detection_is_found_once():
 @pytest.mark.parametrize(
     ("facts", "difference", "loss", "number"),
     [
-        (ExportFacts("fp32"), 0.0001, None, 0),
-        (ExportFacts("fp32"), 0.01, None, 1),
-        (ExportFacts("fp16"), 0.01, None, 0),
-        (ExportFacts("fp32", preprocessing=True), 0.01, None, 0),
-        (ExportFacts("int8"), 0.5, 0.004, 0),
-        (ExportFacts("int8"), 0.5, 0.006, 1),
-        (ExportFacts("fp32"), 0.01, 0.006, 2),
-        (ExportFacts("fp32"), None, None, 0),
+        (ExportSpec("fp32"), 0.0001, None, 0),
+        (ExportSpec("fp32"), 0.01, None, 1),
+        (ExportSpec("fp16"), 0.01, None, 0),
+        (ExportSpec("fp32", preprocessing=True), 0.01, None, 0),
+        (ExportSpec("int8"), 0.5, 0.004, 0),
+        (ExportSpec("int8"), 0.5, 0.006, 1),
+        (ExportSpec("fp32"), 0.01, 0.006, 2),
+        (ExportSpec("fp32"), None, None, 0),
     ],
 )
 def test_faults(facts, difference, loss, number):

@@ -1,4 +1,4 @@
-"""Exported files of the converted ssdlite_mobilenet_v2_coco on COCO pictures.
+"""Exported files of the converted ssdlite_mobilenet_v2_coco on COCO images.
 
 Needs IGCV3DET_DATA, a folder with ``tf_ssdlite_mobilenet_v2_coco`` (the TensorFlow.js model) and
 ``coco_subset`` (COCO's layout). Calibrated on train2017, scored on val2017.
@@ -11,9 +11,7 @@ import pytest
 for _package in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"):
     pytest.importorskip(_package, reason="needs the extra igcv3det[export]")
 
-from igcv3det.convert.ssdlite import convert_graph  # noqa: E402
-from igcv3det.convert.tfjs import read_graph_model  # noqa: E402
-from igcv3det.export import CalibrationSet, export_detector, list_pictures  # noqa: E402
+from igcv3det.export import CalibrationSet, export_detector, list_images  # noqa: E402
 from igcv3det.export.parity import (  # noqa: E402
     AP_LIMIT,
     compare_candidates,
@@ -21,7 +19,9 @@ from igcv3det.export.parity import (  # noqa: E402
     compare_precision,
 )
 from igcv3det.preprocess import Preprocess  # noqa: E402
-from igcv3det.runtime import ExportFacts, load_exported  # noqa: E402
+from igcv3det.runtime import ExportSpec, load_exported  # noqa: E402
+from research.convert.ssdlite import convert_graph  # noqa: E402
+from research.convert.tfjs import read_graph_model  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ def detector(real_data):
 def test_float32_is_the_same_on_photographs(real_data, detector, tmp_path, suffix):
     path = tmp_path / f"tf{suffix}"
     export_detector(detector, path)
-    pictures = list_pictures(real_data / "coco_subset" / "val2017", 20)
-    found = compare_detections(detector, load_exported(path), pictures)
+    images = list_images(real_data / "coco_subset" / "val2017", 20)
+    found = compare_detections(detector, load_exported(path), images)
     assert found["confident"] > 50
     assert (found["found"], found["added"]) == (found["confident"], 0)
-    candidates = compare_candidates(detector, load_exported(path), pictures)
+    candidates = compare_candidates(detector, load_exported(path), images)
     assert candidates["score"]["largest"] < 1e-4
     assert candidates["box_px"]["largest"] < 0.01
 
@@ -52,7 +52,7 @@ def test_int8_keeps_the_average_precision(real_data, detector, tmp_path, suffix)
     preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
     calibration = CalibrationSet(subset / "train2017", preprocess)
     path = tmp_path / f"tf{suffix}"
-    export_detector(detector, path, ExportFacts("int8"), calibration)
+    export_detector(detector, path, ExportSpec("int8"), calibration)
     annotations = subset / "annotations" / "instances_val2017.json"
     figures = compare_precision(detector, load_exported(path), annotations, subset / "val2017")
     logger.info("int8 %s: %s", suffix, figures)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from igcv3det.measurement.complexity import count_multiply_adds, count_parameters
+from igcv3det.measure.complexity import count_multiply_adds, count_parameters
 from igcv3det.models.connectivity import path_counts
 from igcv3det.models.igcv2 import IGCV2, IGCV2Config, InterleavedPointwise, branch_sizes
 

@@ -18,17 +18,17 @@ from exported_files import (  # noqa: E402
     CANDIDATES,
     CATEGORIES,
     CONFIG,
-    PICTURE,
+    IMAGE,
     SIZE,
     SUPPRESSED,
     describe,
     write_stub,
 )
 
-from igcv3det.runtime import ExportFacts, load_exported  # noqa: E402
+from igcv3det.runtime import ExportSpec, load_exported  # noqa: E402
 
-KINDS = [ExportFacts(), ExportFacts(suppression=True), ExportFacts(preprocessing=True)]
-IDS = ["candidates", "suppressed", "picture"]
+KINDS = [ExportSpec(), ExportSpec(suppression=True), ExportSpec(preprocessing=True)]
+IDS = ["candidates", "suppressed", "image"]
 WHITE = np.full((20, 64, 3), 255, dtype=np.uint8)
 
 
@@ -38,7 +38,7 @@ def suffix(request):
 
 
 @pytest.mark.parametrize("facts", KINDS, ids=IDS)
-def test_a_picture_through_each_kind_of_file(tmp_path, suffix, facts):
+def test_an_image_through_each_kind_of_file(tmp_path, suffix, facts):
     predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}", facts))
     found = predictor(WHITE)
     # the quarter and the whole of 64 x 20 pixels; the second dog is suppressed
@@ -50,7 +50,7 @@ def test_a_picture_through_each_kind_of_file(tmp_path, suffix, facts):
 
 
 @pytest.mark.parametrize("facts", KINDS, ids=IDS)
-def test_batches_of_pictures_of_several_sizes(tmp_path, suffix, facts):
+def test_batches_of_images_of_several_sizes(tmp_path, suffix, facts):
     predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}", facts))
     grey = np.full((8, 8, 3), 51, dtype=np.uint8)
     found = predictor.predict_batch([WHITE, grey, WHITE])
@@ -79,8 +79,8 @@ def test_the_graphs_own_answer(tmp_path, suffix):
     assert exported.example_input(3).shape == (3, 3, SIZE, SIZE)
 
 
-def test_examples_of_pictures(tmp_path):
-    exported = load_exported(write_stub(tmp_path / "a.onnx", ExportFacts(preprocessing=True)))
+def test_examples_of_images(tmp_path):
+    exported = load_exported(write_stub(tmp_path / "a.onnx", ExportSpec(preprocessing=True)))
     example = exported.example_input(2)
     assert example.shape == (2, SIZE, SIZE, 3)
     assert example.dtype == torch.uint8
@@ -99,7 +99,7 @@ LIES = {
     "no JSON": ("{", None, "is not JSON"),
     "another format": ({"format": 9}, None, "format 9; this version reads 1"),
     "precision": (
-        {"export": {**ExportFacts().as_description(CONFIG), "precision": "int4"}},
+        {"export": {**ExportSpec().as_description(CONFIG), "precision": "int4"}},
         None,
         "precision must be one of .*, got 'int4'",
     ),
@@ -110,12 +110,12 @@ LIES = {
         "num_classes is 2, but there are 3",
     ),
     "preprocessing": (
-        {"export": ExportFacts(preprocessing=True).as_description(CONFIG)},
+        {"export": ExportSpec(preprocessing=True).as_description(CONFIG)},
         None,
         r"the input is images uint8\['any', 'any', 'any', 3\], but the graph has images float32",
     ),
     "suppression": (
-        {"export": ExportFacts(suppression=True).as_description(CONFIG)},
+        {"export": ExportSpec(suppression=True).as_description(CONFIG)},
         None,
         r"the input is images float32\[1, 3, 32, 32\], but the graph has .*\['any', 3, 32, 32\]",
     ),
@@ -150,23 +150,23 @@ LIES = {
 def test_a_file_that_lies_is_refused(tmp_path, suffix, lie):
     description, graph, message = LIES[lie]
     if isinstance(description, dict):
-        description = json.dumps(describe(ExportFacts(), **description))
+        description = json.dumps(describe(ExportSpec(), **description))
     path = write_stub(tmp_path / f"lie{suffix}", description=description, graph=graph)
     with pytest.raises(ValueError, match=rf"lie{suffix}: .*{message}"):
         load_exported(path)
 
 
 def test_facts_that_contradict_themselves(tmp_path):
-    facts = ExportFacts().as_description(CONFIG)
+    facts = ExportSpec().as_description(CONFIG)
     facts["input"]["layout"] = "BHWC"
-    text = json.dumps(describe(ExportFacts(), export=facts))
+    text = json.dumps(describe(ExportSpec(), export=facts))
     with pytest.raises(ValueError, match=r"a.onnx: the description's 'export' contradicts itself"):
         load_exported(write_stub(tmp_path / "a.onnx", description=text))
 
 
 def test_a_label_without_a_name(tmp_path):
     graph = SUPPRESSED.replace("classes = {2, 1}", "classes = {3, 1}")
-    path = write_stub(tmp_path / "a.onnx", ExportFacts(suppression=True), graph=graph)
+    path = write_stub(tmp_path / "a.onnx", ExportSpec(suppression=True), graph=graph)
     with pytest.raises(ValueError, match=r"a.onnx: gave label 3, but it names 2 categories"):
         Predictor.load(path)(WHITE)
 
@@ -212,9 +212,9 @@ def test_pipelines_run_on_the_cpu(tmp_path):
         Predictor(load_exported(path), "meta")
 
 
-def test_a_picture_file_keeps_sizes_apart(tmp_path):
-    assert "height, width" in PICTURE
-    exported = load_exported(write_stub(tmp_path / "a.onnx", ExportFacts(preprocessing=True)))
+def test_an_image_file_keeps_sizes_apart(tmp_path):
+    assert "height, width" in IMAGE
+    exported = load_exported(write_stub(tmp_path / "a.onnx", ExportSpec(preprocessing=True)))
     boxes, _ = exported(torch.zeros(1, 10, 40, 3, dtype=torch.uint8))
     assert_close(boxes[0, 1], torch.tensor([0.0, 0, 40, 10]))
     (found,) = exported.detect(

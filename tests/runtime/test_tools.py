@@ -11,14 +11,14 @@ for _package in ("onnx", "onnxruntime", "openvino"):
 from coco_files import coco, write_json  # noqa: E402
 from exported_files import CATEGORIES, write_stub  # noqa: E402
 
-from igcv3det.images import write_image  # noqa: E402
-from igcv3det.runtime import ExportFacts  # noqa: E402
+from igcv3det.io.images import write_image  # noqa: E402
+from igcv3det.runtime import ExportSpec  # noqa: E402
 from tools import compare, eval_det, infer  # noqa: E402
 
 
 @pytest.fixture
 def data(tmp_path):
-    """One white picture of 64 x 20 with the dog that the stub finds in its first quarter."""
+    """One white image of 64 x 20 with the dog that the stub finds in its first quarter."""
     write_image(tmp_path / "0.png", np.full((20, 64, 3), 255, dtype=np.uint8))
     content = coco([0], [(0, 8, [0, 0, 32, 10]), (0, 3, [0, 0, 64, 20])], CATEGORIES)
     content["images"][0] |= {"width": 64, "height": 20}
@@ -27,13 +27,13 @@ def data(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 @pytest.mark.parametrize(
-    "facts", [ExportFacts(), ExportFacts(suppression=True), ExportFacts(preprocessing=True)]
+    "facts", [ExportSpec(), ExportSpec(suppression=True), ExportSpec(preprocessing=True)]
 )
 def test_infer_and_eval(data, suffix, facts):
     folder, annotations = data
     model = str(write_stub(folder / f"stub{suffix}", facts))
-    picture, records, figures = (str(folder / n) for n in ("0.png", "out.json", "metrics.json"))
-    assert infer.main([picture, "--checkpoint", model, "--json", records]) == 0
+    image, records, figures = (str(folder / n) for n in ("0.png", "out.json", "metrics.json"))
+    assert infer.main([image, "--checkpoint", model, "--json", records]) == 0
     (record,) = json.loads((folder / "out.json").read_text())
     assert [found["category_id"] for found in record["detections"]] == [8, 3]
     assert record["detections"][0]["box"] == pytest.approx([0, 0, 32, 10], abs=1e-3)

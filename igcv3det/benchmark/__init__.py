@@ -1,1 +1,0 @@
-"""Detectors, libraries and precisions timed against each other; used by ``tools/benchmark.py``."""

@@ -1,1 +1,0 @@
-"""Classification of pictures: the backbones' own task, with the paper's rivals and settings."""

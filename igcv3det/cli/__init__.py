@@ -1,0 +1,1 @@
+"""Commands: each file parses one command line before it imports torch."""

@@ -1,0 +1,150 @@
+r"""Compares detectors: parameters, multiply-adds, CPU latency and, where it can be measured, AP.
+
+Usage:
+    python tools/compare.py [MODEL...] [--annotations JSON --images DIR] [--json FILE] [--threads 2]
+
+Example:
+    python tools/compare.py
+    python tools/compare.py igcv3.safetensors mobilenetv2.safetensors --images data/coco/val2017 \
+        --annotations data/coco/annotations/instances_val2017.json --json comparison.json
+
+MODEL is a configuration (random weights), a checkpoint or an exported .onnx or .xml file; without
+any, IGCV3-D and MobileNetV2, both with SSDLite at 320x320. Latency is the median time of the
+network for one image on the CPU, in PyTorch or the runtime of the exported file, all models taking
+turns in one run; the ratio is to the first model. AP needs trained weights and a data set.
+
+Exit status: 0 all done, 1 a model or an image could not be read, 2 wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+from igcv3det.checkpoint import load_detector
+from igcv3det.cli.argument_types import count
+from igcv3det.detector import SSDLite
+from igcv3det.evaluation import CocoEvaluator
+from igcv3det.evaluation.dataset_inference import (
+    DETECTIONS_PER_IMAGE,
+    SCORE_THRESHOLD,
+    score_images,
+)
+from igcv3det.measure.comparison import ComparisonRow, compare
+from igcv3det.measure.tables import figure, text_table
+from igcv3det.predictor import Predictor
+from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
+
+CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
+DEFAULT_MODELS = (
+    CONFIGS / "igcv3_ssdlite320_coco.yaml",
+    CONFIGS / "mobilenetv2_ssdlite320_coco.yaml",
+)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    options = _parse(args)
+    failures: list[str] = []
+    models = _unique_names(options.model or list(DEFAULT_MODELS))
+    detectors = _load(models, options.threads, failures)
+    precisions = _average_precisions(detectors, models, options, failures)
+    for failure in failures:
+        print(f"compare: {failure}", file=sys.stderr)
+    if not detectors:
+        return 1
+    rows = compare(detectors, precisions, rounds=options.rounds, threads=options.threads)
+    print(_table(rows))
+    sizes = {f"{d.config.image_size} px" for d in detectors.values()}
+    print(
+        f"1 image, {', '.join(sorted(sizes))}, {options.threads} threads, {options.rounds} rounds"
+    )
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        print(f"Figures are in {options.json}")
+    return 1 if failures else 0
+
+
+def _parse(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="*", type=Path, metavar="MODEL")
+    parser.add_argument("--annotations", type=Path, metavar="JSON")
+    parser.add_argument("--images", type=Path, metavar="DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--threads", type=count, default=2)
+    parser.add_argument("--rounds", type=count, default=20, help="times each model is timed")
+    options = parser.parse_args(args)
+    if bool(options.annotations) != bool(options.images):
+        parser.error("--annotations and --images go together")
+    return options
+
+
+def _unique_names(models: list[Path]) -> dict[str, Path]:
+    """File stems, or whole paths where stems are alike; a model given twice is compared once."""
+    stems = [path.stem for path in dict.fromkeys(models)]
+    return {p.stem if stems.count(p.stem) == 1 else str(p): p for p in dict.fromkeys(models)}
+
+
+def _load(
+    models: dict[str, Path], threads: int, failures: list[str]
+) -> dict[str, SSDLite | ExportedDetector]:
+    detectors: dict[str, SSDLite | ExportedDetector] = {}
+    for name, path in models.items():
+        try:
+            is_exported = path.suffix in EXPORTED_SUFFIXES
+            detectors[name] = load_exported(path, threads) if is_exported else load_detector(path)
+        except (OSError, ValueError, ImportError) as error:
+            failures.append(str(error))
+    return detectors
+
+
+def _average_precisions(
+    detectors: dict[str, SSDLite | ExportedDetector],
+    models: dict[str, Path],
+    options: argparse.Namespace,
+    failures: list[str],
+) -> dict[str, float | None]:
+    """AP of every detector that has trained weights; what goes wrong is added to the failures."""
+    precisions: dict[str, float | None] = {}
+    trained = [n for n in detectors if models[n].suffix not in (".yaml", ".yml")]
+    for name in trained if options.annotations else ():
+        predictor = Predictor(
+            detectors[name],
+            score_threshold=SCORE_THRESHOLD,
+            detections_per_image=DETECTIONS_PER_IMAGE,
+        )
+        try:
+            evaluator = CocoEvaluator(options.annotations, predictor.categories)
+        except (OSError, ValueError) as error:
+            failures.append(f"{name}: {error}")
+            continue
+        image_ids = list(evaluator.ground_truth.images)
+        failures += [
+            f"{name}: {failure}"
+            for failure in score_images(predictor, evaluator, options.images, image_ids)
+        ]
+        average = evaluator.compute()["AP"]
+        precisions[name] = None if math.isnan(average) else average
+    return precisions
+
+
+def _table(rows: list[ComparisonRow]) -> str:
+    header = ["model", "parameters", "multiply-adds", "latency", "ratio", "AP"]
+    cells = [
+        [
+            row["name"],
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['multiply_adds'] / 1e6:.0f} M",
+            f"{row['latency_ms']:.1f} ms",
+            f"{row['latency_ratio']:.2f}",
+            figure(row["AP"]),
+        ]
+        for row in rows
+    ]
+    return text_table(header, cells)

@@ -1,0 +1,198 @@
+r"""Scores a detector on a data set in COCO's format.
+
+Usage:
+    python tools/eval_det.py --checkpoint MODEL --annotations JSON --images DIR
+                             [--output metrics.json] [--detections results.json]
+                             [--categories 1,2,3] [--limit N]
+
+Example:
+    python tools/eval_det.py --checkpoint best.ckpt --images data/coco/val2017 \
+        --annotations data/coco/annotations/instances_val2017.json --output metrics.json
+
+Prints COCO's twelve figures and a table of the classes; "-" (null in JSON) where there is nothing
+to find. Detections are scored from 0.01 up, at most 100 an image. Classes are matched by name and
+id; those that the data set lacks are left out of --detections, those that the detector lacks are
+not scored. --results scores a file in COCO's results format instead of running a detector.
+
+Exit status: 0 all done, 1 an image or the model could not be read, 2 wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from igcv3det.checkpoint import preview_notice
+from igcv3det.cli.argument_types import count
+from igcv3det.evaluation import SUSPICIOUS_AP, CocoEvaluator, CocoMetrics, metrics_as_json
+from igcv3det.evaluation.dataset_inference import (
+    DETECTIONS_PER_IMAGE,
+    SCORE_THRESHOLD,
+    score_images,
+)
+from igcv3det.measure.tables import figure, text_table
+from igcv3det.predictor import Predictor
+from igcv3det.pretrained import DEFAULT
+
+MEANINGS = {
+    "AP": "precision, mean over IoU .50:.95",
+    "AP50": "precision at IoU .50",
+    "AP75": "precision at IoU .75",
+    "APs": "AP of objects below 32x32 pixels",
+    "APm": "AP of objects between",
+    "APl": "AP of objects above 96x96 pixels",
+    "AR1": "recall, mean over IoU .50:.95, 1 detection an image",
+    "AR10": "recall, 10 detections an image",
+    "AR100": "recall, 100 detections an image",
+    "ARs": "AR100 of objects below 32x32 pixels",
+    "ARm": "AR100 of objects between",
+    "ARl": "AR100 of objects above 96x96 pixels",
+}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    options = _parse(args)
+    try:
+        return _evaluate(options)
+    except (OSError, ValueError, ImportError) as error:
+        print(f"eval_det: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", metavar="MODEL", help="default: the released weights")
+    parser.add_argument("--annotations", type=Path, required=True, metavar="JSON")
+    parser.add_argument("--images", type=Path, metavar="DIR")
+    parser.add_argument("--output", type=Path, metavar="JSON", help="for the figures")
+    parser.add_argument("--detections", type=Path, metavar="JSON", help="for COCO's results format")
+    parser.add_argument("--categories", type=_ids, help="score only these category ids: 1,2,3")
+    parser.add_argument("--limit", type=count, metavar="N", help="only the first N images")
+    parser.add_argument("--results", type=Path, metavar="JSON", help="score this file")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    parser.add_argument("--batch-size", type=count, default=8)
+    parser.add_argument("--workers", type=count, default=2, help="threads that read images")
+    parser.add_argument(
+        "--backend", choices=["pycocotools", "faster-coco-eval"], default="pycocotools"
+    )
+    options = parser.parse_args(args)
+    if options.results and (options.limit or options.checkpoint or options.detections):
+        parser.error("--results goes without --checkpoint, --detections and --limit")
+    if not options.results and not options.images:
+        parser.error("the following arguments are required: --images")
+    return options
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    predictor = None if options.results else _load(options)
+    evaluator = CocoEvaluator(
+        options.annotations,
+        predictor.categories if predictor else None,
+        scored_ids=options.categories,
+        backend=options.backend,
+    )
+    failures: list[str] = []
+    if predictor:
+        failures = _detect(predictor, evaluator, options)
+    else:
+        evaluator.update_results(options.results)
+    metrics = evaluator.compute()
+    _print_report(metrics, evaluator, failures)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        figures = metrics_as_json(metrics) | _extent(evaluator, failures)
+        options.output.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        print(f"Figures are in {options.output}")
+    if options.detections:
+        evaluator.save_results(options.detections)
+        print(f"Detections are in {options.detections}")
+    return 1 if failures else 0
+
+
+def _load(options: argparse.Namespace) -> Predictor:
+    if not options.images.is_dir():
+        raise FileNotFoundError(f"{options.images}: no such folder of images")
+    if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
+        print(f"eval_det: {notice}", file=sys.stderr)
+    return Predictor.load(
+        options.checkpoint,
+        options.device,
+        score_threshold=SCORE_THRESHOLD,
+        detections_per_image=DETECTIONS_PER_IMAGE,
+    )
+
+
+def _detect(
+    predictor: Predictor, evaluator: CocoEvaluator, options: argparse.Namespace
+) -> list[str]:
+    image_ids = list(evaluator.ground_truth.images)[: options.limit]
+
+    def progress(done: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == len(image_ids) else ""
+            print(f"\r{done} of {len(image_ids)} images", end=end, file=sys.stderr, flush=True)
+
+    failures = score_images(
+        predictor,
+        evaluator,
+        options.images,
+        image_ids,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        progress=progress,
+    )
+    for failure in failures:
+        print(f"eval_det: {failure}", file=sys.stderr)
+    return failures
+
+
+def _extent(evaluator: CocoEvaluator, failures: list[str]) -> dict[str, int | bool]:
+    total = len(evaluator.ground_truth.images)
+    return {
+        "images": evaluator.image_count,
+        "partial": evaluator.image_count < total,
+        "unreadable_images": len(failures),
+    }
+
+
+def _print_report(metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list[str]) -> None:
+    plain = metrics_as_json(metrics)
+    for key, meaning in MEANINGS.items():
+        print(f"{key:<6}{figure(plain[key]):>6}   {meaning}")
+    rows = [
+        [
+            name,
+            str(entry["category_id"]),
+            *(figure(value) for value in (entry["AP"], entry["AP50"], entry["AR100"])),
+            str(entry["ground_truths"]),
+            str(entry["detections"]),
+        ]
+        for name, entry in metrics["per_class"].items()
+    ]
+    header = ["class", "id", "AP", "AP50", "AR100", "objects", "detections"]
+    print("\n" + text_table(header, rows) + "\n")
+    total = len(evaluator.ground_truth.images)
+    if evaluator.image_count < total:
+        print(f"PARTIAL: only the first {evaluator.image_count} of {total} images were evaluated")
+    if failures:
+        print(f"{len(failures)} images could not be read; they count as images without detections")
+    if evaluator.unknown_class:
+        print(f"{evaluator.unknown_class} detections of classes that the data set lacks, left out")
+    if plain["AP"] is None:
+        print("There is nothing to find in these images, so there are no figures")
+    elif metrics["AP"] < SUSPICIOUS_AP:
+        print(f"AP is below {SUSPICIOUS_AP}. What the detections tell:")
+        for remark in evaluator.diagnose():
+            print(f"  - {remark}")
+
+
+def _ids(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be ids like 1,2,3, got {text!r}") from None

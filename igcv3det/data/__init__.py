@@ -1,1 +1,0 @@
-"""From annotation files and pictures on disk to batches for the network."""

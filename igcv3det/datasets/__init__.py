@@ -1,0 +1,1 @@
+"""Annotation files: readers, checks, the annotation store and its report."""

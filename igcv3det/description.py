@@ -1,0 +1,75 @@
+"""What checkpoints and exported files say about themselves: configuration and categories.
+
+The description is JSON under the key ``igcv3det``: in the metadata of safetensors, at the top level
+of Lightning's checkpoints, in the metadata of exported graphs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from igcv3det.config import DetectorConfig, config_from_dict
+from igcv3det.structures import Categories
+
+DESCRIPTION = "igcv3det"
+"""Key of the description in every kind of file."""
+FORMAT = 1
+
+
+def describe(config: DetectorConfig, categories: Categories) -> dict[str, Any]:
+    """The description of a detector, as plain values."""
+    return {
+        "format": FORMAT,
+        "detector": dataclasses.asdict(config),
+        "categories": {"ids": list(categories.ids), "names": list(categories.names)},
+    }
+
+
+def read_description(description: Any, path: Path) -> tuple[DetectorConfig, Categories]:  # noqa: ANN401
+    """The configuration and categories that `describe` wrote into a file.
+
+    Args:
+        description: the value under ``DESCRIPTION``.
+        path: the file, for messages.
+
+    Raises:
+        ValueError: no description, another format, a field that is missing or does not fit; the
+            message names the file.
+    """
+    if not isinstance(description, dict):
+        raise ValueError(
+            f"{path}: carries no {DESCRIPTION!r} description: not a file of this package"
+        )
+    if description.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
+        )
+    try:
+        config = config_from_dict(DetectorConfig, description["detector"])
+        named = description["categories"]
+        categories = Categories(tuple(named["ids"]), tuple(named["names"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: the description lacks {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if len(categories) != config.num_classes:
+        raise ValueError(
+            f"{path}: num_classes is {config.num_classes}, but there are {len(categories)} "
+            "categories"
+        )
+    return config, categories
+
+
+def parse_description(text: str | None, path: Path) -> Any:  # noqa: ANN401
+    """The JSON value of a description's text; None where there is no text.
+
+    Raises:
+        ValueError: not JSON.
+    """
+    try:
+        return json.loads(text) if text else None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: its {DESCRIPTION!r} description is not JSON: {error}") from error

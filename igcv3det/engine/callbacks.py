@@ -1,0 +1,175 @@
+"""Around the steps: the stop on a loss that is not finite, seeds, the end of the run, reports."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss of a batch is NaN or infinite."""
+
+
+class FiniteLossGuard(Callback):
+    """Stops the run before a batch whose loss is not finite touches the weights.
+
+    On the CPU the check comes before the backward pass. On a GPU waiting there would stall the
+    queue, so the loss is copied aside and checked one step later, and before any checkpoint is
+    written: the checkpoints on disk are always from before the fault. Gradients are not checked;
+    under fp16 the scaler deals with their overflow.
+
+    Args:
+        image_ids: ids of the images of a batch, for the message.
+    """
+
+    def __init__(self, image_ids: Callable[[Any], list[int]]) -> None:
+        self._read_image_ids = image_ids
+        self._image_ids: list[int] = []
+        self._pending: tuple[torch.cuda.Event, Tensor, list[str], list[int], int] | None = None
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Notes whose batch it is."""
+        self._image_ids = self._read_image_ids(batch)
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        """Checks this batch, or on a GPU the one before.
+
+        Raises:
+            NonFiniteLossError: names the step, each part of the loss and the batch's image ids.
+        """
+        losses: dict[str, Tensor] = pl_module.losses  # type: ignore[assignment]
+        values = torch.stack(list(losses.values()))
+        if values.device.type != "cuda":
+            _check_finite(values, list(losses), self._image_ids, trainer.global_step)
+            return
+        self._check_pending()
+        # only a copy to pinned memory leaves the host free
+        copy = torch.empty(values.shape, pin_memory=True).copy_(values, non_blocking=True)
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        self._pending = (event, copy, list(losses), self._image_ids, trainer.global_step)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Lets no checkpoint be written after a fault that is not known yet."""
+        self._check_pending()
+
+    def _check_pending(self) -> None:
+        if self._pending is not None:
+            event, values, names, image_ids, step = self._pending
+            self._pending = None
+            event.synchronize()
+            _check_finite(values, names, image_ids, step)
+
+
+def _check_finite(values: Tensor, names: list[str], image_ids: list[int], step: int) -> None:
+    if all(math.isfinite(value) for value in values.tolist()):
+        return
+    parts = ", ".join(
+        f"{name} {value:g}" for name, value in zip(names, values.tolist(), strict=True)
+    )
+    raise NonFiniteLossError(
+        f"the loss of step {step} is not finite ({parts}); image ids of the batch: {image_ids}; "
+        "the checkpoints are from before; look at these images, or lower model.optim.lr"
+    )
+
+
+class RepeatableSteps(Callback):
+    """Seeds PyTorch anew at every training batch, from the run's seed, the batch and the process.
+
+    What dropout draws in a step then depends on nothing that came before, so a resumed run repeats
+    an unbroken one without any generator's state in the checkpoint.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Seeds the CPU's and the GPU's default generators."""
+        entropy = (self.seed, trainer.fit_loop.total_batch_idx, trainer.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+
+class StopAtStep(Callback):
+    """Ends the run after ``max_steps`` optimizer steps, its last weights validated.
+
+    The trainer's own ``max_steps`` leaves them unvalidated within an epoch, and makes Lightning 2.6
+    count an epoch twice when a run is resumed from that epoch's end.
+
+    Args:
+        max_steps: optimizer steps of the whole run.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that was over stays over."""
+        self._stop(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Asks for the stop that Lightning validates before."""
+        self._stop(trainer)
+
+    def _stop(self, trainer: Trainer) -> None:
+        if trainer.global_step >= self.max_steps:
+            trainer.should_stop = True
+
+
+class ReportLines(Callback):
+    """One line in the log after each validation.
+
+    Args:
+        figures: names of the metrics that matter.
+    """
+
+    def __init__(
+        self,
+        figures: Sequence[str] = ("val/AP", "val/AP50", "val/AP75", "val/score", "val/loss"),
+    ) -> None:
+        self.figures = figures
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Epoch, step and the figures that matter."""
+        if trainer.sanity_checking:
+            return
+        figures = trainer.callback_metrics
+        shown = [key for key in self.figures if key in figures]
+        text = ", ".join(f"{key} {figures[key].item():.4f}" for key in shown)
+        logger.info("epoch %d, step %d: %s", trainer.current_epoch, trainer.global_step, text)

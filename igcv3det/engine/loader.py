@@ -1,0 +1,133 @@
+"""A loader that can start in the middle of an epoch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+from torch.utils.data import DataLoader, Dataset
+
+from igcv3det.engine.sampler import EpochBatches
+
+logger = logging.getLogger(__name__)
+
+Position = tuple[int, int]
+"""(epoch, batches of it that are done)."""
+
+
+def resume_position(trainer: Any) -> Position:  # noqa: ANN401 (Lightning's; importing it is slow)
+    """Epoch and batch, by the number of batches whose training is complete.
+
+    Counted over all epochs: when ``max_steps`` is set, Lightning 2.6 counts an epoch twice if it
+    resumes from a checkpoint of that epoch's end.
+    """
+    batches = int(trainer.fit_loop.epoch_loop.batch_progress.total.completed)
+    return divmod(batches, int(trainer.num_training_batches))
+
+
+def rank_and_world_size(trainer: Any) -> tuple[int, int]:  # noqa: ANN401 (likewise)
+    """(rank, number of processes); without a trainer there is one."""
+    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
+def warn_of_other_batches(begun: dict[str, Any] | None, now: dict[str, Any]) -> None:
+    """Warns if a resumed run will see other batches than it was begun with.
+
+    Args:
+        begun: the data module's state in the checkpoint; None where nothing is resumed.
+        now: its state today.
+    """
+    begun = begun or now
+    if changed := [key for key, value in now.items() if begun.get(key) != value]:
+        logger.warning(
+            "resumed with other %s than the run was begun with (%s, now %s): it goes on, but "
+            "with other batches than an unbroken run",
+            ", ".join(changed),
+            begun,
+            now,
+        )
+
+
+class BatchLoader:
+    """Batches of a data set, with worker processes that live from epoch to epoch.
+
+    It is not a torch ``DataLoader`` but holds one: Lightning would rebuild that with samplers of
+    its own. Iterating does nothing until the first batch is wanted: Lightning makes iterators
+    before it has restored its counters; when it takes the first batch, ``position`` can read them.
+
+    Args:
+        dataset: takes keys (epoch, index).
+        batches: which keys make a batch.
+        num_workers: processes; 0 loads in this one.
+        pin_memory: copy batches to memory that a GPU reads directly.
+        position: asked at the start of an iteration where to begin. None goes on where the last one
+            ended, or where ``load_state_dict`` says.
+        collate: samples of a batch to what a worker sends.
+        restore: what a worker sent to what is iterated over.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        batches: EpochBatches,
+        collate: Callable[[Any], Any],
+        restore: Callable[[Any], Any],
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        position: Callable[[], Position] | None = None,
+    ) -> None:
+        self.batches = batches
+        self._position = position
+        self._epoch = 0
+        self._done = 0
+        self._restore = restore
+        self._loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=num_workers,
+            collate_fn=collate,
+            pin_memory=pin_memory,
+            worker_init_fn=_start_worker,
+            persistent_workers=num_workers > 0,
+        )
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rest of the epoch."""
+        if self._position is not None:
+            self._epoch, self._done = self._position()
+        self.batches.epoch, self.batches.first = self._epoch, self._done
+        for packed in self._loader:
+            self._done += 1
+            yield self._restore(packed)
+        self._epoch, self._done = self._epoch + 1, 0
+
+    @property
+    def _iterator(self) -> Any:  # noqa: ANN401
+        """Where Lightning looks for worker processes to stop when a run ends or fails.
+
+        Left to the garbage collector, torch waits five seconds for each of them.
+        """
+        return self._loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:  # noqa: ANN401
+        self._loader._iterator = iterator
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is: what was handed out, not what workers have prepared."""
+        return {"epoch": self._epoch, "done": self._done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Makes the next iteration start where the saved one was."""
+        self._epoch, self._done = state["epoch"], state["done"]
+
+
+def _start_worker(worker: int) -> None:
+    """One thread for each process: more would only take turns on the same cores."""
+    cv2.setNumThreads(0)

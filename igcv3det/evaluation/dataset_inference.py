@@ -1,0 +1,93 @@
+"""A predictor run over the images of a data set, for the command-line tools.
+
+Images are read and preprocessed in threads while the network works on the batch before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from torch import Tensor
+
+from igcv3det.evaluation import CocoEvaluator
+from igcv3det.io.images import ImageReadError, read_image
+from igcv3det.predictor import Predictor
+from igcv3det.structures import Detections
+
+SCORE_THRESHOLD = 0.01  # weaker detections hardly move the AP but would fill a results file
+DETECTIONS_PER_IMAGE = 100  # COCO counts no more
+Prepared = tuple[Tensor, tuple[int, int]]
+
+
+def score_images(
+    predictor: Predictor,
+    evaluator: CocoEvaluator,
+    folder: str | Path,
+    image_ids: Sequence[int],
+    *,
+    batch_size: int = 8,
+    workers: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """Shows the evaluator what the predictor finds in these images.
+
+    An image that cannot be read counts as one without detections, so that nothing is gained by it.
+
+    Args:
+        predictor: with the thresholds wanted.
+        evaluator: of the annotation file that the ids are from.
+        folder: where the file names of the annotation file lie.
+        image_ids: which images.
+        batch_size: images in one pass of the network.
+        workers: threads that read.
+        progress: called with the number of images done, after each batch.
+
+    Returns:
+        One sentence for each image that could not be read, naming the file.
+    """
+    failures: list[str] = []
+    done = 0
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for ids, futures in _read_ahead(
+            predictor, evaluator, Path(folder), image_ids, batch_size, pool
+        ):
+            prepared: dict[int, Prepared] = {}
+            for image_id, future in zip(ids, futures, strict=True):
+                try:
+                    prepared[image_id] = future.result()
+                except ImageReadError as error:
+                    failures.append(str(error))
+            inputs, sizes = [p[0] for p in prepared.values()], [p[1] for p in prepared.values()]
+            found = dict(zip(prepared, predictor.detect(inputs, sizes), strict=True))
+            none = Detections.empty(predictor.categories)
+            evaluator.update(ids, [found.get(image_id, none) for image_id in ids])
+            done += len(ids)
+            if progress:
+                progress(done)
+    return failures
+
+
+def _read_ahead(
+    predictor: Predictor,
+    evaluator: CocoEvaluator,
+    folder: Path,
+    image_ids: Sequence[int],
+    batch_size: int,
+    pool: ThreadPoolExecutor,
+) -> Iterator[tuple[Sequence[int], list[Future[Prepared]]]]:
+    """Batches whose images are being read; one batch ahead of the one that is given out."""
+
+    def prepare(image_id: int) -> Prepared:
+        record = evaluator.ground_truth.images[image_id]
+        image = read_image(folder / record.file_name, record.size)
+        return predictor.preprocess(image), image.shape[:2]
+
+    waiting: list[tuple[Sequence[int], list[Future[Prepared]]]] = []
+    for start in range(0, len(image_ids), batch_size):
+        ids = image_ids[start : start + batch_size]
+        waiting.append((ids, [pool.submit(prepare, image_id) for image_id in ids]))
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting

@@ -1,0 +1,197 @@
+"""The detector as a runtime should get it: norms folded, no permutation, the fastest form.
+
+The function stays, the weights move: each block of IGCV3 is written in one of the forms of
+`igcv3det.fastpath.block_variants`, and MobileNetV2 and the head only have their norms folded.
+`FORMS` holds what was measured: ``python research/block_variants.py`` repeats it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from igcv3det.detector import SSDLite
+from igcv3det.fastpath.block_variants import (
+    BlockVariant,
+    WeightLayout,
+    block_convs,
+    block_layout,
+    gather_weight,
+)
+from igcv3det.fastpath.conv_impl import set_execution
+from igcv3det.models.igcv3 import IGCV3, IGCV3Block
+
+Form = Literal["permuted", "dense", "mixed", "grouped", "torch", "onnxruntime", "openvino"]
+ChooseForm = Callable[[IGCV3Block], BlockVariant]
+
+DENSE = BlockVariant("dense", "dense")
+MIXED = BlockVariant("dense", "grouped")
+GROUPED = BlockVariant("grouped", "grouped")
+_LANES = 16  # float32 channels of an AVX-512 register: ONNX Runtime's and OpenVINO's channel blocks
+
+
+def deploy(detector: SSDLite, form: Form | ChooseForm = "onnxruntime") -> SSDLite:
+    """A copy that computes the same, for inference.
+
+    Its state dict is another one: save the detector, not what this returns.
+
+    Args:
+        detector: on any device; it stays as it is.
+        form: a library, for the fastest form of each block there (eager ``torch`` in channels-last
+            layout, which the copy then has); or one form for all blocks; or a function that
+            chooses for a block. ``permuted`` only folds the norms.
+
+    Returns:
+        In evaluation mode, without gradients.
+
+    Example:
+        >>> from igcv3det import DetectorConfig, build_detector
+        >>> detector = build_detector(DetectorConfig(num_classes=2, image_size=64)).eval()
+        >>> images = torch.rand(1, 3, 64, 64)
+        >>> with torch.no_grad():
+        ...     change = deploy(detector)(images).logits - detector(images).logits
+        >>> bool(change.abs().max() < 1e-5)
+        True
+    """
+    deployed = copy.deepcopy(detector).eval().requires_grad_(False)
+    set_execution(deployed, "reference")
+    _fold_norms(deployed)
+    backbone = deployed.backbone
+    if form != "permuted" and isinstance(backbone, IGCV3):
+        choose = FORMS[form] if isinstance(form, str) else form
+        for index, block in enumerate(backbone.blocks):
+            assert isinstance(block, IGCV3Block)
+            order = _rewrite(block, choose(block))
+            if index == backbone.tap_block:
+                _follow_tap(deployed, order)
+    if form == "torch":
+        deployed.to(memory_format=torch.channels_last)
+    return deployed
+
+
+class ChannelRepeat(nn.Module):
+    """Repeats all channels: x0 x1 becomes x0 x1 x0 x1.
+
+    Args:
+        times: how often they are there in the end.
+
+    Example:
+        >>> ChannelRepeat(2)(torch.tensor([1, 2]).reshape(1, 2, 1, 1)).flatten().tolist()
+        [1, 2, 1, 2]
+    """
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [B, C, H, W] to [B, times C, H, W]."""
+        return torch.cat([x] * self.times, dim=1)
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(model)``."""
+        return str(self.times)
+
+
+def _torch_form(block: IGCV3Block) -> BlockVariant:
+    return MIXED
+
+
+def _onnxruntime_form(block: IGCV3Block) -> BlockVariant:
+    # A grouped convolution whose groups are no whole blocks leaves ONNX Runtime's blocked layout,
+    # and comes back: that costs more than multiplying zeros
+    expand, _, project = block_convs(block)
+    is_whole = _is_whole(project.in_channels, project.out_channels, project.groups)
+    groups = expand.groups * (project.groups if is_whole else 1)
+    is_grouped = _is_whole(expand.in_channels, expand.in_channels, expand.groups)
+    is_grouped &= expand.out_channels % (_LANES * groups) == 0
+    return BlockVariant("grouped" if is_grouped else "dense", "grouped" if is_whole else "dense")
+
+
+def _openvino_form(block: IGCV3Block) -> BlockVariant:
+    # The projection gains by its groups however narrow, the expansion only by whole blocks
+    expand, _, project = block_convs(block)
+    is_grouped = _is_whole(expand.in_channels, expand.in_channels, expand.groups)
+    is_grouped &= expand.out_channels % (_LANES * expand.groups * project.groups) == 0
+    return GROUPED if is_grouped else MIXED
+
+
+def _is_whole(in_channels: int, out_channels: int, groups: int) -> bool:
+    return in_channels % (_LANES * groups) == 0 and out_channels % (_LANES * groups) == 0
+
+
+FORMS: dict[str, ChooseForm] = {
+    "dense": lambda _: DENSE,
+    "mixed": lambda _: MIXED,
+    "grouped": lambda _: GROUPED,
+    "torch": _torch_form,
+    "onnxruntime": _onnxruntime_form,
+    "openvino": _openvino_form,
+}
+"""The choice of every name but ``permuted``."""
+
+
+def _fold_norms(module: nn.Module) -> None:
+    for part in module.modules():
+        if not isinstance(part, nn.Sequential):
+            continue
+        for index in reversed(range(len(part) - 1)):
+            conv, norm = part[index], part[index + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                part[index] = fuse_conv_bn_eval(conv, norm)
+                del part[index + 1]
+
+
+def _rewrite(block: IGCV3Block, form: BlockVariant) -> Tensor:
+    """Rewrites a block with folded norms in place.
+
+    Returns:
+        [E] int64: which channel of the expansion stands at each place now.
+    """
+    layout = block_layout(block, form)
+    for name, own in layout._asdict().items():
+        part = cast(nn.Sequential, getattr(block, name))
+        conv = cast(nn.Conv2d, part[0])
+        if conv.kernel_size == (1, 1):
+            part[0] = _pointwise(conv, own)
+        else:
+            _set(conv, gather_weight(conv.weight, own.elements), own.rows)
+    if layout.expand.repeats > 1:
+        block.expand = nn.Sequential(ChannelRepeat(layout.expand.repeats), *block.expand)
+    block.p1, block.p2 = nn.Identity(), nn.Identity()
+    return layout.expand.rows
+
+
+def _pointwise(conv: nn.Conv2d, layout: WeightLayout) -> nn.Conv2d:
+    written = nn.Conv2d(
+        conv.in_channels * layout.repeats,
+        conv.out_channels,
+        1,
+        groups=layout.groups,
+        device="meta",
+    )
+    assert conv.bias is not None
+    written.bias = conv.bias
+    _set(written, gather_weight(conv.weight, layout.elements), layout.rows)
+    return written
+
+
+def _set(conv: nn.Conv2d, weight: Tensor, rows: Tensor) -> None:
+    assert conv.bias is not None
+    conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    conv.bias = nn.Parameter(conv.bias[rows], requires_grad=False)
+
+
+def _follow_tap(detector: SSDLite, order: Tensor) -> None:
+    """Makes the prediction layers of the finest map take its channels in another order."""
+    for layers in (detector.head.classification, detector.head.regression):
+        layer = cast(nn.Sequential, layers[0])
+        depthwise = cast(nn.Conv2d, cast(nn.Sequential, layer[0])[0])
+        predict = cast(nn.Conv2d, layer[1])
+        _set(depthwise, depthwise.weight[order], order)
+        predict.weight = nn.Parameter(predict.weight[:, order], requires_grad=False)

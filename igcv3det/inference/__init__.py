@@ -1,1 +1,0 @@
-"""Between the predictor and files: pictures and videos in, drawings and records out."""

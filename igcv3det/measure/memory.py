@@ -1,0 +1,65 @@
+"""Peak memory of one target, in a process that runs this module and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from igcv3det.measure.targets import BenchmarkTarget, open_network
+from igcv3det.measure.training_step import StepForm, open_training_step
+
+_CALLS = 3  # whatever allocates does so in the first calls
+
+
+def peak_mib(target: BenchmarkTarget, step: StepForm | None = None) -> float:
+    """Peak resident memory of a process that opens a target and runs it, Python included.
+
+    Args:
+        target: what to open.
+        step: form of a training step; None runs the network.
+
+    Raises:
+        ValueError: the process failed; the message has its last line.
+    """
+    package = str(Path(__file__).resolve().parents[2])  # it need not be installed
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    arguments = json.dumps([target._asdict(), step])
+    done = subprocess.run(
+        [sys.executable, "-m", __spec__.name, arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
+        raise ValueError(f"{target.path}: its memory could not be measured: {reason}")
+    return float(done.stdout.split()[-1])
+
+
+def _run(arguments: str) -> float:
+    fields, step = json.loads(arguments)
+    target = BenchmarkTarget(**fields)
+    call = open_training_step(target, StepForm(*step)) if step else open_network(target)
+    for _ in range(_CALLS):
+        call()
+    return _own_peak_mib()
+
+
+def _own_peak_mib() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage would give the parent's peak if that is higher: Linux hands it down
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) / 1024
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{_run(sys.argv[1])}\n")

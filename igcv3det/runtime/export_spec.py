@@ -1,0 +1,86 @@
+"""What an exported file says of its own graph, beyond a checkpoint's description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from igcv3det.config import DetectorConfig
+from igcv3det.runtime.sessions import Port
+
+Precision = Literal["fp32", "fp16", "int8"]
+INPUT = "images"
+CANDIDATE_OUTPUTS = ("boxes", "scores")
+SUPPRESSED_OUTPUTS = ("boxes", "scores", "labels")
+EXPORT = "export"  # key of the facts inside the description
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """What an exported graph does, and so what it takes and gives.
+
+    Attributes:
+        precision: of the network's arithmetic (fp32, int8) or stored weights (fp16). Inputs,
+            outputs, boxes and scores are float32 in any case.
+        preprocessing: whether stretching and normalising happen inside. Then the input is uint8
+            RGB [B, H, W, 3] of any size and boxes are in pixels of that image; otherwise it is
+            float32 [B, 3, S, S] as `Preprocess` makes it and boxes are in pixels of that.
+        suppression: whether class-wise non-maximum suppression happens inside. Then B is 1 and
+            the outputs are boxes [N, 4], scores [N], labels [N], best first; otherwise boxes
+            [B, A, 4] and scores [B, A, K], and B is free.
+
+    Raises:
+        ValueError: another precision.
+    """
+
+    precision: Precision = "fp32"
+    preprocessing: bool = False
+    suppression: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"precision must be one of {get_args(Precision)}, got {self.precision!r}"
+            )
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """In their order."""
+        return SUPPRESSED_OUTPUTS if self.suppression else CANDIDATE_OUTPUTS
+
+    def input_port(self, image_size: int) -> Port:
+        """The graph's input as it must be; None stands for a free side."""
+        batch = 1 if self.suppression else None
+        if self.preprocessing:
+            return Port(INPUT, "uint8", (batch, None, None, 3))
+        return Port(INPUT, "float32", (batch, 3, image_size, image_size))
+
+    def output_ports(self, num_classes: int, anchors: int | None) -> list[Port]:
+        """The graph's outputs as they must be, for A anchors."""
+        if self.suppression:
+            kinds = [("float32", (None, 4)), ("float32", (None,)), ("int64", (None,))]
+        else:
+            kinds = [("float32", (None, anchors, side)) for side in (4, num_classes)]
+        return [
+            Port(name, dtype, shape)
+            for name, (dtype, shape) in zip(self.output_names, kinds, strict=True)
+        ]
+
+    def as_description(self, config: DetectorConfig) -> dict[str, Any]:
+        """Plain values for the file, with what follows from the facts spelled out for readers."""
+        port = self.input_port(config.image_size)
+        frame = "the image given" if self.preprocessing else "the network input"
+        return {
+            "precision": self.precision,
+            "preprocessing": self.preprocessing,
+            "suppression": self.suppression,
+            "input": {
+                "name": port.name,
+                "dtype": port.dtype,
+                "layout": "BHWC" if self.preprocessing else "BCHW",
+                "shape": list(port.shape),
+                "colours": "RGB",
+            },
+            "outputs": list(self.output_names),
+            "boxes": f"xyxy, pixels of {frame}",
+        }

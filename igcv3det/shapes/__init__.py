@@ -1,0 +1,1 @@
+"""The synthetic data set: coloured shapes with exact boxes, drawn from a seed."""

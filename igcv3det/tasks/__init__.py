@@ -1,0 +1,1 @@
+"""Training tasks: detection, classification, distillation; each owns module, data and options."""

@@ -1,0 +1,123 @@
+"""Classifiers on disk: files that describe themselves, as detectors' do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.torch import save_file
+from torch import nn
+
+from igcv3det.checkpoint import existing_file, load_weights, read_described, read_model_config
+from igcv3det.config import config_from_dict
+from igcv3det.description import DESCRIPTION, FORMAT
+from igcv3det.tasks.classify.config import ClassifierConfig
+from igcv3det.tasks.classify.networks import build_network
+
+NETWORK_PREFIX = "network."  # of the weights in a Lightning checkpoint
+
+
+class Classifier(NamedTuple):
+    """A network and what is needed to use it.
+
+    Attributes:
+        network: normalised images [B, 3, S, S] to logits [B, num_classes].
+        config: what it is.
+        names: of the classes.
+    """
+
+    network: nn.Module
+    config: ClassifierConfig
+    names: tuple[str, ...]
+
+
+def numbered_names(num_classes: int) -> tuple[str, ...]:
+    """Names for a network that was trained on nothing: "class 0", "class 1", ..."""
+    return tuple(f"class {label}" for label in range(num_classes))
+
+
+def classifier_metadata(config: ClassifierConfig, names: tuple[str, ...]) -> dict[str, Any]:
+    """The description that makes a checkpoint complete, as plain values."""
+    return {"format": FORMAT, "classifier": dataclasses.asdict(config), "names": list(names)}
+
+
+def save_classifier(
+    classifier: Classifier, path: str | Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Writes weights and description as safetensors.
+
+    Args:
+        classifier: what to save.
+        path: a file name that ends in ``.safetensors``.
+        metadata: more text to carry, such as source and licence.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: a released classifier is a .safetensors file")
+    weights = classifier.network.state_dict()
+    tensors = {name: value.cpu().contiguous() for name, value in weights.items()}
+    description = json.dumps(classifier_metadata(classifier.config, classifier.names))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, {**(metadata or {}), DESCRIPTION: description})
+
+
+def load_classifier(path: str | Path) -> Classifier:
+    """Reads a classifier, in evaluation mode, on the CPU.
+
+    Args:
+        path: ``*.safetensors``, Lightning's ``*.ckpt`` (averaged weights where it keeps them), or a
+            ``*.yaml`` of ``configs/cls`` (random weights).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is none of these, or weights and description do not fit.
+    """
+    path = existing_file(path)
+    if path.suffix in (".yaml", ".yml"):
+        config = read_classifier_config(path)
+        network = _built(config, path)
+        return Classifier(network.eval(), config, numbered_names(config.num_classes))
+    weights, description = read_described(path, NETWORK_PREFIX, "classifier")
+    config, names = _described(description, path)
+    network = _built(config, path)
+    load_weights(network, weights, path)
+    return Classifier(network.eval(), config, names)
+
+
+def read_classifier_config(path: str | Path) -> ClassifierConfig:
+    """The ``model.classifier`` part of a YAML configuration.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not YAML, no such part, or a field that does not fit; names file and field.
+    """
+    return read_model_config(path, "classifier", ClassifierConfig)
+
+
+def _built(config: ClassifierConfig, path: Path) -> nn.Module:
+    try:
+        return build_network(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _described(description: Any, path: Path) -> tuple[ClassifierConfig, tuple[str, ...]]:  # noqa: ANN401
+    if not isinstance(description, dict) or "classifier" not in description:
+        raise ValueError(f"{path}: carries no description of a classifier of this package")
+    if description.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
+        )
+    try:
+        config = config_from_dict(ClassifierConfig, description["classifier"], "classifier")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    names = tuple(description.get("names") or ())
+    if len(names) != config.num_classes:
+        raise ValueError(f"{path}: {config.num_classes} classes, but {len(names)} names")
+    return config, names

@@ -1,0 +1,184 @@
+"""One training step and one validation step, as Lightning calls them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
+
+from igcv3det.checkpoint import load_backbone
+from igcv3det.config import OptimConfig
+from igcv3det.description import DESCRIPTION
+from igcv3det.engine.checkpoints import require_continuation
+from igcv3det.engine.optim import build_optimizer, scaled_lr
+from igcv3det.engine.run_length import run_length
+from igcv3det.fastpath.conv_impl import Execution, set_execution
+from igcv3det.tasks.classify.augmentation import moved
+from igcv3det.tasks.classify.batches import ImageBatch
+from igcv3det.tasks.classify.checkpoint import classifier_metadata, numbered_names
+from igcv3det.tasks.classify.config import ClassifierConfig, ScheduleConfig, Triple
+from igcv3det.tasks.classify.networks import build_network
+from igcv3det.tasks.classify.schedule import build_rate_schedule
+
+logger = logging.getLogger(__name__)
+
+_CLASSIFIER: Final = ClassifierConfig()
+_OPTIM: Final = OptimConfig()
+_SCHEDULE: Final = ScheduleConfig()
+
+
+class Normalise(nn.Module):
+    """Bytes [B, H, W, 3] to the network's input [B, 3, H, W] float32, channels last in memory.
+
+    The constants live on the module's device: made anew in every step they would stall a GPU.
+
+    Args:
+        mean: taken from each channel.
+        std: divides each channel.
+    """
+
+    def __init__(self, mean: Triple, std: Triple) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shifts and scales each channel."""
+        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+
+class ClassificationModule(LightningModule):
+    """Trains a classifier.
+
+    Args:
+        classifier: what to train.
+        optim: how.
+        schedule: the learning rate's curve.
+        names: of the classes; come from the data.
+        label_smoothing: share of the target that is spread over all classes.
+        weights: a backbone or classifier to start from, whatever its classes.
+        pad: black pixels around small images before their random crop; comes from the data.
+        channels_last: memory layout of images and weights.
+        execution: ``fast`` computes the same without permutations (`fastpath.conv_impl`); for
+            channels-last on CPUs.
+        compile: compile the network with ``torch.compile``.
+
+    Raises:
+        ValueError: ``classifier.num_classes`` is not the number of the data's classes.
+    """
+
+    def __init__(
+        self,
+        classifier: ClassifierConfig = _CLASSIFIER,
+        optim: OptimConfig = _OPTIM,
+        schedule: ScheduleConfig = _SCHEDULE,
+        names: tuple[str, ...] | None = None,
+        label_smoothing: float = 0.0,
+        weights: str | None = None,
+        pad: int = 4,
+        channels_last: bool = False,
+        execution: Execution = "reference",
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if names is not None and len(names) != classifier.num_classes:
+            raise ValueError(
+                f"model.classifier.num_classes is {classifier.num_classes}, but the data has "
+                f"{len(names)} classes: pass --model.classifier.num_classes {len(names)}"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"model.label_smoothing must be in [0, 1), got {label_smoothing}")
+        self.classifier, self.optim, self.schedule = classifier, optim, schedule
+        self.names = names or numbered_names(classifier.num_classes)
+        self.label_smoothing, self.pad, self.channels_last = label_smoothing, pad, channels_last
+        self.normalise = Normalise(classifier.mean, classifier.std)
+        self.network = build_network(classifier)
+        if weights is not None:
+            load_backbone(self.network, Path(weights))
+        set_execution(self.network, execution)
+        if channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        if compile:
+            self.network.compile()  # in place, so that names in checkpoints stay
+        classes = classifier.num_classes
+        self.top1 = MulticlassAccuracy(classes, average="micro")
+        self.top5 = MulticlassAccuracy(classes, top_k=min(5, classes), average="micro")
+        self.losses: dict[str, Tensor] = {}
+        """The latest batch's loss parts, detached."""
+        self.max_steps: int | None = None
+        """Where the schedule ends if that is before the trainer's own end."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, K] of images as bytes [B, S, S, 3]."""
+        inputs = self.normalise(images)
+        logits: Tensor = self.network(inputs if self.channels_last else inputs.contiguous())
+        return logits
+
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        images = batch.images
+        if batch.moves is not None:
+            images = moved(images, batch.moves, self.pad)
+        logits = self(images).float()
+        loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        self.losses = {"loss": loss.detach()}
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
+        self.log("train/lr", self._lr(), batch_size=len(images))
+        return loss
+
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """Adds one batch to the accuracies."""
+        logits = self(batch.images).float()
+        count = len(batch.labels)
+        self.top1(logits, batch.labels)
+        self.top5(logits, batch.labels)
+        loss = F.cross_entropy(logits, batch.labels)
+        self.log("val/loss", loss, batch_size=count, sync_dist=True)
+        self.log("val/top1", self.top1, prog_bar=True, on_step=False, on_epoch=True)
+        self.log("val/top5", self.top5, on_step=False, on_epoch=True)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Optimizer and schedule for this run's batch and length.
+
+        Raises:
+            ValueError: a run without end has no cosine.
+        """
+        total, batch = run_length(self.trainer, self.max_steps)
+        lr = scaled_lr(self.optim, batch)
+        logger.info(
+            "%.2f M parameters; %d steps of %d images; learning rate %.4g",
+            sum(parameter.numel() for parameter in self.network.parameters()) / 1e6,
+            total,
+            batch,
+            lr,
+        )
+        optimizer = build_optimizer(self.network, self.optim, lr)
+        accumulated = self.trainer.accumulate_grad_batches
+        per_epoch = max(1, -(-int(self.trainer.num_training_batches) // accumulated))
+        schedule = build_rate_schedule(optimizer, total, per_epoch, self.optim, self.schedule)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the classifier's description."""
+        checkpoint[DESCRIPTION] = classifier_metadata(self.classifier, self.names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses what would not be a continuation (ValueError)."""
+        require_continuation(
+            checkpoint, classifier_metadata(self.classifier, self.names), self.optim.ema_decay
+        )
+
+    def _lr(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])

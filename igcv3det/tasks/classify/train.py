@@ -1,0 +1,70 @@
+"""The command line of classification training.
+
+One fact has one key: the image's size stands under ``model.classifier``, the padding of small
+images under ``data.augment``; the class names come from the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.cli import LightningArgumentParser
+
+from igcv3det.config import OptimConfig
+from igcv3det.engine.callbacks import FiniteLossGuard, ReportLines
+from igcv3det.engine.ema import AveragedWeights
+from igcv3det.engine.run_cli import RunCLI
+from igcv3det.tasks.classify.batches import ImageBatch
+from igcv3det.tasks.classify.checkpoint import load_classifier, save_classifier
+from igcv3det.tasks.classify.config import ClassifierConfig, ImageAugmentConfig, ScheduleConfig
+from igcv3det.tasks.classify.datamodule import ClassificationDataModule
+from igcv3det.tasks.classify.module import ClassificationModule
+
+
+class ClassificationCLI(RunCLI):
+    """Parses the command line and sets up classifier, data and trainer; `fit` trains.
+
+    Args:
+        args: as of the command line; None takes ``sys.argv``.
+
+    Attributes:
+        run_folder: where the results go.
+    """
+
+    module = ClassificationModule
+    data = ClassificationDataModule
+    configs: ClassVar[Mapping[str, type]] = {
+        "model.classifier": ClassifierConfig,
+        "model.optim": OptimConfig,
+        "model.schedule": ScheduleConfig,
+        "data.augment": ImageAugmentConfig,
+    }
+    program = ("train_cls", "Trains a classifier.")
+    best = ("val/top1", "max")
+
+    def link(self, parser: LightningArgumentParser) -> None:
+        """One fact, one key."""
+        parser.link_arguments("model.classifier.image_size", "data.image_size")
+        parser.link_arguments("data.augment.pad", "model.pad")
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("data.names", "model.names", apply_on="instantiate")
+
+    def _own_callbacks(self, given: Any) -> list[Callback]:  # noqa: ANN401
+        callbacks: list[Callback] = [
+            FiniteLossGuard(_image_ids),
+            ReportLines(("val/top1", "val/top5", "val/loss")),
+        ]
+        decay = self.model.optim.ema_decay
+        if decay is not None:
+            callbacks.append(AveragedWeights(decay, "network"))
+        return callbacks
+
+    def _release(self, checkpoint: Path, target: Path) -> None:
+        save_classifier(load_classifier(checkpoint), target)
+
+
+def _image_ids(batch: ImageBatch) -> list[int]:
+    return [int(index) for index in batch.indices]

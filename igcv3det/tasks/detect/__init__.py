@@ -1,0 +1,1 @@
+"""Detection: Lightning module, data module, transforms and options."""

@@ -1,0 +1,184 @@
+"""Training and validation data of a run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pytorch_lightning import LightningDataModule
+
+from igcv3det.config import AugmentConfig, PreprocessConfig
+from igcv3det.datasets.checks import load_annotations, require_same_categories
+from igcv3det.datasets.coco import load_categories
+from igcv3det.datasets.store import AnnotationStore
+from igcv3det.engine.loader import (
+    BatchLoader,
+    rank_and_world_size,
+    resume_position,
+    warn_of_other_batches,
+)
+from igcv3det.engine.sampler import EpochBatches
+from igcv3det.preprocess import Preprocess
+from igcv3det.structures import Categories
+from igcv3det.tasks.detect.batches import pack, unpack
+from igcv3det.tasks.detect.dataset import CocoDetection
+from igcv3det.tasks.detect.transforms import EvalTransform, TrainTransform
+
+logger = logging.getLogger(__name__)
+
+_AUGMENT: Final = AugmentConfig()
+_PREPROCESS: Final = PreprocessConfig()
+_FROM_START: Final = (0, 0)
+
+
+class CocoDataModule(LightningDataModule):
+    """A data set in COCO's layout, for training and validation.
+
+    Which images make batch n of a run, and every random change to them, depend on ``seed``, the
+    sizes of batch and data set, and the number of processes alone. A resumed run goes on with the
+    very batch that an unbroken run would have seen next, in the middle of an epoch too.
+
+    Args:
+        root: folder that the other paths start from.
+        train_images: folder of the training images.
+        train_annotations: COCO JSON of the training images.
+        val_images: folder of the validation images.
+        val_annotations: COCO JSON of the validation images, with the same categories; the evaluator
+            reads this file too.
+        batch_size: training images of one process and step.
+        val_batch_size: validation images of one process and step; None takes ``batch_size``.
+        num_workers: processes that load, for each process that trains; not more than there are
+            cores. 0 loads in the training process.
+        strict: refuse annotations with faults instead of dropping what is wrong.
+        augment: random changes of training images.
+        image_size: side of the network input, pixels; comes from the model.
+        preprocess: image to network input; comes from the model.
+        seed: of the order of images and of random changes.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_images: str = "train2017",
+        train_annotations: str = "annotations/instances_train2017.json",
+        val_images: str = "val2017",
+        val_annotations: str = "annotations/instances_val2017.json",
+        batch_size: int = 32,
+        val_batch_size: int | None = None,
+        num_workers: int = 2,
+        strict: bool = False,
+        augment: AugmentConfig = _AUGMENT,
+        image_size: int = 320,
+        preprocess: PreprocessConfig = _PREPROCESS,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        val_batch_size = batch_size if val_batch_size is None else val_batch_size
+        if min(batch_size, val_batch_size) < 1:
+            raise ValueError(f"data: batch sizes must be >= 1, got {batch_size}, {val_batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"data.num_workers must be >= 0, got {num_workers}")
+        root = Path(root)
+        self.train_images = root / train_images
+        self.train_annotations = root / train_annotations
+        self.val_images = root / val_images
+        self.val_annotations = root / val_annotations
+        self.batch_size = batch_size
+        self.val_batch_size = val_batch_size
+        self.num_workers = min(num_workers, os.cpu_count() or 1)
+        self.strict = strict
+        self.augment = augment
+        self.preprocess = Preprocess(preprocess, image_size)
+        self.seed = seed
+        self._resumed: dict[str, Any] | None = None
+
+    @cached_property
+    def categories(self) -> Categories:
+        """What the labels mean; reads the categories of the validation annotations only.
+
+        Raises:
+            AnnotationError: the file cannot be understood.
+        """
+        return load_categories(self.val_annotations)
+
+    @cached_property
+    def train_store(self) -> AnnotationStore:
+        """The training annotations, checked.
+
+        Raises:
+            AnnotationError: they cannot be used, or have other categories than the validation's.
+        """
+        store = load_annotations(self.train_annotations, self.train_images, self.strict).store
+        require_same_categories(
+            store.categories, self.train_annotations, self.categories, self.val_annotations
+        )
+        return store
+
+    @cached_property
+    def val_store(self) -> AnnotationStore:
+        """The validation annotations, checked; the evaluator reads the file for itself.
+
+        Raises:
+            AnnotationError: they cannot be used.
+        """
+        return load_annotations(self.val_annotations, self.val_images, self.strict).store
+
+    def setup(self, stage: str) -> None:
+        """Reads what the stage needs, so that faults come to light before the first step."""
+        sizes = {"val": len(self.val_store)}
+        if stage == "fit":
+            sizes["train"] = len(self.train_store)
+        logger.info("images: %s; %d classes", sizes, len(self.categories))
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled full batches; where Lightning trains, from the step that it is at."""
+        store = self.train_store
+        rank, world_size = rank_and_world_size(self.trainer)
+        batch_size = min(self.batch_size, max(1, len(store) // world_size))
+        if batch_size < self.batch_size:
+            logger.warning("batches of %d: there are only %d images", batch_size, len(store))
+        # to overfit on a few batches means to see them again, in any epoch
+        shuffle = not getattr(self.trainer, "overfit_batches", 0)
+        transform = TrainTransform(self.augment, self.preprocess, self.seed)
+        warn_of_other_batches(self._resumed, self.state_dict())
+        return BatchLoader(
+            CocoDetection(store, self.train_images, transform),
+            EpochBatches(len(store), batch_size, shuffle, self.seed, rank, world_size),
+            collate=pack,
+            restore=unpack,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            position=None if self.trainer is None else partial(resume_position, self.trainer),
+        )
+
+    def val_dataloader(self) -> BatchLoader:
+        """Every image once, in the order of the file."""
+        store = self.val_store
+        rank, world_size = rank_and_world_size(self.trainer)
+        return BatchLoader(
+            CocoDetection(store, self.val_images, EvalTransform(self.preprocess)),
+            EpochBatches(len(store), self.val_batch_size, rank=rank, world_size=world_size),
+            collate=pack,
+            restore=unpack,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            position=lambda: _FROM_START,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the batches, besides the step, which Lightning keeps."""
+        world_size = rank_and_world_size(self.trainer)[1]
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "world_size": world_size,
+            "images": len(self.train_store),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remembers what the run was begun with, to warn of changes."""
+        self._resumed = state_dict

@@ -1,0 +1,249 @@
+"""Batches of views for distillation: which images, which views, in which order."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torchvision.ops import box_area
+
+from igcv3det.config import PreprocessConfig
+from igcv3det.datasets.box_labels import ImageBoxes, read_labels
+from igcv3det.datasets.image_cache import ImageCache
+from igcv3det.engine.loader import (
+    Position,
+    rank_and_world_size,
+    resume_position,
+    warn_of_other_batches,
+)
+from igcv3det.engine.sampler import EpochBatches, Key
+from igcv3det.structures import Categories, Target
+from igcv3det.tasks.distill.config import ViewConfig
+from igcv3det.tasks.distill.crops import boxes_in_views, random_crops
+
+logger = logging.getLogger(__name__)
+
+_VIEW: Final = ViewConfig()
+_PREPROCESS: Final = PreprocessConfig()
+_NOTHING: Final = ImageBoxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+_VISIBLE = 0.3  # share of an object that a view must show for it to count
+_LEAST_SIDE_PX = 2
+_PLAIN_VIEW = {"min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.0, "flip": 0.0, "colour": 0.0}
+
+_COPIED_AT_ONCE = 512  # images
+
+Batch = tuple[Tensor, list[Target]]
+Rows = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+
+class DistillationDataModule(LightningDataModule):
+    """Unlabelled images as random views.
+
+    Which images make batch n, and how they are cut, depends on ``seed``, the batch size and the
+    images alone, so a resumed run sees what an unbroken one would have seen.
+
+    Args:
+        folders: of images.
+        boxes: COCO JSON files with the images' boxes, true ones or, with scores, detectors'
+            (`datasets.box_labels`); images are found by file name, and of the files that know a
+            image the last one counts. Only then may ``model.distillation.box_weight`` be set.
+        side: the images are stretched to squares of this side, pixels.
+        cache: folder for the decoded images.
+        batch_size: views of one step.
+        held_out: so many images, drawn with seed 0, are for validation only.
+        view: size and ranges of the views.
+        on_device: keep all images in the memory of the device that trains, for GPUs;
+            ``3 * side ** 2`` bytes each.
+        preprocess: comes from the model.
+        seed: of order and views.
+        categories: of the boxes; come from the teacher.
+    """
+
+    def __init__(
+        self,
+        folders: list[str],
+        boxes: tuple[str, ...] = (),
+        side: int = 300,
+        cache: str = "runs/cache",
+        batch_size: int = 32,
+        held_out: int = 128,
+        view: ViewConfig = _VIEW,
+        on_device: bool = False,
+        preprocess: PreprocessConfig = _PREPROCESS,
+        seed: int = 0,
+        categories: Categories | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size must be >= 1, got {batch_size}")
+        if view.size > side:
+            raise ValueError(f"data.view.size {view.size} is more than data.side {side}")
+        self.folders, self.side, self.cache = folders, side, cache
+        self.batch_size, self.held_out = batch_size, held_out
+        self.view, self.preprocess, self.seed = view, preprocess, seed
+        self.categories = categories
+        self.boxes, self.on_device = boxes, on_device
+        self.store: ImageCache | None = None
+        self._resident: Tensor | None = None
+        self._resumed: dict[str, Any] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Decodes what no cache holds yet."""
+        if self.store is None:
+            self.store = ImageCache(self.folders, self.side, self.cache)
+            order = np.random.default_rng(0).permutation(len(self.store))
+            if len(order) < self.held_out + self.batch_size:
+                raise ValueError(
+                    f"{len(order)} images are too few for data.held_out {self.held_out} and a "
+                    f"batch of {self.batch_size}"
+                )
+            self.val_rows = np.sort(order[: self.held_out])
+            self.train_rows = np.sort(order[self.held_out :])
+            self._labels = self._read_boxes()
+            logger.info("images: %d, %d held out", len(self.train_rows), len(self.val_rows))
+
+    def train_dataloader(self) -> ImageBatches:
+        """Shuffled full batches, from the step that Lightning is at."""
+        assert self.store is not None
+        warn_of_other_batches(self._resumed, self.state_dict())
+        rank, world_size = rank_and_world_size(self.trainer)
+        length, seed = len(self.train_rows), self.seed
+        batches = EpochBatches(length, self.batch_size, True, seed, rank, world_size)
+        return ImageBatches(
+            self._pixels, self.train_rows, batches, partial(resume_position, self.trainer)
+        )
+
+    def val_dataloader(self) -> ImageBatches:
+        """The held-out images in full batches, once: each size of batch is compiled anew."""
+        assert self.store is not None
+        rank, world_size = rank_and_world_size(self.trainer)
+        size = min(self.batch_size, max(1, len(self.val_rows) // world_size))
+        whole = len(self.val_rows) // (size * world_size) * (size * world_size)
+        batches = EpochBatches(whole, size, rank=rank, world_size=world_size)
+        return ImageBatches(self._pixels, self.val_rows, batches, lambda: (0, 0))
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:  # noqa: ANN401
+        """Cuts the views on the device that trains."""
+        pixels, keys = batch
+        view, entropy = self.view, (self.seed, *keys[0])
+        if self.trainer is not None and not self.trainer.training:
+            view = ViewConfig(size=self.view.size, **_PLAIN_VIEW)
+            entropy = (0, *keys[0])
+        images, regions = random_crops(pixels, view, entropy)
+        channels = zip(self.preprocess.mean, self.preprocess.std, strict=True)
+        for channel, (mean, std) in enumerate(channels):  # constants of a step would stall a GPU
+            images[:, channel].sub_(mean).div_(std)
+        return images, self._targets([row for _, row in keys], regions, images.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the batches, besides the step, which Lightning keeps."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "world_size": rank_and_world_size(self.trainer)[1],
+            "images": len(self.train_rows),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remembers what the run was begun with, to warn of changes."""
+        self._resumed = state_dict
+
+    def _read_boxes(self) -> dict[str, ImageBoxes]:
+        if not self.boxes:
+            return {}
+        assert self.categories is not None
+        assert self.store is not None
+        labels: dict[str, ImageBoxes] = {}
+        for path in self.boxes:
+            labels |= read_labels(path, self.categories)
+        names = [path.name for path in self.store.paths]
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"data.boxes: images are known by their file names, but {twice} is in two of "
+                "data.folders"
+            )
+        missing = [name for name in names if name not in labels]
+        if missing:
+            raise ValueError(
+                f"data.boxes: nothing is known of {len(missing)} images, such as {missing[0]}; "
+                "an image without objects must be listed too"
+            )
+        return labels
+
+    def _pixels(self, rows: Rows) -> Tensor:
+        """[B, P, P, 3] uint8 of some images."""
+        assert self.store is not None
+        device = self.trainer.strategy.root_device if self.trainer is not None else None
+        if not self.on_device or device is None or device.type == "cpu":
+            return torch.from_numpy(self.store.pixels[rows])
+        if self._resident is None:
+            self._resident = torch.empty(self.store.pixels.shape, dtype=torch.uint8, device=device)
+            for start in range(0, len(self.store), _COPIED_AT_ONCE):
+                part = self.store.pixels[start : start + _COPIED_AT_ONCE]
+                self._resident[start : start + len(part)] = torch.from_numpy(part.copy())
+        return self._resident[torch.from_numpy(rows).to(device, non_blocking=True)]
+
+    def _targets(self, rows: list[int], regions: Tensor, device: torch.device) -> list[Target]:
+        """What is known of the views; objects of which little is left are not."""
+        assert self.store is not None
+        size = self.view.size
+        known = [self._labels.get(self.store.paths[row].name, _NOTHING) for row in rows]
+        counts = torch.tensor([len(own.boxes) for own in known])
+        boxes, labels, scores = (torch.cat(column) for column in zip(*known, strict=True))
+        whole = boxes_in_views(boxes * self.side, regions.repeat_interleave(counts, dim=0), size)
+        boxes = whole.clamp(0, size)
+        kept = box_area(boxes) >= _VISIBLE * box_area(whole)
+        kept &= (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _LEAST_SIDE_PX
+        left = [int(of_view.sum()) for of_view in torch.split(kept, counts.tolist())]
+        # all at once: small copies are what a GPU would wait for
+        columns = (
+            torch.split(column[kept].to(device, non_blocking=True), left)
+            for column in (boxes, labels, scores)
+        )
+        no_crowds = torch.zeros(0, 4, device=device)
+        return [
+            Target(own_boxes, own_labels, no_crowds, row, (size, size), own_scores)
+            for row, own_boxes, own_labels, own_scores in zip(rows, *columns, strict=True)
+        ]
+
+
+class ImageBatches:
+    """Batches of whole squares.
+
+    Args:
+        pixels: gives the images of some rows.
+        rows: which of them.
+        batches: which of ``rows`` make a batch.
+        position: asked at the start of an iteration where to begin.
+    """
+
+    def __init__(
+        self,
+        pixels: Callable[[Rows], Tensor],
+        rows: Rows,
+        batches: EpochBatches,
+        position: Callable[[], Position],
+    ) -> None:
+        self.pixels, self.rows, self.batches, self.position = pixels, rows, batches, position
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, list[Key]]]:
+        """[B, P, P, 3] uint8 and the keys (epoch, row) of the rest of the epoch."""
+        self.batches.epoch, self.batches.first = self.position()
+        for keys in self.batches:
+            rows = self.rows[[index for _, index in keys]]
+            yield (
+                self.pixels(rows),
+                [(epoch, int(row)) for (epoch, _), row in zip(keys, rows, strict=True)],
+            )

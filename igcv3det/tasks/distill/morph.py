@@ -1,0 +1,106 @@
+"""A MobileNetV2 as the start of an IGCV3.
+
+MobileNetV2's block is IGCV3's with one group and a ReLU6 after the expansion as well. So its
+weights fit into every other block of an IGCV3-D, and the blocks between start as the identity. With
+``groups: [1, 1]`` and ``relu: both`` the result computes exactly what the MobileNetV2 computes;
+with more groups each 1x1 keeps what lies within its groups, and needs training.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from igcv3det.detector import SSDLite
+from igcv3det.fastpath.block_variants import within_groups
+from igcv3det.models.igcv3 import IGCV3, IGCV3Block
+from igcv3det.models.mobilenetv2 import PART_STARTS, MobileNetV2
+from igcv3det.models.parts import PARTS
+from igcv3det.tasks.distill.start import copy_shared_parts
+
+
+@torch.no_grad()
+def morph(student: SSDLite, teacher: SSDLite) -> None:
+    """Gives an IGCV3 detector the weights of a MobileNetV2 detector, in place.
+
+    Args:
+        student: its stages must have the teacher's widths and at least as many blocks.
+        teacher: with a MobileNetV2 backbone.
+
+    Raises:
+        ValueError: other backbones, or stages that do not fit; the message names the stage.
+    """
+    target, source = student.backbone, teacher.backbone
+    if not isinstance(target, IGCV3) or not isinstance(source, MobileNetV2):
+        raise ValueError("start morph makes an igcv3 of a mobilenetv2; these are others")
+    copy_shared_parts(student, teacher)
+    for stage in range(1, PARTS - 1):
+        blocks = list(target.blocks[target.stage_starts[stage - 1] : target.stage_starts[stage]])
+        taught = list(source.features[PART_STARTS[stage] : PART_STARTS[stage + 1]])
+        if len(blocks) < len(taught):
+            raise ValueError(
+                f"stage {stage}: {len(blocks)} blocks cannot hold the teacher's {len(taught)}"
+            )
+        spacing = len(blocks) // len(taught)
+        for index, block in enumerate(blocks):
+            assert isinstance(block, IGCV3Block)
+            number, rest = divmod(index, spacing)
+            if rest == 0 and number < len(taught):
+                _take(block, taught[number], f"stage {stage}, block {index}")
+            else:
+                _, norm = _conv_and_norm(block.project)
+                nn.init.zeros_(norm.weight)
+                nn.init.zeros_(norm.bias)
+
+
+def _take(block: IGCV3Block, source: nn.Module, where: str) -> None:
+    """The weights of torchvision's InvertedResidual, whose first has no expansion."""
+    inside = source.conv
+    assert isinstance(inside, nn.Sequential)
+    *before, project, norm = inside.children()
+    taught = nn.ModuleList([*before, nn.Sequential(project, norm)])
+    (expand, expand_norm), (depthwise, depthwise_norm), (narrow, narrow_norm) = (
+        _conv_and_norm(part) for part in (block.expand, block.depthwise, block.project)
+    )
+    taught_depthwise, taught_depthwise_norm = _conv_and_norm(taught[-2])
+    taught_narrow, taught_narrow_norm = _conv_and_norm(taught[-1])
+    if depthwise.weight.shape != taught_depthwise.weight.shape or (
+        narrow.out_channels != taught_narrow.out_channels
+    ):
+        raise ValueError(f"{where}: other widths than the teacher's")
+    if len(taught) == 3:
+        taught_expand, taught_expand_norm = _conv_and_norm(taught[0])
+        expand.weight.copy_(within_groups(taught_expand.weight, expand.groups))
+        expand_norm.load_state_dict(taught_expand_norm.state_dict())
+    else:
+        _set_identity(expand, expand_norm)
+    order = _order_of(block, depthwise.in_channels)
+    depthwise.weight.copy_(taught_depthwise.weight[order])
+    for name, value in taught_depthwise_norm.state_dict().items():
+        depthwise_norm.state_dict()[name].copy_(value[order] if value.ndim else value)
+    narrow.weight.copy_(within_groups(taught_narrow.weight[:, order], narrow.groups))
+    narrow_norm.load_state_dict(taught_narrow_norm.state_dict())
+
+
+def _conv_and_norm(part: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    conv, norm, *_ = part.children()
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return conv, norm
+
+
+def _order_of(block: IGCV3Block, channels: int) -> Tensor:
+    """[E] which channel of the expansion stands at each place after P1."""
+    numbers = torch.arange(channels, dtype=torch.float32).reshape(1, -1, 1, 1)
+    order: Tensor = block.p1(numbers).flatten().long()
+    return order
+
+
+def _set_identity(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    width = conv.in_channels // conv.groups
+    rows = torch.arange(conv.out_channels)
+    nn.init.zeros_(conv.weight)
+    conv.weight[rows, rows % width] = 1
+    norm.reset_parameters()
+    assert norm.running_var is not None
+    norm.running_var.fill_(1 - norm.eps)

@@ -1,0 +1,139 @@
+"""What the student is compared with: networks that do not learn, run once for each batch.
+
+They are the teacher and those first parts of the student that are frozen. On a CPU OpenVINO runs
+them several times as fast as eager PyTorch: in bfloat16, with norms folded and in the fastest form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from igcv3det.detector import SSDLite
+from igcv3det.export.parts import read_openvino
+from igcv3det.export.tracing import trace_onnx
+from igcv3det.fastpath.deploy import deploy
+from igcv3det.models.igcv3 import IGCV3
+from igcv3det.models.parts import PARTS, PartedBackbone
+
+Runtime = Literal["torch", "openvino"]
+LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
+
+
+def part_name(part: int) -> str:
+    """The key of a teacher's part in `Reference`'s answers; 0 is the stem, 8 the last 1x1."""
+    return f"part{part}"
+
+
+class TeacherNetwork(nn.Module):
+    """Teacher and frozen student parts as one function of the images.
+
+    Args:
+        teacher: in evaluation mode afterwards; a deployed copy is run.
+        student: its first ``prefix`` parts are run, as they are now.
+        prefix: how many; 0 for none.
+        names: which outputs are wanted.
+        form: as `deploy` takes it.
+    """
+
+    def __init__(
+        self,
+        teacher: SSDLite,
+        student: SSDLite,
+        prefix: int,
+        names: Sequence[str],
+        form: Runtime,
+    ) -> None:
+        super().__init__()
+        # the other forms of an IGCV3 change the order of the fine tap's channels
+        keeps_order = not isinstance(teacher.backbone, IGCV3)
+        self.teacher = deploy(teacher, form if keeps_order else "permuted")
+        self.prefix = prefix
+        self.student = deploy(student, form).backbone if prefix else None
+        self.names = tuple(names)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The wanted outputs, in the order of ``names``, for normalised images [B, 3, S, S]."""
+        found: dict[str, Tensor] = {}
+        x = images
+        backbone = cast(PartedBackbone, self.teacher.backbone)
+        uses_heads = LOGITS in self.names or OFFSETS in self.names
+        wanted = set(self.names) - {PREFIX}
+        for part in range(PARTS):
+            if wanted <= found.keys():
+                break
+            x, tap = backbone.forward_part(part, x)
+            found[part_name(part)] = x
+            if tap is not None:
+                found[TAP] = tap
+        if uses_heads:
+            outputs = self.teacher.head([found[TAP], x, *self.teacher.extras(x)])
+            found[LOGITS], found[OFFSETS] = outputs
+        if self.student is not None:
+            x = images
+            for part in range(self.prefix):
+                x, _ = cast(PartedBackbone, self.student).forward_part(part, x)
+            found[PREFIX] = x
+        return tuple(found[name] for name in self.names)
+
+
+class Teacher:
+    """Runs a `TeacherNetwork`.
+
+    Args:
+        network: what to run.
+        runtime: ``openvino`` compiles it at the first batch of each shape, for CPUs; ``torch`` runs
+            it where the images are, in the precision of autocast.
+
+    Raises:
+        ImportError: OpenVINO is wanted but not installed.
+    """
+
+    def __init__(self, network: TeacherNetwork, runtime: Runtime) -> None:
+        self.network = network.eval()
+        self.runtime = runtime
+        self._compiled: dict[tuple[int, ...], Any] = {}
+        if runtime == "openvino":
+            _import_openvino()
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Outputs by name, without gradients.
+
+        Those of OpenVINO are float32 and valid until the next call.
+        """
+        if self.runtime == "torch":
+            self.network.to(images.device)
+            images = images.contiguous(memory_format=torch.channels_last)
+            return dict(zip(self.network.names, self.network(images), strict=True))
+        shape = tuple(images.shape)
+        if shape not in self._compiled:
+            self._compiled[shape] = _compiled(self.network, images)
+        found = self._compiled[shape](
+            [images.float().contiguous().numpy()], share_inputs=True, share_outputs=True
+        )
+        arrays = [found[index] for index in range(len(self.network.names))]
+        return dict(zip(self.network.names, map(torch.from_numpy, arrays), strict=True))
+
+
+def _import_openvino() -> Any:  # noqa: ANN401
+    try:
+        import openvino
+    except ImportError as error:
+        raise ImportError(
+            "reference_runtime openvino: pip install 'igcv3det[export]' first, or take torch"
+        ) from error
+    return openvino
+
+
+def _compiled(network: TeacherNetwork, images: Tensor) -> Any:  # noqa: ANN401
+    openvino = _import_openvino()
+    example = torch.zeros(images.shape)
+    with torch.autocast("cpu", enabled=False):  # a trainer's would end up in the weights
+        model = read_openvino(trace_onnx(network, {"images": example}, network.names))
+    model.reshape(list(images.shape))
+    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
+    return openvino.Core().compile_model(model, "CPU", hints)

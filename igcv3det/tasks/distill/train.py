@@ -1,0 +1,43 @@
+"""The command line of distillation: `tasks.detect.train` with another module and other data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from pytorch_lightning.cli import LightningArgumentParser
+
+from igcv3det.config import DetectorConfig, LossConfig, OptimConfig, PreprocessConfig
+from igcv3det.tasks.detect.train import DetectionCLI
+from igcv3det.tasks.distill.config import DistillationConfig, ViewConfig
+from igcv3det.tasks.distill.datamodule import DistillationDataModule
+from igcv3det.tasks.distill.module import DistillationModule
+
+
+class DistillationCLI(DetectionCLI):
+    """Parses the command line and sets up student, teacher and images; `fit` trains."""
+
+    module = DistillationModule
+    data = DistillationDataModule
+    configs: ClassVar = {
+        "model.detector": DetectorConfig,
+        "model.distillation": DistillationConfig,
+        "model.loss": LossConfig,
+        "model.optim": OptimConfig,
+        "data.view": ViewConfig,
+    }
+    program = ("distill", "Teaches a detector what another one computes.")
+    best = ("val/loss", "min")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Nothing is drawn: the images have no true boxes."""
+        super().add_arguments_to_parser(parser)
+        parser.set_defaults(images=0)
+
+    def link(self, parser: LightningArgumentParser) -> None:
+        """One fact, one key."""
+        for field in dataclasses.fields(PreprocessConfig):
+            key = f"preprocess.{field.name}"
+            parser.link_arguments(f"model.detector.{key}", f"data.{key}")
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("model.categories", "data.categories", apply_on="instantiate")

@@ -1,0 +1,1 @@
+"""Studies behind the documentation: ablations, conversions, benchmarks; not part of the wheel."""

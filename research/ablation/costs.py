@@ -1,0 +1,190 @@
+"""What each experiment's network costs: parameters, multiply-adds, time to infer and to train."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.nn import functional as F
+
+from igcv3det.config import OptimConfig, config_from_dict
+from igcv3det.engine.optim import build_optimizer
+from igcv3det.fastpath.conv_impl import set_execution
+from igcv3det.measure.complexity import count_multiply_adds, count_parameters
+from igcv3det.measure.latency import time_in_turn
+from igcv3det.measure.machine import describe_machine
+from igcv3det.tasks.classify.networks import build_network
+from research.ablation.plan import Experiment, Plan
+from research.ablation.runs import atomic_write
+
+ROUNDS, TRAINING_ROUNDS = 30, 8
+DEFAULT_BATCH = 128  # of ClassificationDataModule
+
+
+class Cost(NamedTuple):
+    """Of one network.
+
+    Attributes:
+        parameters: number of them.
+        multiply_adds: of one image.
+        latency_ms: median time of one image on the CPU, all networks in turn; None unmeasured.
+        images_per_second: trained on, by the median step, all networks in turn; None unmeasured.
+    """
+
+    parameters: int
+    multiply_adds: int
+    latency_ms: float | None
+    images_per_second: float | None
+
+
+class Costs(NamedTuple):
+    """Of all networks of a plan.
+
+    Attributes:
+        of: name of the experiment to its costs.
+        measured: date and machine of the times; None where there are none.
+    """
+
+    of: dict[str, Cost]
+    measured: str | None
+
+
+class Speed(NamedTuple):
+    """What `Cost` has of the same names."""
+
+    latency_ms: float
+    images_per_second: float
+
+
+def measure_costs(plan: Plan, file: Path, *, timed: bool = True, rounds: int = ROUNDS) -> Costs:
+    """Counts and times every experiment's network.
+
+    Training speed is that of forward pass, loss, backward pass and optimizer in the plan's batch
+    size and precision, on the device that trains. It is measured here and not in the runs, which
+    meet the machine at different times.
+
+    Args:
+        plan: whose.
+        file: keeps the times for as long as the networks, the threads and PyTorch stay the same.
+        timed: measure what the file does not have; else it is left out.
+        rounds: how often each network is timed; a training step at most 8 times.
+    """
+    networks = {e.name: build_network(plan.classifier(e)) for e in plan.experiments}
+    key = _key(plan)
+    speeds, measured = _read(file, key)
+    if timed and speeds.keys() != networks.keys():
+        speeds = _time(plan, rounds)
+        measured = f"{datetime.now(UTC).date().isoformat()}, {describe_machine()}"
+        kept = {
+            "key": key,
+            "measured": measured,
+            "speeds": {name: speed._asdict() for name, speed in speeds.items()},
+        }
+        atomic_write(file, json.dumps(kept, indent=1))
+    sizes = {e.name: (1, 3, *[plan.classifier(e).image_size] * 2) for e in plan.experiments}
+    of = {
+        name: Cost(
+            count_parameters(network),
+            count_multiply_adds(network, sizes[name]),
+            *speeds.get(name, (None, None)),
+        )
+        for name, network in networks.items()
+    }
+    return Costs(of, measured)
+
+
+def _time(plan: Plan, rounds: int) -> dict[str, Speed]:
+    infer = {e.name: _inference(plan, e) for e in plan.experiments}
+    latencies = time_in_turn(infer, rounds)
+    trainer = plan.base["trainer"]
+    fabric = Fabric(
+        accelerator=trainer.get("accelerator", "auto"),
+        devices=1,
+        precision=trainer.get("precision", "32-true"),
+    )
+    batches = {
+        e.name: plan.settings(e)["data"].get("batch_size", DEFAULT_BATCH) for e in plan.experiments
+    }
+    train = {e.name: _training_step(plan, e, batches[e.name], fabric) for e in plan.experiments}
+    wait = torch.cuda.synchronize if fabric.device.type == "cuda" else None
+    steps = time_in_turn(train, min(rounds, TRAINING_ROUNDS), warmup=2, synchronize=wait)
+    return {
+        latency.name: Speed(latency.median_ms, batches[step.name] / step.median_ms * 1e3)
+        for latency, step in zip(latencies, steps, strict=True)
+    }
+
+
+def _inference(plan: Plan, experiment: Experiment) -> Callable[[], object]:
+    network = _as_trained(plan, experiment).eval()
+    image = _images(plan, experiment, 1)
+
+    def infer() -> object:
+        with torch.inference_mode():
+            return network(image)
+
+    return infer
+
+
+def _training_step(
+    plan: Plan, experiment: Experiment, batch: int, fabric: Fabric
+) -> Callable[[], object]:
+    network = _as_trained(plan, experiment).train()
+    optim = plan.settings(experiment)["model"].get("optim", {})
+    config = config_from_dict(OptimConfig, optim, "model.optim")
+    wrapped, optimizer = fabric.setup(network, build_optimizer(network, config, lr=1e-4))
+    images = fabric.to_device(_images(plan, experiment, batch))
+    labels = torch.arange(batch, device=fabric.device) % plan.classifier(experiment).num_classes
+
+    def step() -> None:
+        loss = F.cross_entropy(wrapped(images).float(), labels)
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        optimizer.step()
+
+    return step
+
+
+def _as_trained(plan: Plan, experiment: Experiment) -> nn.Module:
+    """In execution and memory layout; the fast execution writes zeros out, so it is not counted."""
+    model = plan.settings(experiment)["model"]
+    network = build_network(plan.classifier(experiment))
+    set_execution(network, model.get("execution", "reference"))
+    if model.get("channels_last", False):
+        network.to(memory_format=torch.channels_last)
+    return network
+
+
+def _images(plan: Plan, experiment: Experiment, count: int) -> torch.Tensor:
+    size = plan.classifier(experiment).image_size
+    return torch.randn(count, 3, size, size).contiguous(memory_format=torch.channels_last)
+
+
+def _key(plan: Plan) -> str:
+    described = []
+    for experiment in plan.experiments:
+        settings = plan.settings(experiment)
+        model = {**settings["model"], "classifier": dataclasses.asdict(plan.classifier(experiment))}
+        described.append((experiment.name, model, settings["data"].get("batch_size")))
+    trainer = [plan.base["trainer"].get(key) for key in ("accelerator", "precision")]
+    machine = [torch.get_num_threads(), torch.cuda.is_available(), torch.__version__]
+    text = json.dumps([described, trainer, machine], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _read(file: Path, key: str) -> tuple[dict[str, Speed], str | None]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}, None
+    if content.get("key") != key:
+        return {}, None
+    speeds = {name: Speed(**speed) for name, speed in content["speeds"].items()}
+    return speeds, content.get("measured")

@@ -1,0 +1,182 @@
+"""One run of one experiment: not begun, cut short, or done."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from igcv3det.engine.checkpoints import LAST
+from igcv3det.engine.run_folder import CHECKPOINTS
+from igcv3det.measure.machine import describe_machine
+from igcv3det.tasks.classify.train import ClassificationCLI
+from research.ablation.plan import Experiment, Plan, run_hash
+
+RESULTS, RUNS = "results", "runs"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run came to.
+
+    Attributes:
+        name: of the experiment.
+        seed: of the run.
+        hash: of settings, seed and images.
+        top1: share of validation images, of the last epoch: choosing the best would flatter.
+        top5: likewise.
+        curve: top-1 after each epoch.
+        date: when it was finished, YYYY-MM-DD.
+        machine: that it was trained on, with PyTorch's version.
+    """
+
+    name: str
+    seed: int
+    hash: str
+    top1: float
+    top5: float
+    curve: tuple[float, ...]
+    date: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment with a seed.
+
+    Attributes:
+        plan: that the experiment is of.
+        experiment: what to run.
+        seed: with which seed.
+        hash: what it is known by.
+        output: folder of the plan. Its ``results`` are small and may be kept, or brought from
+            another machine; its ``runs`` are only needed for what is not finished.
+    """
+
+    plan: Plan
+    experiment: Experiment
+    seed: int
+    hash: str
+    output: Path
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return f"{self.experiment.slug}-seed{self.seed}-{self.hash}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return self.output / RUNS / self.name
+
+    @property
+    def file(self) -> Path:
+        """What it came to; there once it is finished."""
+        return self.output / RESULTS / f"{self.name}.json"
+
+    def result(self) -> RunResult | None:
+        """What it came to; None where it is not finished.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        try:
+            text = self.file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            values = json.loads(text)
+            return RunResult(**{**values, "curve": tuple(values["curve"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.file}: not what a run came to: {error}") from error
+
+    def execute(self) -> RunResult:
+        """Trains from the start, or from where an earlier call was cut.
+
+        Raises:
+            OSError: a file cannot be read or written.
+            ValueError: the settings or the images cannot be used.
+            NonFiniteLossError: the training diverged.
+        """
+        arguments = ["--config", str(self._write_settings())]
+        ClassificationCLI(arguments + resume_arguments(self.seed, self.folder)).fit()
+        curve = _curve(self.folder / "metrics.csv")
+        result = RunResult(
+            self.experiment.name,
+            self.seed,
+            self.hash,
+            top1=curve[-1][0],
+            top5=curve[-1][1],
+            curve=tuple(top1 for top1, _ in curve),
+            date=datetime.now(UTC).date().isoformat(),
+            machine=describe_machine(),
+        )
+        # last of all: its presence means that the run is finished
+        atomic_write(self.file, json.dumps(asdict(result), indent=1))
+        return result
+
+    def _write_settings(self) -> Path:
+        file = self.output / RUNS / f"{self.name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        settings = self.plan.settings(self.experiment)
+        file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        return file
+
+
+def runs_of(plan: Plan, experiment: Experiment, fingerprint: str, output: Path) -> list[Run]:
+    """The runs of an experiment, one a seed.
+
+    Args:
+        plan: that it is of.
+        experiment: which.
+        fingerprint: of the images.
+        output: folder of the plan.
+    """
+    settings = plan.settings(experiment)
+    return [
+        Run(plan, experiment, seed, run_hash(settings, seed, fingerprint), output)
+        for seed in plan.seeds
+    ]
+
+
+def resume_arguments(seed: int, folder: Path) -> list[str]:
+    """A training tool's options for a run in a folder: from its last checkpoint if there is one.
+
+    What was cut before its first checkpoint is removed, and begins anew.
+
+    Args:
+        seed: of the run.
+        folder: of the run.
+    """
+    last = folder / CHECKPOINTS / LAST
+    options = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
+    if last.exists():
+        return [*options, "--ckpt_path", str(last)]
+    shutil.rmtree(folder, ignore_errors=True)
+    return options
+
+
+def atomic_write(path: Path, text: str) -> None:
+    """Writes beside the target, then renames: a kill leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _curve(metrics: Path) -> list[tuple[float, float]]:
+    """(top-1, top-5) after each epoch.
+
+    Raises:
+        ValueError: nothing was validated.
+    """
+    with metrics.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/top1")]
+    if not rows:
+        raise ValueError(f"{metrics}: the run validated nothing; check the plan's trainer")
+    return [(float(row["val/top1"]), float(row["val/top5"])) for row in rows]

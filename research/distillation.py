@@ -1,0 +1,243 @@
+r"""What matters in distillation: short runs that differ in one thing, several seeds each.
+
+Usage:
+    python -m research.distillation start --images DIR... --teacher teacher.safetensors \
+        --output docs/distillation/start [--evaluate NAME ANNOTATIONS IMAGES]...
+    python -m research.distillation boxes --images DIR... --teacher teacher.safetensors \
+        --weights student.safetensors --fused JSON... --single JSON... --unlabelled JSON... \
+        --output docs/distillation/boxes [--evaluate NAME ANNOTATIONS IMAGES]...
+
+``start``: from the teacher alone, on crops, as ``configs/distill/3_whole.yaml`` with all parts
+learning: how the student begins, where its ReLU6 sits, how deep it is. ``boxes``: from a student's
+weights, on whole images, as ``configs/distill/4_boxes.yaml``: whose boxes it learns.
+--fused are the boxes of both teachers and true ones where there are any, --single the same with one
+teacher, --unlabelled both teachers without the true ones (``tools/fuse_boxes.py`` makes all three).
+
+A finished run is not repeated, one that was cut goes on from its last checkpoint. Writes
+OUTPUT/table.md and OUTPUT/curves.png after each run. Exit status: 0 done, 1 could not, 2 wrong
+call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/distill.py does
+
+from igcv3det.cli import evaluate
+from igcv3det.cli.argument_types import count
+from igcv3det.engine.malloc import tune_malloc
+from igcv3det.tasks.distill.train import DistillationCLI
+from research.ablation.curves import draw_means
+from research.ablation.runs import atomic_write
+from research.seeded_runs import logged, mean_and_range, train_once
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "distill"
+STEPS = {"start": 200, "boxes": 200}
+VALIDATIONS = 4
+SCORE = "val/score"
+# the gentle ones are those of the later phases, and what a morphed network bears
+RATES = ("--model.optim.muon_lr", "0.02", "--model.optim.lr", "0.003")
+GENTLE = ("--model.optim.muon_lr", "0.006", "--model.optim.lr", "0.0008")
+
+
+class Variant(NamedTuple):
+    """A row: what is told to ``tools/distill.py`` beside what all rows have.
+
+    Attributes:
+        name: of the row.
+        slug: of its runs' folders.
+        arguments: of the command line.
+    """
+
+    name: str
+    slug: str
+    arguments: tuple[str, ...]
+
+
+class Outcome(NamedTuple):
+    """What a finished run came to.
+
+    Attributes:
+        score: divergence of class scores from the teacher's on held-out images, nats an image,
+            after each validation.
+        ap: name of a data set to AP on it.
+    """
+
+    score: list[float]
+    ap: dict[str, float]
+
+
+def start_variants() -> list[Variant]:
+    """The rows of ``start``; the first is what the others are compared with."""
+    start, backbone = "--model.distillation.start", "--model.detector.backbone"
+    shared = (start, "shared", *RATES)
+    return [
+        Variant("shared parts and statistics", "shared", shared),
+        Variant("random start", "random", (start, "random", *RATES)),
+        Variant("shared, gentle rates", "shared-gentle", (start, "shared", *GENTLE)),
+        Variant("morphed, gentle rates", "morph-gentle", (start, "morph", *GENTLE)),
+        Variant(
+            "ReLU6 after the expansion too", "relu-both", (*shared, f"{backbone}.relu", "both")
+        ),
+        Variant(
+            "half the depth",
+            "depth-1x",
+            (*shared, f"{backbone}.repeats", "[1,2,3,4,3,3,1]"),
+        ),
+    ]
+
+
+def boxes_variants(
+    fused: Sequence[Path], single: Sequence[Path], unlabelled: Sequence[Path]
+) -> list[Variant]:
+    """The rows of ``boxes``; the first is what the others are compared with.
+
+    Args:
+        fused: boxes of two teachers and true ones.
+        single: of one teacher and true ones.
+        unlabelled: of two teachers.
+    """
+
+    def boxes(files: Sequence[Path]) -> tuple[str, ...]:
+        return ("--data.boxes", f"[{','.join(str(file) for file in files)}]", *GENTLE)
+
+    return [
+        Variant("two teachers' boxes and true ones", "fused", boxes(fused)),
+        Variant("one teacher's boxes and true ones", "single", boxes(single)),
+        Variant("two teachers' boxes, no true ones", "unlabelled", boxes(unlabelled)),
+        Variant(
+            "no boxes",
+            "none",
+            ("--model.distillation.box_weight", "0", "--data.boxes", "[]", *GENTLE),
+        ),
+    ]
+
+
+def train(variant: Variant, seed: int, options: argparse.Namespace) -> Outcome:
+    """A run that is made, finished or found.
+
+    Raises:
+        OSError: a file is not there.
+        ValueError: data or weights do not fit.
+    """
+    config = {"start": "3_whole.yaml", "boxes": "4_boxes.yaml"}[options.question]
+    images = ",".join(str(folder) for folder in options.images)
+    arguments = ["--config", str(CONFIGS / config), "--data.folders", f"[{images}]"]
+    arguments += ["--model.teacher", str(options.teacher)]
+    arguments += ["--model.weights", "null" if options.weights is None else str(options.weights)]
+    if options.question == "start":
+        arguments += ["--model.distillation.frozen", "[]"]
+    steps = options.steps or STEPS[options.question]
+    arguments += ["--trainer.max_steps", str(steps), "--model.optim.warmup_steps", "20"]
+    arguments += ["--trainer.val_check_interval", str(max(1, steps // VALIDATIONS))]
+    if options.cache is not None:
+        arguments += ["--data.cache", str(options.cache)]
+
+    def summary(folder: Path, best: Path) -> dict[str, object]:
+        ap = {name: _ap(best, folder, *files) for name, *files in options.evaluate}
+        return Outcome(logged(folder, SCORE), ap)._asdict()
+
+    place = options.runs / options.question / f"{variant.slug}-seed{seed}"
+    arguments += variant.arguments
+    return Outcome(**train_once(DistillationCLI, arguments, seed, place, summary))
+
+
+def _ap(checkpoint: Path, folder: Path, annotations: str, images: str) -> float:
+    figures = folder / "figures.json"
+    files = ["--annotations", annotations, "--images", images, "--output", str(figures)]
+    if evaluate.main(["--checkpoint", str(checkpoint), *files]):
+        raise ValueError(f"{annotations}: {checkpoint} could not be evaluated")
+    return float(json.loads(figures.read_text(encoding="utf-8"))["AP"])
+
+
+def markdown(outcomes: Mapping[str, Sequence[Outcome]], sets: Sequence[str]) -> str:
+    """The table: mean and range over seeds of the last divergence and of AP.
+
+    Args:
+        outcomes: row to its runs; rows without one say so.
+        sets: names of the data sets.
+    """
+    header = ["", "n", "divergence of scores", *(f"AP, {name}" for name in sets)]
+    lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
+    for name, runs in outcomes.items():
+        cells = ["not run", *[""] * len(sets)]
+        if runs:
+            cells = [mean_and_range([run.score[-1] for run in runs], ".1f")]
+            cells += [mean_and_range([run.ap[key] for run in runs]) for key in sets]
+        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    options = _parse(args)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    tune_malloc()
+    rows = (
+        start_variants()
+        if options.question == "start"
+        else boxes_variants(options.fused, options.single, options.unlabelled)
+    )
+    sets = [name for name, *_ in options.evaluate]
+    outcomes: dict[str, list[Outcome]] = {row.name: [] for row in rows}
+    try:
+        for seed in options.seeds:
+            for row in rows:
+                outcomes[row.name].append(train(row, seed, options))
+                atomic_write(options.output / "table.md", markdown(outcomes, sets))
+                curves = {name: [run.score for run in runs] for name, runs in outcomes.items()}
+                labels = ("validation", "divergence of scores, nats an image")
+                draw_means(curves, options.output / "curves.png", labels)
+    except (OSError, ValueError) as error:
+        print(f"distillation: {error}", file=sys.stderr)
+        return 1
+    print(options.output / "table.md")
+    return 0
+
+
+def _parse(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("question", choices=list(STEPS))
+    parser.add_argument("--images", type=Path, nargs="+", required=True, metavar="DIR")
+    parser.add_argument("--teacher", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="student that boxes starts from"
+    )
+    for name in ("--fused", "--single", "--unlabelled"):
+        parser.add_argument(name, type=Path, nargs="+", default=[], metavar="JSON")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--evaluate",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("NAME", "ANNOTATIONS", "IMAGES"),
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--steps", type=count, help=f"default: {STEPS}")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="for decoded images")
+    parser.add_argument("--runs", type=Path, default=Path("runs/distillation"), metavar="DIR")
+    options = parser.parse_args(args)
+    needs = {
+        "start": [],
+        "boxes": ["weights", "fused", "single", "unlabelled"],
+    }[options.question]
+    if missing := [f"--{name}" for name in needs if not getattr(options, name)]:
+        parser.error(f"boxes needs {', '.join(missing)}")
+    if options.question == "start" and options.weights is not None:
+        parser.error("start begins with the teacher alone: --weights is for boxes")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

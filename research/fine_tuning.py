@@ -1,0 +1,147 @@
+r"""What released weights are worth to somebody with a small data set of their own.
+
+Usage:
+    python -m research.fine_tuning bccd --data data/bccd --teacher teacher.safetensors \
+        --output docs/fine_tuning/bccd [--seeds 0 1] [--epochs N] [--runs DIR]
+
+IGCV3 from the released weights and from scratch, MobileNetV2 from TensorFlow's weights
+(``tools/convert_tf.py``) and from scratch, as ``configs/finetune_*.yaml`` have it, each with every
+seed and the same budget; from scratch at a rate of 0.0005 in both data sets. A finished run is not
+repeated, one that was cut goes on from its last checkpoint. Writes OUTPUT/table.md and
+OUTPUT/curves.png after each run. Exit status: 0 done, 1 could not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/train_det.py does
+
+from igcv3det.engine.malloc import tune_malloc
+from igcv3det.tasks.detect.train import DetectionCLI
+from research.ablation.curves import draw_means
+from research.ablation.runs import atomic_write
+from research.seeded_runs import logged, train_once
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+_RATE_FROM_NOTHING = "0.0005"  # more than weights bear that know the classes
+
+
+class Start(NamedTuple):
+    """A network and what it begins with.
+
+    Attributes:
+        name: of the row.
+        slug: of its runs' folders.
+        config: end of the configuration's name.
+        weights: file; None begins with nothing.
+    """
+
+    name: str
+    slug: str
+    config: str
+    weights: Path | None
+
+
+def starts(teacher: Path) -> list[Start]:
+    """The four rows.
+
+    Args:
+        teacher: TensorFlow's weights, converted.
+    """
+    released = CONFIGS.parent / "igcv3det" / "weights" / "igcv3_d_ssdlite.safetensors"
+    return [
+        Start("IGCV3-D, released weights", "igcv3-released", "", released),
+        Start("IGCV3-D, from scratch", "igcv3-nothing", "", None),
+        Start("MobileNetV2, TensorFlow's weights", "mobilenetv2-tf", "_mobilenetv2", teacher),
+        Start("MobileNetV2, from scratch", "mobilenetv2-nothing", "_mobilenetv2", None),
+    ]
+
+
+def train(start: Start, seed: int, options: argparse.Namespace) -> list[float]:
+    """AP after each epoch, of a run that is made, finished or found.
+
+    Raises:
+        OSError: a file is not there.
+        ValueError: data or weights do not fit.
+    """
+    config = CONFIGS / f"finetune_{options.dataset}{start.config}.yaml"
+    arguments = ["--config", str(config), "--images", "0", "--data.root", str(options.data)]
+    arguments += ["--model.weights", "null" if start.weights is None else str(start.weights)]
+    if start.weights is None:
+        arguments += ["--model.optim.lr", _RATE_FROM_NOTHING]
+    if options.epochs is not None:
+        arguments += ["--trainer.max_epochs", str(options.epochs)]
+    place = options.runs / options.dataset / f"{start.slug}-seed{seed}"
+    curve: list[float] = train_once(
+        DetectionCLI, arguments, seed, place, lambda folder, _: logged(folder, "val/AP")
+    )
+    return curve
+
+
+def markdown(curves: dict[str, list[list[float]]]) -> str:
+    """The table: AP after the first, the middle and the last validation, mean and range of seeds.
+
+    Args:
+        curves: row to a curve for each seed; rows without one say so.
+    """
+    lines = [
+        "| network and start | n | first AP | AP half-way | last AP | least and greatest |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for name, runs in curves.items():
+        if not runs:
+            lines.append(f"| {name} | 0 | not run | | | |")
+            continue
+        middle = (len(runs[0]) - 1) // 2
+        means = [statistics.mean(run[at] for run in runs) for at in (0, middle, -1)]
+        last = [run[-1] for run in runs]
+        shown = " | ".join(f"{mean:.3f}" for mean in means)
+        lines.append(f"| {name} | {len(runs)} | {shown} | {min(last):.3f}, {max(last):.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    options = _parse(args)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    tune_malloc()
+    options.output.mkdir(parents=True, exist_ok=True)
+    rows = starts(options.teacher)
+    curves: dict[str, list[list[float]]] = {start.name: [] for start in rows}
+    try:
+        for seed in options.seeds:
+            for start in rows:
+                curves[start.name].append(train(start, seed, options))
+                atomic_write(options.output / "table.md", markdown(curves))
+                image = options.output / "curves.png"
+                draw_means(curves, image, ("validation", "AP"), low=0)
+    except (OSError, ValueError) as error:
+        print(f"fine_tuning: {error}", file=sys.stderr)
+        return 1
+    print(options.output / "table.md")
+    return 0
+
+
+def _parse(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", choices=["bccd", "voc"])
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--teacher", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--epochs", type=int, help="default: as the configuration has it")
+    parser.add_argument("--runs", type=Path, default=Path("runs/fine_tuning"), metavar="DIR")
+    return parser.parse_args(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""What another project's detector finds in images, as ``tools/infer.py --json`` writes it.
+
+Usage:
+    python -m research.peer_records yolox_nano.onnx IMAGES --json FILE [--threshold 0.05]
+
+So that ``tools/fuse_boxes.py`` can take its opinion. The files are those of
+`research.peer_models`. Exit status: 0 done, 1 could not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from igcv3det.io.records import RecordWriter, error_record, frame_record
+from igcv3det.io.sources import UnreadableSource, read_sources
+from research.peer_models import PEERS
+from research.peers import peer_contestant
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path, help=", ".join(peer.file for peer in PEERS))
+    parser.add_argument("source", nargs="+", help="image, folder or glob")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--threshold", type=float, default=0.05)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(args)
+    peer = next((peer for peer in PEERS if peer.file == options.file.name), None)
+    if peer is None:
+        parser.error(f"{options.file.name}: not one of {', '.join(peer.file for peer in PEERS)}")
+    failures = 0
+    try:
+        detect = peer_contestant(peer, options.file, options.threads).detect
+        with RecordWriter(options.json) as records:
+            for item in read_sources(options.source):
+                if isinstance(item, UnreadableSource):
+                    print(f"peer_records: {item.reason}", file=sys.stderr)
+                    records.write(error_record(item))
+                    failures += 1
+                    continue
+                records.write(frame_record(item, detect(item.image).above(options.threshold)))
+    except (OSError, ValueError) as error:
+        print(f"peer_records: {error}", file=sys.stderr)
+        return 1
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+r"""Our detectors and other projects' light detectors, side by side under ONNX Runtime.
+
+Usage:
+    python -m research.peers [CHECKPOINT...] --peers DIR [--annotations JSON --images DIR]
+                               [--json FILE] [--threads 2] [--rounds 50]
+
+Example:
+    python -m research.peers teacher.safetensors --peers downloads/peers --json peers.json \
+        --annotations data/coco/annotations/instances_val2017.json --images data/coco/val2017
+
+DIR holds any of nanodet.onnx, nanodet_m.onnx, FastestDet.onnx and yolox_nano.onnx. Parameters and
+multiply-adds are counted in the ONNX graphs (weights and biases of convolutions and matrix
+products, after batch normalisation has been folded in). Latency is the median of the network
+alone, batch 1, all models taking turns in one run. AP is COCO's, scores from 0.01 up, 100
+detections an image.
+
+Exit status: 0 all done, 1 a model or the data could not be read, 2 wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import shape_inference
+from torch import Tensor
+
+from igcv3det.checkpoint import load_detector
+from igcv3det.config import DetectorConfig
+from igcv3det.datasets.coco_categories import COCO_CATEGORIES
+from igcv3det.detector import SSDLite
+from igcv3det.evaluation import CocoEvaluator
+from igcv3det.io.images import Image, read_image
+from igcv3det.measure.latency import Timing, time_in_turn
+from igcv3det.measure.tables import figure, text_table
+from igcv3det.predictor import Predictor
+from igcv3det.structures import Categories, Detections, HeadOutputs
+from research.peer_models import PEERS, Array, Peer
+
+LAYERS = ("Conv", "Gemm", "MatMul")
+
+
+class OnnxNetwork:
+    """A detector's raw network under ONNX Runtime, for `Predictor`."""
+
+    def __init__(self, detector: SSDLite, run: Callable[[Array], list[Array]]) -> None:
+        self.config: DetectorConfig = detector.config
+        self.categories: Categories = detector.categories
+        self.anchors: Tensor = detector.anchors
+        self._run = run
+
+    def __call__(self, images: Tensor) -> HeadOutputs:
+        """One image at a time, as the graph was exported."""
+        pairs = [self._run(image[None].numpy()) for image in images]
+        logits, offsets = (torch.from_numpy(np.concatenate(o)) for o in zip(*pairs, strict=True))
+        return HeadOutputs(logits, offsets)
+
+
+@dataclass(frozen=True)
+class BenchmarkTarget:
+    """A row of the table, before measuring.
+
+    Attributes:
+        name: of the model.
+        size: side of its input, pixels.
+        graph: for counting.
+        run: the network on [1, 3, S, S].
+        detect: everything from the image to its objects.
+    """
+
+    name: str
+    size: int
+    graph: onnx.ModelProto
+    run: Callable[[Array], list[Array]]
+    detect: Callable[[Image], Detections]
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    options = _parse(args)
+    try:
+        contestants = _contestants(options)
+        if not contestants:
+            raise ValueError(f"{options.peers}: holds none of {', '.join(p.file for p in PEERS)}")
+        precisions = {c.name: _average_precision(c, options) for c in contestants}
+    except (OSError, ValueError) as error:
+        print(f"peers: {error}", file=sys.stderr)
+        return 1
+    blank = {c.name: np.zeros((1, 3, c.size, c.size), np.float32) for c in contestants}
+    calls = {c.name: partial(c.run, blank[c.name]) for c in contestants}
+    rows = [
+        _row(c, timing, precisions[c.name])
+        for c, timing in zip(contestants, time_in_turn(calls, options.rounds), strict=True)
+    ]
+    print(_table(rows))
+    version = onnxruntime.__version__
+    print(f"ONNX Runtime {version}, {options.threads} threads, {options.rounds} rounds")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        print(f"Figures are in {options.json}")
+    return 0
+
+
+def _parse(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", nargs="*", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("--peers", type=Path, metavar="DIR", required=True)
+    parser.add_argument("--annotations", type=Path, metavar="JSON")
+    parser.add_argument("--images", type=Path, metavar="DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=50, help="times each model is timed")
+    options = parser.parse_args(args)
+    if bool(options.annotations) != bool(options.images):
+        parser.error("--annotations and --images go together")
+    if options.threads < 1 or options.rounds < 1:
+        parser.error("--threads and --rounds must be at least 1")
+    return options
+
+
+def _contestants(options: argparse.Namespace) -> list[BenchmarkTarget]:
+    found = [our_contestant(path, options.threads) for path in options.checkpoint]
+    return found + [
+        peer_contestant(peer, options.peers / peer.file, options.threads)
+        for peer in PEERS
+        if (options.peers / peer.file).is_file()
+    ]
+
+
+def peer_contestant(peer: Peer, path: Path, threads: int) -> BenchmarkTarget:
+    """Another project's detector."""
+    graph = onnx.load(path)
+    size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    run = _session(graph, threads)
+    return BenchmarkTarget(peer.name, size, graph, run, partial(peer.detect, size=size, run=run))
+
+
+def our_contestant(path: Path, threads: int) -> BenchmarkTarget:
+    """A detector of this package, its raw network exported to ONNX on the way."""
+    detector = load_detector(path)
+    size = detector.config.image_size
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        example = (torch.zeros(1, 3, size, size),)
+        torch.onnx.export(detector, example, file, dynamo=True, verbose=False)
+        graph = onnx.load(file)
+    run = _session(graph, threads)
+    predictor = Predictor(OnnxNetwork(detector, run))
+    return BenchmarkTarget(path.stem, size, graph, run, predictor)
+
+
+def _session(graph: onnx.ModelProto, threads: int) -> Callable[[Array], list[Array]]:
+    # Older exporters list weights among the inputs, which keeps the runtime from folding them
+    weights = {tensor.name for tensor in graph.graph.initializer}
+    inputs = [value for value in graph.graph.input if value.name not in weights]
+    del graph.graph.input[:]
+    graph.graph.input.extend(inputs)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # a session that waits busily would slow the one whose turn it is
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    return lambda inputs: session.run(None, {name: inputs})
+
+
+def _average_precision(contestant: BenchmarkTarget, options: argparse.Namespace) -> float | None:
+    if not options.annotations:
+        return None
+    evaluator = CocoEvaluator(options.annotations, COCO_CATEGORIES)
+    for image_id, record in evaluator.ground_truth.images.items():
+        image = read_image(options.images / record.file_name, record.size)
+        found = contestant.detect(image)
+        evaluator.update([image_id], [replace(found, categories=COCO_CATEGORIES)])
+    return float(evaluator.compute()["AP"])
+
+
+def count(graph: onnx.ModelProto) -> tuple[int, int]:
+    """(parameters, multiply-adds) of the convolutions and matrix products of a graph, batch 1.
+
+    Raises:
+        ValueError: the shape of a layer's output cannot be told from the graph.
+    """
+    inferred = shape_inference.infer_shapes(graph, data_prop=True).graph
+    values = [*inferred.value_info, *inferred.output, *inferred.input]
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+    weights = {t.name: list(t.dims) for t in inferred.initializer}
+    shapes.update(weights)
+    used: set[str] = set()
+    multiply_adds = 0
+    for node in inferred.node:
+        if node.op_type in LAYERS:
+            used |= weights.keys() & set(node.input)
+            first, *rest = shapes[node.output[0]]
+            if 0 in rest:
+                raise ValueError(f"the output of {node.name} has no known shape: {[first, *rest]}")
+            kernel = shapes[node.input[1]]  # [out, in / groups, ...], or [in, out] of a product
+            products = kernel[1:] if node.op_type == "Conv" else shapes[node.input[0]][-1:]
+            multiply_adds += max(first, 1) * math.prod(rest) * math.prod(products)
+    return sum(math.prod(weights[name]) for name in used), multiply_adds
+
+
+def _row(contestant: BenchmarkTarget, timing: Timing, precision: float | None) -> dict[str, Any]:
+    parameters, multiply_adds = count(contestant.graph)
+    return {
+        "name": contestant.name,
+        "image_size": contestant.size,
+        "parameters": parameters,
+        "multiply_adds": multiply_adds,
+        "latency_ms": timing.median_ms,
+        "latency_spread_ms": timing.spread_ms,
+        "AP": precision,
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    header = ["model", "input", "parameters M", "multiply-adds G", "latency ms", "spread ms", "AP"]
+    cells = [
+        [
+            row["name"],
+            str(row["image_size"]),
+            f"{row['parameters'] / 1e6:.2f}",
+            f"{row['multiply_adds'] / 1e9:.2f}",
+            f"{row['latency_ms']:.1f}",
+            f"{row['latency_spread_ms']:.1f}",
+            figure(row["AP"]),
+        ]
+        for row in rows
+    ]
+    return text_table(header, cells)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

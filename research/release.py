@@ -1,0 +1,91 @@
+"""Packs a trained detector as the weights that come with the package.
+
+Usage:
+    python tools/release.py --checkpoint best.ckpt --facts facts.json [--output FILE.safetensors]
+
+``facts.json`` holds texts that the file carries: ``status`` ("preview" or "release"), ``figures``,
+``data``, ``teachers``, ``licence``. The weights become float16; the tool tells how far its outputs
+are from the checkpoint's on the images of ``--images``. Exit status: 0 written, 1 could not, 2
+wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from igcv3det.checkpoint import (
+    CHECKSUM,
+    FIGURES,
+    STATUS,
+    checksum,
+    half_weights,
+    load_detector,
+    save_detector,
+)
+from igcv3det.detector import SSDLite
+from igcv3det.io.images import read_image
+from igcv3det.io.sources import expand_source
+from igcv3det.preprocess import Preprocess
+from igcv3det.pretrained import DEFAULT, PRETRAINED
+
+FACTS = (STATUS, FIGURES, "data", "teachers", "licence")
+LIMIT_MB = 10
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="MODEL")
+    parser.add_argument("--facts", type=Path, required=True, metavar="JSON")
+    parser.add_argument("--output", type=Path, default=PRETRAINED[DEFAULT], metavar="FILE")
+    parser.add_argument("--images", metavar="DIR", help="compare outputs on up to 32 of these")
+    options = parser.parse_args(args)
+    try:
+        facts = _facts(options.facts)
+        detector = load_detector(options.checkpoint)
+        facts[CHECKSUM] = checksum(half_weights(detector))
+        save_detector(detector, options.output, facts, dtype=torch.float16)
+        size = options.output.stat().st_size / 1e6
+        print(f"{options.output}: {size:.2f} MB, sha256 of the weights {facts[CHECKSUM]}")
+        if size > LIMIT_MB:
+            raise ValueError(f"{options.output}: more than {LIMIT_MB} MB")
+        if options.images:
+            _compare(detector, load_detector(options.output), options.images)
+    except (OSError, ValueError) as error:
+        print(f"release: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _facts(path: Path) -> dict[str, str]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    missing = [name for name in FACTS if not isinstance(facts.get(name), str)]
+    if missing:
+        raise ValueError(f"{path}: lacks a text for {', '.join(missing)}")
+    if facts[STATUS] not in ("preview", "release"):
+        raise ValueError(f"{path}: {STATUS} must be preview or release, got {facts[STATUS]!r}")
+    return dict(facts)
+
+
+@torch.no_grad()
+def _compare(detector: SSDLite, released: SSDLite, folder: str) -> None:
+    preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
+    paths = [path for path in expand_source(folder) if isinstance(path, Path)][:32]
+    if not paths:
+        raise ValueError(f"{folder}: no image to compare on")
+    worst = 0.0
+    for path in paths:
+        image = preprocess(read_image(path))[None]
+        ours, theirs = (d(image).logits[..., 1:].sigmoid() for d in (detector, released))
+        worst = max(worst, float((ours - theirs).abs().max()))
+    print(f"float16 moves no score by more than {worst:.4f} on {len(paths)} images")

@@ -1,0 +1,70 @@
+"""Trainings of several rows and seeds that are never repeated once they are finished."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from igcv3det.engine.run_cli import RunCLI
+from research.ablation.runs import atomic_write, resume_arguments
+
+RESULT = "result.json"
+
+
+def train_once(
+    cli: type[RunCLI],
+    arguments: Sequence[str],
+    seed: int,
+    folder: Path,
+    summary: Callable[[Path, Path], Any],
+) -> Any:  # noqa: ANN401
+    """What a run came to: it is made, finished from its last checkpoint, or found.
+
+    Args:
+        cli: trains.
+        arguments: of the run, without seed and folder.
+        seed: of the run.
+        folder: of the run; ``result.json`` in it means that the run is finished.
+        summary: from the run's folder and its ``best.safetensors`` to what is kept in that file.
+
+    Raises:
+        OSError: a file is not there.
+        ValueError: data or weights do not fit.
+    """
+    result = folder / RESULT
+    if not result.exists():
+        call = [
+            *arguments,
+            "--trainer.enable_progress_bar",
+            "false",
+            *resume_arguments(seed, folder),
+        ]
+        best = cli(call).fit()
+        assert best is not None  # a single process
+        atomic_write(result, json.dumps(summary(folder, best)))
+    return json.loads(result.read_text(encoding="utf-8"))
+
+
+def logged(folder: Path, name: str) -> list[float]:
+    """All values of a metric in a run's ``metrics.csv``, in order."""
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def mean_and_range(values: Sequence[float], form: str = ".3f") -> str:
+    """As a table has it: "0.600 (0.500 to 0.700)"; one value stands alone.
+
+    Example:
+        >>> mean_and_range([0.5, 0.7])
+        '0.600 (0.500 to 0.700)'
+        >>> mean_and_range([2.25], ".1f")
+        '2.2'
+    """
+    shown = f"{mean(values):{form}}"
+    if len(values) == 1:
+        return shown
+    return f"{shown} ({min(values):{form}} to {max(values):{form}})"

@@ -1,0 +1,148 @@
+"""Where the time and the bytes of a training step go, by kind of operation.
+
+Usage:
+    python research/training_bytes.py [CONFIG...] [--batch 16] [--rounds 3]
+
+Every operation that PyTorch runs in a step, forward, backward and optimizer, is timed and its
+tensors, read and written, are added up. Without CONFIG: the two SSDLite configurations, in their
+fast execution, channels-last, bfloat16. The bytes are those of whole tensors, as if no cache held
+anything. Exit status: 0 done, 1 could not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from igcv3det.measure.tables import figure, text_table
+from igcv3det.measure.targets import BenchmarkTarget
+from igcv3det.measure.training_step import StepForm, open_training_step
+
+CONFIGS = (
+    "configs/mobilenetv2_ssdlite320_coco.yaml",
+    "configs/igcv3_ssdlite320_coco.yaml",
+)
+KINDS = {
+    "native_batch_norm": "batch norm",
+    "_native_batch_norm_legit": "batch norm",
+    "native_batch_norm_backward": "batch norm",
+    "hardtanh": "ReLU6",
+    "hardtanh_": "ReLU6",
+    "hardtanh_backward": "ReLU6",
+    "index": "weights laid out",
+    "index_select": "weights laid out",
+    "index_put_": "weights laid out",
+    "_index_put_impl_": "weights laid out",
+    "_to_copy": "changes of type",
+    "copy_": "changes of type",
+}
+OTHER = "other"
+ORDER = ("1x1", "depthwise", "3x3", "batch norm", "ReLU6", "weights laid out", "changes of type")
+
+
+class Ledger(TorchDispatchMode):
+    """Adds up time and bytes of all operations run inside it, by kind.
+
+    Attributes:
+        seconds: by kind.
+        bytes: by kind, of all tensors read and written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.bytes: dict[str, int] = defaultdict(int)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: Any = None,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Runs one operation."""
+        begun = time.perf_counter()
+        out = func(*args, **(kwargs or {}))
+        elapsed = time.perf_counter() - begun
+        if func.is_view:
+            return out
+        kind = kind_of(func, args)
+        self.seconds[kind] += elapsed
+        self.bytes[kind] += sum(t.numel() * t.element_size() for t in _tensors((args, kwargs, out)))
+        return out
+
+
+def kind_of(func: Any, args: tuple[Any, ...]) -> str:  # noqa: ANN401
+    """Which row of the table an operation belongs to."""
+    name = func.overloadpacket.__name__
+    if name in ("convolution", "convolution_overrideable"):
+        return _convolution(args[1], int(args[8]))
+    if name == "convolution_backward":
+        return _convolution(args[2], int(args[9]))
+    return KINDS.get(name, OTHER)
+
+
+def _convolution(weight: Tensor, groups: int) -> str:
+    if weight.shape[-1] == 1:
+        return "1x1"
+    return "depthwise" if weight.shape[1] == 1 and groups > 1 else "3x3"
+
+
+def _tensors(values: object) -> Iterator[Tensor]:
+    return (value for value in tree_iter(values) if isinstance(value, Tensor))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", nargs="*", default=list(CONFIGS), metavar="CONFIG")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
+    options = parser.parse_args(args)
+    try:
+        rows = [row for path in options.config for row in _rows(path, options)]
+    except (OSError, ValueError) as error:
+        print(f"training_bytes: {error}", file=sys.stderr)
+        return 1
+    columns = ["network", "", "all", *ORDER, OTHER]
+    print(text_table(columns, rows))
+    return 0
+
+
+def _rows(path: str, options: argparse.Namespace) -> list[list[str]]:
+    contender = BenchmarkTarget(
+        Path(path).stem, path, "torch", "bf16", options.threads, options.batch
+    )
+    step = open_training_step(contender, StepForm("fast"))
+    step()
+    ledgers = []
+    for _ in range(options.rounds):
+        with Ledger() as ledger:
+            step()
+        ledgers.append(ledger)
+    kinds = (*ORDER, OTHER)
+    times = [1e3 * median(ledger.seconds[kind] for ledger in ledgers) for kind in kinds]
+    sizes = [ledgers[-1].bytes[kind] / 1e6 for kind in kinds]
+    return [
+        [contender.model, "ms", *(figure(value, ".0f") for value in (sum(times), *times))],
+        ["", "MB", *(figure(value, ".0f") for value in (sum(sizes), *sizes))],
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from igcv3det.datasets.box_labels import (
+    ImageBoxes,
+    boxes_of_record,
+    read_labels,
+    with_true_boxes,
+    write_labels,
+)
+from igcv3det.datasets.store import AnnotationError
+from igcv3det.structures import Categories
+
+CATEGORIES = Categories((3, 7, 90), ("red", "green", "blue"))
+
+
+def image(*rows):
+    """Rows (x0, y0, x1, y1, label, score)."""
+    values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
+    return ImageBoxes(values[:, :4], values[:, 4].long(), values[:, 5])
+
+
+def coco(images=None, annotations=None, categories=None):
+    return {
+        "images": images or [{"id": 5, "file_name": "a/one.png", "width": 100, "height": 50}],
+        "annotations": annotations or [],
+        "categories": categories or [{"id": 7, "name": "green"}],
+    }
+
+
+def written(folder, content):
+    path = Path(folder) / "boxes.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_what_is_written_is_read(tmp_path):
+    images = {
+        "one.png": image((0.1, 0.2, 0.5, 0.6, 1, 0.25), (0, 0, 1, 1, 3, 1.0)),
+        "two.png": image(),
+    }
+    sizes = {"one.png": (100, 50), "two.png": (10, 10)}
+    write_labels(tmp_path / "x" / "boxes.json", images, sizes, CATEGORIES)
+    found = read_labels(tmp_path / "x" / "boxes.json", CATEGORIES)
+    assert found.keys() == images.keys()
+    for name, own in images.items():
+        assert_close(found[name], own)
+    content = json.loads((tmp_path / "x" / "boxes.json").read_text())
+    assert content["annotations"][0]["bbox"] == [10.0, 10.0, 40.0, 20.0]
+    assert content["annotations"][0]["score"] == 0.25
+    assert "score" not in content["annotations"][1]  # true
+
+
+def test_true_boxes_have_score_one_and_crowds_are_left_out(tmp_path):
+    box = {"image_id": 5, "category_id": 7, "bbox": [10, 10, 20, 20]}
+    path = written(tmp_path, coco(annotations=[box, {**box, "iscrowd": 1}]))
+    found = read_labels(path, CATEGORIES)["one.png"]
+    assert_close(found.boxes, torch.tensor([[0.1, 0.2, 0.3, 0.6]]))
+    assert found.labels.tolist() == [2]
+    assert found.scores.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (coco(categories=[{"id": 7, "name": "red"}]), "the detector has no 7 'red'"),
+        (coco(images=[{"id": 1, "file_name": "x.png", "width": 3}]), "lacks 'height'"),
+        (
+            coco(annotations=[{"image_id": 6, "category_id": 7, "bbox": [0, 0, 1, 1]}]),
+            "annotations: .*6",
+        ),
+        (
+            coco(
+                annotations=[{"image_id": 5, "category_id": 7, "bbox": [0, 0, 1, 1], "score": 1.5}]
+            ),
+            "score 1.5",
+        ),
+        (coco(annotations=[{"image_id": 5, "category_id": 7, "bbox": [0, 1]}]), "annotations"),
+        (
+            coco(images=[{"id": 1, "file_name": "x.png", "width": 0, "height": 3}]),
+            "'x.png' is 0 by 3 pixels",
+        ),
+        (
+            coco(annotations=[{"image_id": 5, "category_id": 7, "bbox": [0, 0, math.nan, 1]}]),
+            "bbox .*nan.* of 'one.png'",
+        ),
+        (
+            coco(
+                images=[
+                    {"id": n, "file_name": f"{n}/x.png", "width": 3, "height": 3} for n in (1, 2)
+                ]
+            ),
+            "'x.png' occurs twice",
+        ),
+    ],
+    ids=["category", "height", "image", "score", "bbox", "no pixels", "not finite", "twice"],
+)
+def test_faults_are_named(tmp_path, content, complaint):
+    path = written(tmp_path, content)
+    with pytest.raises(AnnotationError, match=complaint) as error:
+        read_labels(path, CATEGORIES)
+    assert str(path) in str(error.value)
+
+
+def test_true_boxes_replace_opinions_on_annotated_classes_only():
+    fused = {
+        "one.png": image((0, 0, 0.5, 0.5, 1, 0.9), (0, 0, 1, 1, 2, 0.3)),
+        "two.png": image((0, 0, 0.5, 0.5, 1, 0.9)),
+    }
+    true = {"one.png": image((0.2, 0.2, 0.4, 0.4, 1, 1.0))}
+    merged = with_true_boxes(fused, true, labels=[1])
+    assert merged["one.png"].labels.tolist() == [1, 2]
+    assert_close(merged["one.png"].scores, torch.tensor([1.0, 0.3]))
+    assert_close(merged["two.png"], fused["two.png"])
+
+
+def test_an_annotated_image_without_the_class_has_none():
+    fused = {"one.png": image((0, 0, 0.5, 0.5, 1, 0.9))}
+    merged = with_true_boxes(fused, {"one.png": image()}, labels=[1])
+    assert len(merged["one.png"].boxes) == 0
+
+
+def test_records_of_infer():
+    record = {
+        "file": "one.png",
+        "detections": [{"category_id": 90, "score": 0.5, "box": [1, 2, 3, 4], "label": "blue"}],
+    }
+    found = boxes_of_record(record, CATEGORIES)
+    assert_close(found.boxes, torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    assert found.labels.tolist() == [3]
+    with pytest.raises(ValueError, match=r"one\.png: lacks 'detections'"):
+        boxes_of_record({"file": "one.png"}, CATEGORIES)

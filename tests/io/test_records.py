@@ -1,0 +1,69 @@
+"""JSON and CSV of what was found."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from coco_files import THREE
+
+from igcv3det.io.records import RecordWriter, error_record, frame_record
+from igcv3det.io.sources import Frame, UnreadableSource
+from igcv3det.structures import Categories, Detections
+
+IMAGE = np.zeros((60, 80, 3), dtype=np.uint8)
+FOUND = Detections(
+    torch.tensor([[1.0, 2.5, 3.0, 4.0]]), torch.tensor([0.75]), torch.tensor([2]), THREE
+)
+
+
+def test_an_image():
+    assert frame_record(Frame(Path("a.png"), IMAGE), FOUND) == {
+        "file": "a.png",
+        "width": 80,
+        "height": 60,
+        "detections": [
+            {"label": "dog", "category_id": 3, "score": 0.75, "box": [1.0, 2.5, 3.0, 4.0]}
+        ],
+    }
+
+
+def test_a_frame_of_a_video():
+    record = frame_record(Frame(Path("a.mp4"), IMAGE, 3, 0.12, 25.0), Detections.empty(THREE))
+    assert (record["frame"], record["time"], record["detections"]) == (3, 0.12, [])
+
+
+def test_files(tmp_path):
+    yak = Detections(FOUND.boxes, FOUND.scores, torch.tensor([1]), Categories((5,), ("Яk, big",)))
+    records = [
+        frame_record(Frame(Path("a.png"), IMAGE), FOUND),
+        error_record(UnreadableSource(Path("b.png"), "b.png: no such file")),
+        frame_record(Frame(Path("c.mp4"), IMAGE, 0, 0.0, 25.0), yak),
+    ]
+    with RecordWriter(tmp_path / "new" / "r.json", tmp_path / "r.csv") as writer:
+        for record in records:
+            writer.write(record)
+    text = (tmp_path / "new" / "r.json").read_text(encoding="utf-8")
+    assert json.loads(text) == records
+    assert len(text.splitlines()) == len(records) + 2
+    with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == ["a.png", "c.mp4"]
+    assert rows[0]["frame"] == ""
+    assert (rows[1]["frame"], rows[1]["label"], rows[1]["y0"]) == ("0", "Яk, big", "2.5")
+
+
+def _write_and_fail(writer):
+    writer.write({"file": "a.png"})
+    raise KeyError
+
+
+def test_files_are_complete_without_records_and_after_an_error(tmp_path):
+    with RecordWriter(tmp_path / "r.json"):
+        pass
+    assert json.loads((tmp_path / "r.json").read_text()) == []
+    with pytest.raises(KeyError), RecordWriter(tmp_path / "s.json", tmp_path / "s.csv") as writer:
+        _write_and_fail(writer)
+    assert json.loads((tmp_path / "s.json").read_text()) == [{"file": "a.png"}]

@@ -1,0 +1,127 @@
+"""The rows as the command line of distillation takes them; training itself is tested elsewhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from igcv3det import build_detector
+from igcv3det.checkpoint import load_detector, read_config, save_detector
+from igcv3det.tasks.distill.train import DistillationCLI
+from research import distillation
+from tools import eval_det
+
+TEACHER = Path("configs/mobilenetv2_ssdlite300_tf.yaml")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    path = tmp_path_factory.mktemp("distillation") / "teacher.safetensors"
+    detector = build_detector(read_config(TEACHER))
+    save_detector(detector, path)
+    return path
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Every run's command line is parsed and its networks built; training is left out."""
+    runs = []
+
+    def fit(self):
+        runs.append(self)
+        checkpoints = self.run_folder / "checkpoints"
+        checkpoints.mkdir(parents=True)
+        lines = "step,val/score\n" + "".join(f"{n},{90 - 10 * n - len(runs)}\n" for n in range(4))
+        (self.run_folder / "metrics.csv").write_text(lines)
+        return checkpoints / "best.safetensors"
+
+    def evaluate(args):
+        values = dict(zip(args[::2], args[1::2], strict=True))
+        assert values["--checkpoint"].endswith("best.safetensors")
+        Path(values["--output"]).write_text(json.dumps({"AP": 0.25 + len(runs) / 100}))
+        return 0
+
+    monkeypatch.setattr(DistillationCLI, "fit", fit)
+    monkeypatch.setattr(eval_det, "main", evaluate)
+    return runs
+
+
+def _call(question, teacher, folder, *more):
+    places = ["--images", str(folder / "images"), "--teacher", str(teacher)]
+    output = ["--output", str(folder / "out"), "--runs", str(folder / "runs")]
+    return distillation.main([question, *places, *output, "--seeds", "0", *more])
+
+
+def test_start_differs_in_one_thing_a_row(teacher, begun, tmp_path):
+    evaluate = ("--evaluate", "VOC", "voc.json", "voc")
+    assert _call("start", teacher, tmp_path, *evaluate) == 0
+    shared, random, gentle, morphed, relu, shallow = (run.model for run in begun)
+    assert {run.config.trainer.val_check_interval for run in begun} == {50}
+    starts = [run.model.distillation.start for run in begun]
+    assert starts == ["shared", "random", "shared", "morph", "shared", "shared"]
+    rates = [run.model.optim.muon_lr for run in begun]
+    assert rates == [0.02, 0.02, 0.006, 0.006, 0.02, 0.02]
+    head = next(load_detector(teacher).head.parameters())
+    copied = [torch.equal(next(run.model.detector.head.parameters()), head) for run in begun]
+    assert copied == [True, False, True, True, True, True]
+    assert [len(model.detector.backbone.blocks) for model in (shared, shallow)] == [32, 17]
+    relus = [model.detector.config.backbone.relu for model in (random, gentle, morphed, relu)]
+    assert relus == ["depthwise", "depthwise", "depthwise", "both"]
+    assert all(
+        p.requires_grad for p in shared.parameters()
+    )  # frozen parts would flatter the copies
+    table = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert table[0] == "|  | n | divergence of scores | AP, VOC |"
+    assert table[3] == "| random start | 1 | 58.0 | 0.270 |"
+    assert (tmp_path / "out" / "curves.png").exists()
+
+    assert _call("start", teacher, tmp_path, *evaluate) == 0
+    assert len(begun) == 6  # none was repeated
+
+
+def test_boxes_differ_in_what_is_learnt(teacher, begun, tmp_path):
+    files = ("--fused", "a.json", "b.json", "--single", "c.json", "--unlabelled", "d.json")
+    assert _call("boxes", teacher, tmp_path, *files, "--weights", str(teacher)) == 1  # of IGCV3
+    student = tmp_path / "student.safetensors"
+    save_detector(build_detector(read_config("configs/distill/4_boxes.yaml")), student)
+    begun.clear()
+    assert _call("boxes", teacher, tmp_path, *files, "--weights", str(student)) == 0
+    assert [list(run.datamodule.boxes) for run in begun] == [
+        *(["a.json", "b.json"], ["c.json"], ["d.json"], [])
+    ]
+    assert [run.model.distillation.box_weight for run in begun] == [1, 1, 1, 0]
+
+
+def test_what_was_cut_before_its_first_checkpoint_begins_anew(teacher, begun, tmp_path):
+    cut = tmp_path / "runs" / "start" / "shared-seed0"
+    (cut / "checkpoints").mkdir(parents=True)
+    (cut / "checkpoints" / "best.ckpt").touch()
+    (cut / "metrics.csv").write_text("step,val/score\n0,99\n")
+    assert _call("start", teacher, tmp_path) == 0
+    assert begun[0].run_folder == cut
+    assert json.loads((cut / "result.json").read_text())["score"] == [89, 79, 69, 59]
+
+
+def test_mean_and_range_of_seeds_by_hand():
+    runs = [
+        distillation.Outcome([9.0, 5.0], {"VOC": 0.2}),
+        distillation.Outcome([9.0, 6.0], {"VOC": 0.3}),
+    ]
+    lines = distillation.markdown({"A": runs, "B": []}, ["VOC"]).splitlines()
+    assert lines[2] == "| A | 2 | 5.5 (5.0 to 6.0) | 0.250 (0.200 to 0.300) |"
+    assert lines[3] == "| B | 0 | not run |  |"
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (["boxes", "--fused", "a.json"], "--weights, --single, --unlabelled"),
+        (["start", "--weights", "a.safetensors"], "--weights is for boxes"),
+    ],
+)
+def test_wrong_calls(call, named, teacher, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        _call(call[0], teacher, tmp_path, *call[1:])
+    assert stop.value.code == 2
+    assert named in capsys.readouterr().err

@@ -1,0 +1,174 @@
+"""A run that was killed and resumed ends with bitwise the same weights as an unbroken one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from killed_runs import assert_same, killed_at
+
+from igcv3det.shapes.dataset import write_shapes
+from igcv3det.tasks.detect.module import DetectionModule
+from tools.train_det import main
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+model:
+  detector:
+    num_classes: 6
+    image_size: 64
+    backbone: {name: mobilenetv2, width: 0.1}
+    head: {extra_channels: [16, 16]}
+  optim: {lr: 0.05, lr_batch_size: null, warmup_steps: 2, ema_decay: 0.9}
+data: {batch_size: 4, num_workers: 0}
+trainer:
+  accelerator: cpu
+  max_epochs: 3
+  log_every_n_steps: 1
+  enable_progress_bar: false
+save_every_n_steps: 2
+images: 0
+"""
+STEPS = 9  # three epochs of three batches
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    write_shapes(folder / "data", train=12, val=3, image_size=64)
+    (folder / "tiny.yaml").write_text(CONFIG)
+    return folder
+
+
+def arguments(folder, name, *options):
+    return [
+        *("--config", str(folder / "tiny.yaml")),
+        *("--data.root", str(folder / "data")),
+        *("--trainer.default_root_dir", str(folder / name)),
+        *options,
+    ]
+
+
+def last_of(run):
+    return run / "checkpoints" / "last.ckpt"
+
+
+def assert_same_run(one, other):
+    parts = [torch.load(last_of(run), weights_only=True) for run in (one, other)]
+    for key in ("state_dict", "training_weights", "optimizer_states", "lr_schedulers", "epoch"):
+        assert_same(parts[0][key], parts[1][key], key)
+    assert_same(*(part["callbacks"]["AveragedWeights"] for part in parts), "average")
+    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def unbroken(folder):
+    assert main(arguments(folder, "unbroken")) == 0
+    assert torch.load(last_of(folder / "unbroken"), weights_only=True)["global_step"] == STEPS
+    return folder / "unbroken"
+
+
+def killed_and_resumed(folder, name, step, *options):
+    with killed_at(DetectionModule, step):
+        main(arguments(folder, name, *options))
+    last = last_of(folder / name)
+    assert torch.load(last, weights_only=True)["global_step"] <= step
+    assert main(arguments(folder, name, "--ckpt_path", str(last), *options)) == 0
+    return folder / name
+
+
+@pytest.mark.parametrize("step", [3, 5])  # from the end of an epoch, from within one
+def test_killed_and_resumed(folder, unbroken, step):
+    resumed = killed_and_resumed(folder, f"killed-{step}", step)
+    assert_same_run(unbroken, resumed)
+    assert not (folder / f"killed-{step}-2").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [4, 6, 7])
+def test_killed_anywhere(folder, unbroken, step):
+    assert_same_run(unbroken, killed_and_resumed(folder, f"any-{step}", step))
+
+
+OPTIONS = {
+    "steps": ("--trainer.max_epochs", "null", "--trainer.max_steps", "8"),
+    "both": ("--trainer.max_epochs", "3", "--trainer.max_steps", "8"),
+    "workers": ("--data.num_workers", "2"),
+    "adamw": ("--model.optim.optimizer", "adamw", "--trainer.gradient_clip_val", "1"),
+    "bf16": ("--trainer.precision", "bf16-mixed"),
+    "within": ("--trainer.val_check_interval", "2"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("steps", 3),
+        ("steps", 5),
+        ("both", 6),
+        ("workers", 5),
+        ("adamw", 5),
+        ("bf16", 5),
+        ("within", 3),
+        ("within", 5),
+    ],
+)
+def test_killed_with_options(folder, name, step):
+    options = OPTIONS[name]
+    whole = folder / f"{name}-{step}-unbroken"
+    assert main(arguments(folder, whole.name, *options)) == 0
+    resumed = killed_and_resumed(folder, f"{name}-{step}-killed", step, *options)
+    assert_same_run(whole, resumed)
+
+
+@pytest.mark.slow
+def test_accumulated_batches(folder):
+    options = ("--trainer.accumulate_grad_batches", "2", "--save_every_n_steps", "1")
+    assert main(arguments(folder, "accumulated", *options)) == 0
+    resumed = killed_and_resumed(folder, "accumulated-killed", 3, *options)
+    assert_same_run(folder / "accumulated", resumed)
+
+
+def test_repeated_run_is_the_same(folder, unbroken):
+    assert main(arguments(folder, "again")) == 0
+    assert_same_run(unbroken, folder / "again")
+
+
+def test_run_that_was_over_stays_over(folder):
+    options = ("--trainer.max_steps", "2")
+    assert main(arguments(folder, "over", *options)) == 0
+    before = torch.load(last_of(folder / "over"), weights_only=True)
+    last = str(last_of(folder / "over"))
+    assert main(arguments(folder, "over", "--ckpt_path", last, *options)) == 0
+    after = torch.load(last_of(folder / "over"), weights_only=True)
+    assert_same(before["training_weights"], after["training_weights"])
+
+
+@pytest.mark.slow
+def test_really_killed(folder):
+    """SIGKILL at some moment after a checkpoint; what counts is the end."""
+    options = ("--trainer.max_epochs", "20")
+    command = [sys.executable, str(ROOT / "tools" / "train_det.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.Popen(
+        [*command, *arguments(folder, "really", *options)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    last = last_of(folder / "really")
+    patience = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < patience:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL  # it had not ended by itself
+    for name, more in (("really", ("--ckpt_path", str(last))), ("whole", ())):
+        call = [*command, *arguments(folder, name, *options, *more)]
+        subprocess.run(call, env=environment, check=True, capture_output=True)
+    assert_same_run(folder / "whole", folder / "really")

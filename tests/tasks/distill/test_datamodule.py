@@ -1,0 +1,73 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from igcv3det.datasets.box_labels import ImageBoxes, write_labels
+from igcv3det.structures import Categories
+from igcv3det.tasks.distill.config import ViewConfig
+from igcv3det.tasks.distill.datamodule import DistillationDataModule
+
+
+@pytest.fixture
+def images(tmp_path):
+    random = np.random.default_rng(0)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(6):
+        pixels = random.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def _datamodule(images, **changes):
+    given = {"batch_size": 2, "held_out": 2, "seed": 0, **changes}
+    cache = str(images.parent / "cache")
+    data = DistillationDataModule(
+        [str(images)], side=64, cache=cache, view=ViewConfig(size=32), **given
+    )
+    data.setup("fit")
+    return data
+
+
+def test_resuming_with_other_batches_is_told(images, caplog):
+    begun = _datamodule(images).state_dict()
+    assert begun == {"seed": 0, "batch_size": 2, "world_size": 1, "images": 4}
+    with caplog.at_level(logging.WARNING):
+        same, other = _datamodule(images), _datamodule(images, batch_size=4)
+        same.load_state_dict(begun)
+        same.train_dataloader()
+        assert caplog.text == ""
+        other.load_state_dict(begun)
+        other.train_dataloader()
+    assert "other batch_size than the run was begun with" in caplog.text
+
+
+def test_too_few_images_are_refused(images):
+    with pytest.raises(ValueError, match="6 images are too few"):
+        _datamodule(images, held_out=5)
+
+
+def test_images_of_one_name_cannot_have_boxes(images, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (images / "3.png").rename(other / "2.png")
+    names = ("0.png", "1.png", "2.png", "4.png", "5.png")
+    known = {name: ImageBoxes(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0)) for name in names}
+    categories = Categories((1,), ("cat",))
+    sizes = dict.fromkeys(names, (50, 40))
+    write_labels(tmp_path / "boxes.json", known, sizes, categories)
+    data = DistillationDataModule(
+        [str(images), str(other)],
+        boxes=(str(tmp_path / "boxes.json"),),
+        side=64,
+        cache=str(tmp_path / "cache"),
+        batch_size=2,
+        held_out=2,
+        view=ViewConfig(size=32),
+        categories=categories,
+    )
+    with pytest.raises(ValueError, match=r"2\.png is in two of data\.folders"):
+        data.setup("fit")

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from distillation_networks import built, detector_config, small_config
+from torch.testing import assert_close
+
+from igcv3det.config import BackboneConfig
+from igcv3det.tasks.distill.config import DISTILLATION_PARTS, SHARED_PARTS
+from igcv3det.tasks.distill.start import (
+    copy_parts,
+    copy_shared_parts,
+    detector_parts,
+    shared_parts,
+    take_statistics,
+)
+
+
+def test_shared_parts_of_another_family_are_copied():
+    teacher = built(detector_config(BackboneConfig(name="mobilenetv2")), 1)
+    student = built(detector_config(BackboneConfig()), 2)
+    copied = copy_shared_parts(student, teacher)
+    assert copied == ["stem", "last", "extras", "head", "scale of the fine tap"]
+    images = torch.randn(1, 3, 64, 64)
+    assert_close(student.backbone.stem(images), teacher.backbone.features[0](images))
+    features = torch.randn(1, 320, 2, 2)
+    assert_close(student.backbone.last(features), teacher.backbone.features[-1](features))
+    last = student.backbone.last(features)
+    assert_close(student.extras(last), teacher.extras(last))
+    tap = student.backbone.blocks[student.backbone.tap_block].expand[1]
+    assert_close(tap.bias, teacher.backbone.features[14].conv[0][1].bias)
+
+
+def test_what_does_not_fit_stays():
+    teacher, student = built(small_config(), 1), built(small_config(width=0.5), 2)
+    before = student.backbone.stem[0].weight.clone()
+    # the narrow backbones' last 1x1 has 1280 channels in both, but takes others
+    assert copy_shared_parts(student, teacher) == ["extras"] or "stem" not in copy_shared_parts(
+        student, teacher
+    )
+    assert_close(student.backbone.stem[0].weight, before)
+
+
+def test_chosen_parts_are_copied_and_no_others():
+    teacher = built(detector_config(BackboneConfig(name="mobilenetv2")), 1)
+    student = built(detector_config(BackboneConfig()), 2)
+    stem = student.backbone.stem[0].weight.clone()
+    copy_parts(student, teacher, ("last", "head"))
+    features = torch.randn(1, 320, 2, 2)
+    assert_close(student.backbone.last(features), teacher.backbone.features[-1](features))
+    for own, taught in zip(student.head.parameters(), teacher.head.parameters(), strict=True):
+        assert torch.equal(own, taught)
+    assert torch.equal(student.backbone.stem[0].weight, stem)
+
+
+def test_a_chosen_part_of_another_shape():
+    teacher, student = built(small_config(), 1), built(small_config(width=0.5), 2)
+    with pytest.raises(ValueError, match="teacher's stem does not fit"):
+        copy_parts(student, teacher, ("stem",))
+
+
+def test_heads_of_other_categories_stay():
+    from igcv3det.structures import Categories
+
+    teacher, student = built(small_config(), 1), built(small_config(), 2)
+    teacher.categories = Categories((1, 2, 9), ("a", "b", "c"))
+    assert "head" not in copy_shared_parts(student, teacher)
+
+
+def test_parts_are_the_whole_network():
+    student = built(small_config(), 1)
+    parts = detector_parts(student)
+    assert sorted(parts) == sorted(DISTILLATION_PARTS)
+    own = [p for modules in parts.values() for module in modules for p in module.parameters()]
+    assert {id(p) for p in own} == {id(p) for p in student.parameters()}
+    assert len(own) == len(list(student.parameters()))
+
+
+def test_only_an_igcv3_has_parts():
+    with pytest.raises(ValueError, match="igcv3"):
+        detector_parts(built(detector_config(BackboneConfig(name="mobilenetv2", width=0.25)), 1))
+    assert tuple(shared_parts(built(small_config(), 1))) == SHARED_PARTS
+
+
+def test_a_stage_starts_with_the_teachers_mean_and_deviation():
+    student = built(small_config(repeats=(1, 1, 1, 1, 1, 1, 1)), 1)
+    maps = {2: 3 * torch.randn(2, 6, 4, 4) + torch.arange(6.0).reshape(1, 6, 1, 1)}
+    maps = {2: maps[2][:, : student.backbone.blocks[1].project[0].out_channels]}
+    more = {2: maps[2] + 1}
+    take_statistics(student, [maps, more])
+    rows = torch.cat([maps[2], more[2]]).transpose(0, 1).flatten(1)
+    block = student.backbone.blocks[1].train()
+    out = block.project(torch.randn(4, block.project[0].in_channels, 8, 8))
+    # batch normalisation in training mode gives exactly its own bias and weight
+    assert_close(out.mean(dim=(0, 2, 3)), rows.mean(dim=1), rtol=0, atol=1e-4)
+    assert_close(out.std(dim=(0, 2, 3), correction=0), rows.std(dim=1), rtol=1e-3, atol=0)
+
+
+def test_later_blocks_start_with_a_quarter():
+    student = built(small_config(), 1)
+    channels = student.backbone.blocks[1].project[0].out_channels
+    maps = torch.randn(2, channels, 8, 8)
+    take_statistics(student, [{2: maps}])
+    first, second = (student.backbone.blocks[i].project[1] for i in (1, 2))
+    assert_close(second.weight, first.weight / 4)
+    assert (second.bias == 0).all()
+
+
+def test_other_widths_are_named():
+    with pytest.raises(ValueError, match="stage 2 of the teacher has 5 channels"):
+        take_statistics(built(small_config(), 1), [{2: torch.randn(1, 5, 2, 2)}])

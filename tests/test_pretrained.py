@@ -1,0 +1,131 @@
+"""The weights that come with the package, and how they are packed."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from igcv3det import build_detector, load_detector, pretrained
+from igcv3det.checkpoint import checksum, preview_notice, read_metadata, save_detector
+from igcv3det.config import BackboneConfig, DetectorConfig
+from igcv3det.datasets.coco_categories import COCO_CATEGORIES
+from igcv3det.predictor import Predictor
+from igcv3det.pretrained import DEFAULT, PRETRAINED
+from tools.release import main
+
+FACTS = {"status": "preview", "figures": "AP 0", "data": "none", "teachers": "none", "licence": "x"}
+TINY = DetectorConfig(num_classes=80, image_size=64, backbone=BackboneConfig(width=0.25))
+
+
+def test_checksum_by_hand():
+    weights = {"b": torch.tensor([1, 2], dtype=torch.int64), "a": torch.tensor([0.5])}
+    text = b"a torch.float32 [1]\n" + weights["a"].numpy().tobytes()
+    text += b"b torch.int64 [2]\n" + weights["b"].numpy().tobytes()
+    assert checksum(weights) == hashlib.sha256(text).hexdigest()
+
+
+def test_the_released_detector_is_the_papers():
+    detector = load_detector(DEFAULT)
+    backbone = detector.config.backbone
+    assert (backbone.name, backbone.variant, backbone.width) == ("igcv3", "D", 1.0)
+    assert (backbone.groups, backbone.relu, backbone.p1, backbone.p2) == (
+        (2, 2),
+        "depthwise",
+        True,
+        False,
+    )
+    assert backbone.repeats is None
+    assert backbone.depth == 1.0
+    assert detector.categories == COCO_CATEGORIES
+    # 3,491,688 with its classifier of 1280 * 1000 + 1000
+    assert sum(p.numel() for p in detector.backbone.parameters()) == 3_491_688 - 1_281_000
+
+
+def test_the_released_file_is_small_and_says_where_it_comes_from():
+    assert PRETRAINED[DEFAULT].stat().st_size <= 10e6
+    facts = read_metadata(PRETRAINED[DEFAULT])
+    for name in ("status", "figures", "data", "teachers", "licence", "weights_sha256"):
+        assert facts[name]
+    notice = preview_notice(DEFAULT)
+    assert (notice is None) == (facts["status"] == "release")
+    assert notice is None or facts["figures"] in notice
+
+
+def test_a_predictor_without_a_path_takes_it():
+    predictor = Predictor.load(score_threshold=0.5)
+    assert predictor.categories == COCO_CATEGORIES
+    assert predictor.network.config == load_detector(DEFAULT).config
+
+
+@pytest.fixture
+def packed(tmp_path):
+    checkpoint = tmp_path / "best.safetensors"
+    save_detector(build_detector(TINY, COCO_CATEGORIES), checkpoint)
+    (tmp_path / "facts.json").write_text(json.dumps(FACTS))
+    return tmp_path
+
+
+def pack(folder, *options):
+    words = ["--checkpoint", folder / "best.safetensors", "--facts", folder / "facts.json"]
+    return main([str(word) for word in (*words, "--output", folder / "out.safetensors", *options)])
+
+
+def test_packing(packed, monkeypatch, capsys):
+    assert pack(packed) == 0
+    assert "sha256" in capsys.readouterr().out
+    monkeypatch.setitem(pretrained.PRETRAINED, DEFAULT, packed / "out.safetensors")
+    found, source = load_detector(DEFAULT), load_detector(packed / "best.safetensors")
+    for name, value in source.state_dict().items():
+        expected = value.half().float() if value.is_floating_point() else value
+        assert_close(found.state_dict()[name], expected, rtol=0, atol=0)
+    assert preview_notice(DEFAULT) == "out: the weights are a preview (AP 0)"
+
+
+def test_damage_is_noticed(packed, monkeypatch):
+    pack(packed)
+    path = packed / "out.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(bytes(data))
+    monkeypatch.setitem(pretrained.PRETRAINED, DEFAULT, path)
+    with pytest.raises(ValueError, match=r"out\.safetensors: damaged"):
+        load_detector(DEFAULT)
+
+
+def test_the_outputs_are_compared(packed, tmp_path, capsys):
+    from igcv3det.io.images import write_image
+
+    (tmp_path / "photos").mkdir()
+    image = torch.randint(0, 256, (70, 90, 3), dtype=torch.uint8).numpy()
+    write_image(tmp_path / "photos" / "a.png", image)
+    assert pack(packed, "--images", tmp_path / "photos") == 0
+    assert "on 1 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("facts", "complaint"),
+    [
+        ({**FACTS, "status": "done"}, "status must be preview or release"),
+        ({"status": "release"}, "lacks a text for figures, data, teachers, licence"),
+        ("{", "not JSON"),
+    ],
+)
+def test_facts_must_be_complete(packed, capsys, facts, complaint):
+    (packed / "facts.json").write_text(facts if isinstance(facts, str) else json.dumps(facts))
+    assert pack(packed) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_infer_needs_no_checkpoint_and_says_what_it_takes(tmp_path, capsys):
+    from igcv3det.io.images import write_image
+    from tools.infer import main as infer
+
+    image = torch.randint(0, 256, (60, 80, 3), dtype=torch.uint8).numpy()
+    write_image(tmp_path / "a.png", image)
+    found = tmp_path / "found.json"
+    assert infer([str(tmp_path / "a.png"), "--json", str(found)]) == 0
+    assert json.loads(found.read_text())[0]["width"] == 80
+    notice = preview_notice(DEFAULT)
+    assert capsys.readouterr().err == (f"infer: {notice}\n" if notice else "")
