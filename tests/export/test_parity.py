@@ -42,7 +42,7 @@ class FixedFile:
     def __call__(self, images):
         return self.boxes[None], self.scores[None]
 
-    def prepare(self, image):
+    def preprocess(self, image):
         return torch.from_numpy(image)
 
 

@@ -102,12 +102,12 @@ def test_cut_off_file_is_refused(tmp_path, name, share):
 
 
 def test_missing_file_folder_and_text_are_refused(tmp_path):
-    (tmp_path / "text.jpg").write_text("not a pixels")
+    (tmp_path / "text.jpg").write_text("not an image")
     with pytest.raises(ImageReadError, match=r"none\.jpg: no such file"):
         read_image(tmp_path / "none.jpg")
     with pytest.raises(ImageReadError, match="cannot be read"):
         read_image(tmp_path)
-    with pytest.raises(ImageReadError, match=r"text\.jpg: not a pixels"):
+    with pytest.raises(ImageReadError, match=r"text\.jpg: not an image"):
         read_image(tmp_path / "text.jpg")
 
 
