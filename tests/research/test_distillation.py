@@ -8,9 +8,9 @@ import torch
 
 from igcv3det import build_detector
 from igcv3det.checkpoint import load_detector, read_config, save_detector
+from igcv3det.cli import evaluate as evaluate_command
 from igcv3det.tasks.distill.train import DistillationCLI
 from research import distillation
-from tools import eval_det
 
 TEACHER = Path("configs/mobilenetv2_ssdlite300_tf.yaml")
 
@@ -43,7 +43,7 @@ def begun(monkeypatch):
         return 0
 
     monkeypatch.setattr(DistillationCLI, "fit", fit)
-    monkeypatch.setattr(eval_det, "main", evaluate)
+    monkeypatch.setattr(evaluate_command, "main", evaluate)
     return runs
 
 

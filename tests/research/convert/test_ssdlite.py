@@ -19,7 +19,7 @@ from research.convert.tfjs import Node, read_graph_model
 from tools import convert_tf
 
 UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-CONFIG_FILE = Path(__file__).parents[2] / "configs" / "mobilenetv2_ssdlite300_tf.yaml"
+CONFIG_FILE = Path(__file__).parents[3] / "configs" / "mobilenetv2_ssdlite300_tf.yaml"
 STEM = "FeatureExtractor/MobilenetV2/Conv/"
 
 

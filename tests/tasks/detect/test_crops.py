@@ -14,7 +14,9 @@ BOXES = np.array([[10.0, 10, 60, 50], [150, 70, 190, 95]])
 
 def crops(canvas=CANVAS, boxes=BOXES, min_scale=0.3, draws=400):
     rng = np.random.default_rng(0)
-    return np.stack([crops.random_iou_crop(rng, canvas, boxes, min_scale) for _ in range(draws)])
+    return np.stack(
+        [crops_module.random_iou_crop(rng, canvas, boxes, min_scale) for _ in range(draws)]
+    )
 
 
 def test_crops_keep_the_rules_of_ssd():
@@ -52,7 +54,7 @@ def test_impossible_crops():
 
 def test_expansion_holds_the_image():
     rng = np.random.default_rng(0)
-    found = np.stack([crops.random_expansion(rng, 100, 200, 4.0) for _ in range(400)])
+    found = np.stack([crops_module.random_expansion(rng, 100, 200, 4.0) for _ in range(400)])
     sides = found[:, 2:] - found[:, :2]
     scales = sides / [200, 100]
     np.testing.assert_allclose(scales[:, 0], scales[:, 1])
@@ -66,14 +68,14 @@ def test_expansion_holds_the_image():
 def test_centre_must_be_strictly_inside():
     view = np.array([0.0, 0, 10, 10])
     boxes = np.array([[8.0, 0, 12, 4], [7.0, 0, 12, 4], [-1.0, -1, 1, 1]])
-    assert crops.has_centre(view, boxes).tolist() == [False, True, False]
+    assert crops_module.has_centre(view, boxes).tolist() == [False, True, False]
 
 
 def test_whole_pixels_only_within_the_image():
     inside = np.array([1.2, 2.0, 8.5, 9.1])
-    assert crops.whole_pixels(inside, 10, 10).tolist() == [1, 2, 9, 10]
+    assert crops_module.whole_pixels(inside, 10, 10).tolist() == [1, 2, 9, 10]
     beyond = np.array([-0.2, 2.0, 8.5, 9.1])
-    assert crops.whole_pixels(beyond, 10, 10).tolist() == beyond.tolist()
+    assert crops_module.whole_pixels(beyond, 10, 10).tolist() == beyond.tolist()
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "tensorflow"])
@@ -82,7 +84,7 @@ def test_show_inside_is_the_resized_slice(resize):
     preprocess = Preprocess(PreprocessConfig(resize=resize), 32)
     view = np.array([10.0, 5, 70, 55])
     np.testing.assert_array_equal(
-        crops.show(image, view, preprocess), preprocess.resize(image[5:55, 10:70])
+        crops_module.show(image, view, preprocess), preprocess.resize(image[5:55, 10:70])
     )
 
 
@@ -96,8 +98,8 @@ def test_show_beyond_is_the_padded_image_resized(resize):
     padded = cv2.copyMakeBorder(image, 40, 80, 32, 64, cv2.BORDER_CONSTANT, value=config.mean)
     view = np.array([-32.0, -40, 160 + 64, 120 + 80])
     expected = preprocess.resize(padded).astype(float)
-    difference = np.abs(crops.show(image, view, preprocess) - expected)
+    difference = np.abs(crops_module.show(image, view, preprocess) - expected)
     # at the border of the image a target pixel mixes both
     assert np.quantile(difference, 0.95) <= 3
     assert np.median(difference) <= 1
-    assert crops.show(image, view, preprocess)[0, 0].tolist() == [10, 20, 30]
+    assert crops_module.show(image, view, preprocess)[0, 0].tolist() == [10, 20, 30]

@@ -10,7 +10,7 @@ import pytest
 
 from igcv3det.shapes.dataset import write_shapes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # weights and statistics stand still, so that both runs validate the same detector
 CONFIG = """
 model:

@@ -15,7 +15,7 @@ from igcv3det.shapes.dataset import write_shapes
 from igcv3det.tasks.detect.module import DetectionModule
 from tools.train_det import main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG = """
 model:
   detector:
