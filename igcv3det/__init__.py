@@ -1,24 +1,32 @@
 """IGCV3 and SSDLite: lightweight object detectors, exact to the paper and fast on plain CPUs.
 
-`build_detector` and `load_detector` give a network; `igcv3det.predictor.Predictor` goes from a
-image to its objects. Importing this loads neither Lightning, albumentations nor pycocotools.
+`Predictor` detects objects in images; `build_detector` and `load_detector` return a network. The
+names below are imported when they are first used: importing the package imports nothing else.
 """
 
-from igcv3det.checkpoint import load_detector, save_detector
-from igcv3det.config import (
-    AnchorConfig,
-    AugmentConfig,
-    BackboneConfig,
-    DetectorConfig,
-    HeadConfig,
-    LossConfig,
-    OptimConfig,
-    PostprocessConfig,
-    PreprocessConfig,
-)
-from igcv3det.detector import SSDLite, build_detector
-from igcv3det.structures import Categories, Detections, HeadOutputs, Target
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from igcv3det.version import __version__
+
+if TYPE_CHECKING:
+    from igcv3det.checkpoint import load_detector, save_detector
+    from igcv3det.config import (
+        AnchorConfig,
+        AugmentConfig,
+        BackboneConfig,
+        DetectorConfig,
+        HeadConfig,
+        LossConfig,
+        OptimConfig,
+        PostprocessConfig,
+        PreprocessConfig,
+    )
+    from igcv3det.detector import SSDLite, build_detector
+    from igcv3det.predictor import Predictor
+    from igcv3det.structures import Categories, Detections, HeadOutputs, Target
 
 __all__ = [
     "AnchorConfig",
@@ -32,6 +40,7 @@ __all__ = [
     "LossConfig",
     "OptimConfig",
     "PostprocessConfig",
+    "Predictor",
     "PreprocessConfig",
     "SSDLite",
     "Target",
@@ -40,3 +49,24 @@ __all__ = [
     "load_detector",
     "save_detector",
 ]
+
+_MODULES = {
+    "checkpoint": ("load_detector", "save_detector"),
+    "config": tuple(name for name in __all__ if name.endswith("Config")),
+    "detector": ("SSDLite", "build_detector"),
+    "predictor": ("Predictor",),
+    "structures": ("Categories", "Detections", "HeadOutputs", "Target"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

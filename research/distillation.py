@@ -31,8 +31,8 @@ from typing import NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/distill.py does
 
-from igcv3det.cli import evaluate
-from igcv3det.cli.argument_types import count
+from igcv3det.cli import eval as evaluate
+from igcv3det.cli.arguments import positive_int
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.tasks.distill.train import DistillationCLI
 from research.ablation.curves import draw_means
@@ -224,7 +224,7 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
         metavar=("NAME", "ANNOTATIONS", "IMAGES"),
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--steps", type=count, help=f"default: {STEPS}")
+    parser.add_argument("--steps", type=positive_int, help=f"default: {STEPS}")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="for decoded images")
     parser.add_argument("--runs", type=Path, default=Path("runs/distillation"), metavar="DIR")
     options = parser.parse_args(args)

@@ -25,7 +25,7 @@ def test_make_shapes_keeps_what_is_there(tmp_path, capsys):
     assert make_shapes.main([str(tmp_path), *TINY]) == 0
     assert make_shapes.main([str(tmp_path), *TINY, "--seed", "1"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("make_shapes: ")
+    assert line.startswith("make-shapes: ")
     assert "choose another folder" in line
 
 

@@ -128,4 +128,4 @@ def test_infer_needs_no_checkpoint_and_says_what_it_takes(tmp_path, capsys):
     assert infer([str(tmp_path / "a.png"), "--json", str(found)]) == 0
     assert json.loads(found.read_text())[0]["width"] == 80
     notice = preview_notice(DEFAULT)
-    assert capsys.readouterr().err == (f"infer: {notice}\n" if notice else "")
+    assert capsys.readouterr().err == (f"predict: {notice}\n" if notice else "")

@@ -149,7 +149,7 @@ def test_eval_says_what_is_wrong(folder, tmp_path, capsys, model, data, message)
     chosen = model if model == "absent.safetensors" else str(config)
     options = ["--checkpoint", chosen, "--data", data or str(folder)]
     assert eval_cls.main([*options, "--cache", str(tmp_path / "cache")]) == 1
-    assert message in one_line(capsys, "eval_cls")
+    assert message in one_line(capsys, "eval-cls")
 
 
 def test_help(capsys):

@@ -314,7 +314,7 @@ def test_faults_of_records_are_named(tmp_path, capsys):
     assert "b.json: has other images" in capsys.readouterr().err
     (tmp_path / "c.json").write_text("{")
     assert fuse([str(tmp_path / "c.json"), "--output", str(tmp_path / "x.json")]) == 1
-    assert "c.json: no records" in capsys.readouterr().err
+    assert "c.json: not a file of igcv3det predict" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         fuse([one, "--output", "x", "--true", "y", "--classes", "unicorn"])
     assert stop.value.code == 2

@@ -37,7 +37,7 @@ def test_a_file_and_its_report(checkpoint, photos, tmp_path, capsys):
     assert report["detections"]["found"] == report["detections"]["confident"] >= 10
     assert report["candidates"]["score"]["largest"] < 1e-4
     printed = capsys.readouterr().out
-    assert "10 of 10 detections above 0.3 found again" in printed
+    assert "10 of 10 detections above 0.3 matched" in printed
     assert printed.rstrip().endswith("tiny.onnx.parity.json")
 
 

@@ -74,7 +74,7 @@ def test_bad_files_get_a_line_each_and_the_others_resume_arguments(
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.png", "b.jpg"}
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
-    assert all(line.startswith("infer: ") for line in lines)
+    assert all(line.startswith("predict: ") for line in lines)
 
 
 def test_a_video_gives_a_record_a_frame_and_a_video(checkpoint, tmp_path):

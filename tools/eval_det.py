@@ -1,6 +1,6 @@
 """Scores a detector on a data set in COCO's format.
 
-The command line is that of `igcv3det.cli.evaluate`.
+The command line is that of `igcv3det.cli.eval`.
 """
 
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
-from igcv3det.cli.evaluate import main
+from igcv3det.cli.eval import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,1 +1,1 @@
-"""Commands: each file parses one command line before it imports torch."""
+"""The commands: one file each, which parses its command line before it imports torch."""

@@ -1,17 +1,15 @@
-r"""Compares detectors: parameters, multiply-adds, CPU latency and, where it can be measured, AP.
+r"""Compares detectors: parameters, multiply-adds, CPU latency and, on a data set, AP.
 
-Usage:
-    python tools/compare.py [MODEL...] [--annotations JSON --images DIR] [--json FILE] [--threads 2]
-
-Example:
-    python tools/compare.py
-    python tools/compare.py igcv3.safetensors mobilenetv2.safetensors --images data/coco/val2017 \
+Examples:
+    igcv3det compare
+    igcv3det compare igcv3.safetensors mobilenetv2.safetensors --images data/coco/val2017 \
         --annotations data/coco/annotations/instances_val2017.json --json comparison.json
 
-MODEL is a configuration (random weights), a checkpoint or an exported .onnx or .xml file; without
-any, IGCV3-D and MobileNetV2, both with SSDLite at 320x320. Latency is the median time of the
-network for one image on the CPU, in PyTorch or the runtime of the exported file, all models taking
-turns in one run; the ratio is to the first model. AP needs trained weights and a data set.
+MODEL is a configuration (random weights), a checkpoint, a name of pretrained weights or an exported
+.onnx or .xml file; the default is IGCV3-D and MobileNetV2, both with SSDLite at 320x320. Latency is
+the median time of the network for one image on the CPU, in PyTorch or the runtime of the exported
+file; the models are timed in turn in one process, and the ratio is to the first. AP needs trained
+weights and a data set.
 
 Exit status: 0 all done, 1 a model or an image could not be read, 2 wrong call.
 """
@@ -21,22 +19,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from igcv3det.checkpoint import load_detector
-from igcv3det.cli.argument_types import count
-from igcv3det.detector import SSDLite
-from igcv3det.evaluation import CocoEvaluator
-from igcv3det.evaluation.dataset_inference import (
-    DETECTIONS_PER_IMAGE,
-    SCORE_THRESHOLD,
-    score_images,
-)
-from igcv3det.measure.comparison import ComparisonRow, compare
+from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.measure.tables import figure, text_table
-from igcv3det.predictor import Predictor
-from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
+
+if TYPE_CHECKING:
+    from igcv3det.detector import SSDLite
+    from igcv3det.measure.comparison import ComparisonRow
+    from igcv3det.runtime import ExportedDetector
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 DEFAULT_MODELS = (
@@ -47,13 +40,33 @@ DEFAULT_MODELS = (
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
+    return run_command("compare", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("compare", __doc__)
+    add = parser.add_argument
+    add("model", nargs="*", type=Path, metavar="MODEL", help="detectors; the first is the baseline")
+    add("--annotations", type=Path, metavar="JSON", help="COCO annotation file, to measure AP")
+    add("--images", type=Path, metavar="DIR", help="folder of its images")
+    add("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    add("--threads", type=positive_int, default=2, help="threads (default: 2)")
+    add("--rounds", type=positive_int, default=20, help="timings of each model (default: 20)")
+    options = parser.parse_args(args)
+    if bool(options.annotations) != bool(options.images):
+        parser.error("--annotations and --images go together")
+    return options
+
+
+def _run(options: argparse.Namespace) -> int:
+    from igcv3det.measure.comparison import compare
+
     failures: list[str] = []
     models = _unique_names(options.model or list(DEFAULT_MODELS))
     detectors = _load(models, options.threads, failures)
     precisions = _average_precisions(detectors, models, options, failures)
     for failure in failures:
-        print(f"compare: {failure}", file=sys.stderr)
+        report("compare", failure)
     if not detectors:
         return 1
     rows = compare(detectors, precisions, rounds=options.rounds, threads=options.threads)
@@ -69,22 +82,6 @@ def main(args: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", nargs="*", type=Path, metavar="MODEL")
-    parser.add_argument("--annotations", type=Path, metavar="JSON")
-    parser.add_argument("--images", type=Path, metavar="DIR")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--threads", type=count, default=2)
-    parser.add_argument("--rounds", type=count, default=20, help="times each model is timed")
-    options = parser.parse_args(args)
-    if bool(options.annotations) != bool(options.images):
-        parser.error("--annotations and --images go together")
-    return options
-
-
 def _unique_names(models: list[Path]) -> dict[str, Path]:
     """File stems, or whole paths where stems are alike; a model given twice is compared once."""
     stems = [path.stem for path in dict.fromkeys(models)]
@@ -94,6 +91,9 @@ def _unique_names(models: list[Path]) -> dict[str, Path]:
 def _load(
     models: dict[str, Path], threads: int, failures: list[str]
 ) -> dict[str, SSDLite | ExportedDetector]:
+    from igcv3det.checkpoint import load_detector
+    from igcv3det.runtime import EXPORTED_SUFFIXES, load_exported
+
     detectors: dict[str, SSDLite | ExportedDetector] = {}
     for name, path in models.items():
         try:
@@ -112,8 +112,17 @@ def _average_precisions(
 ) -> dict[str, float | None]:
     """AP of every detector that has trained weights; what goes wrong is added to the failures."""
     precisions: dict[str, float | None] = {}
-    trained = [n for n in detectors if models[n].suffix not in (".yaml", ".yml")]
-    for name in trained if options.annotations else ():
+    if not options.annotations:
+        return precisions
+    from igcv3det.evaluation import CocoEvaluator
+    from igcv3det.evaluation.dataset_inference import (
+        DETECTIONS_PER_IMAGE,
+        SCORE_THRESHOLD,
+        score_images,
+    )
+    from igcv3det.predictor import Predictor
+
+    for name in [n for n in detectors if models[n].suffix not in (".yaml", ".yml")]:
         predictor = Predictor(
             detectors[name],
             score_threshold=SCORE_THRESHOLD,

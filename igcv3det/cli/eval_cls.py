@@ -1,11 +1,7 @@
-r"""Scores a classifier on labelled images.
-
-Usage:
-    python tools/eval_cls.py --checkpoint MODEL --data PATH [--output metrics.json]
-                             [--split NAME] [--limit N]
+r"""Evaluates a classifier on labelled images.
 
 Example:
-    python tools/eval_cls.py --checkpoint runs/igcv3_cifar10/checkpoints/best.safetensors \
+    igcv3det eval-cls --checkpoint runs/igcv3_cifar10/checkpoints/best.safetensors \
         --data cifar10.zip --output metrics.json
 
 MODEL is a .safetensors or .ckpt file, or a configuration of configs/cls (random weights). PATH is
@@ -22,47 +18,55 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from igcv3det.cli.argument_types import count
+from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.measure.tables import figure, text_table
-from igcv3det.tasks.classify.checkpoint import Classifier, load_classifier, numbered_names
-from igcv3det.tasks.classify.confusion_plot import draw_confusion
-from igcv3det.tasks.classify.datamodule import CACHE, ClassificationDataModule
-from igcv3det.tasks.classify.evaluation import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    from igcv3det.tasks.classify.checkpoint import Classifier
+    from igcv3det.tasks.classify.evaluation import Evaluation
 
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--checkpoint", required=True, metavar="MODEL")
-    parser.add_argument("--data", required=True, metavar="PATH")
-    parser.add_argument("--split", metavar="NAME", help='default: "val", else "test"')
-    parser.add_argument("--output", type=Path, metavar="JSON", help="for figures and image")
-    parser.add_argument("--limit", type=count, metavar="N", help="only N images, in even steps")
-    parser.add_argument("--cache", default=CACHE, metavar="DIR", help="for decoded images")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
-    parser.add_argument("--batch-size", type=count, default=100)
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode")
-    options = parser.parse_args(args)
-    try:
-        evaluation = _evaluate(options)
-        _print_report(evaluation)
-        if options.output:
-            _write(evaluation, options.output)
-    except (OSError, ValueError) as error:
-        print(f"eval_cls: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
-        return 1
+    return run_command("eval-cls", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("eval-cls", __doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="MODEL", help="classifier")
+    add("--data", required=True, metavar="PATH", help="data set, as training takes it")
+    add("--split", metavar="NAME", help="folder of the data set (default: val, else test)")
+    add("--output", type=Path, metavar="JSON", help="write the metrics to this file")
+    add("--limit", type=positive_int, metavar="N", help="only N images, at equal intervals")
+    add("--cache", metavar="DIR", help="folder for decoded images (default: data/cache)")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    add("--batch-size", type=positive_int, default=100, metavar="N", help="default: 100")
+    add("--workers", type=int, default=2, help="processes that decode images (default: 2)")
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
+    evaluation = _evaluate(options)
+    _print_report(evaluation)
+    if options.output:
+        _write(evaluation, options.output)
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> Evaluation:
+    from igcv3det.tasks.classify.checkpoint import load_classifier
+    from igcv3det.tasks.classify.datamodule import CACHE, ClassificationDataModule
+    from igcv3det.tasks.classify.evaluation import evaluate
+
     classifier = load_classifier(options.checkpoint)
     data = ClassificationDataModule(
         options.data,
         val_split=options.split,
-        cache=options.cache,
+        cache=options.cache or CACHE,
         batch_size=options.batch_size,
         num_workers=options.workers,
         image_size=classifier.config.image_size,
@@ -83,6 +87,8 @@ def _evaluate(options: argparse.Namespace) -> Evaluation:
 
 
 def _require_same_names(classifier: Classifier, names: tuple[str, ...], data: str) -> None:
+    from igcv3det.tasks.classify.checkpoint import numbered_names
+
     untrained = numbered_names(classifier.config.num_classes)
     if classifier.names == names:
         return
@@ -107,6 +113,8 @@ def _print_report(evaluation: Evaluation) -> None:
 
 
 def _write(evaluation: Evaluation, output: Path) -> None:
+    from igcv3det.tasks.classify.confusion_plot import draw_confusion
+
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(evaluation.as_json(), indent=1), encoding="utf-8")
     image = output.with_suffix(".png")

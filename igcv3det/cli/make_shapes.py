@@ -1,43 +1,53 @@
-"""Draws the made-up detection set (COCO's layout) that the shapes configurations train on.
-
-Usage:
-    python tools/make_shapes.py [OUT] [--train N] [--val N] [--image-size PX] [--seed S]
+"""Generates the synthetic shapes data set, in COCO's layout, that the shapes configurations use.
 
 Example:
-    python tools/make_shapes.py data/shapes
+    igcv3det make-shapes data/shapes
 
-OUT (default data/shapes) gets train2017/, val2017/ and annotations/. A set that is already there is
-left alone; one made from other parameters is not overwritten (exit status 1). What is not given is
-as `tools/demo.py` has it.
+OUT receives train2017/, val2017/ and annotations/. A data set that is complete is kept; one made
+with other parameters is never overwritten (exit status 1).
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 
-from igcv3det.shapes.dataset import write_shapes
+from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.command import command_parser, run_command
+
+DEFAULT_FOLDER = Path("data/shapes")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Draws as the arguments say; None takes the command line's."""
-    # The defaults stand in `write_shapes` alone: what is not given is not passed on.
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0], argument_default=argparse.SUPPRESS
+    """Generates what the arguments ask for; None takes the command line's."""
+    return run_command("make-shapes", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    # The defaults are those of `write_shapes`: an option that is not given is not passed on.
+    parser = command_parser("make-shapes", __doc__)
+    parser.argument_default = argparse.SUPPRESS
+    add = parser.add_argument
+    add(
+        "root",
+        metavar="OUT",
+        nargs="?",
+        type=Path,
+        default=DEFAULT_FOLDER,
+        help=f"folder of the data set (default: {DEFAULT_FOLDER})",
     )
-    parser.add_argument("root", metavar="OUT", nargs="?", type=Path, default=Path("data/shapes"))
-    parser.add_argument("--train", type=int, help="training images")
-    parser.add_argument("--val", type=int, help="validation images")
-    parser.add_argument("--image-size", type=int, help="longer side, pixels")
-    parser.add_argument("--seed", type=int, help="of everything random")
-    given = parser.parse_args(args)
+    add("--train", type=positive_int, metavar="N", help="number of training images")
+    add("--val", type=positive_int, metavar="N", help="number of validation images")
+    add("--image-size", type=positive_int, metavar="PX", help="longer side of the images, pixels")
+    add("--seed", type=int, metavar="S", help="seed of the random generator")
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from igcv3det.shapes.dataset import write_shapes
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        root = write_shapes(**vars(given))
-    except (OSError, ValueError) as error:
-        print(f"make_shapes: {error}", file=sys.stderr)
-        return 1
-    print(f"The set is in {root}")
+    given = {key: value for key, value in vars(options).items() if key != "debug"}
+    print(f"The data set is in {write_shapes(**given)}")
     return 0

@@ -1,21 +1,17 @@
-"""Finds objects in images and videos, draws them and writes them down.
-
-Usage:
-    python tools/infer.py SOURCE... [--checkpoint MODEL] [--output DIR] [--threshold 0.3]
-                          [--json FILE] [--csv FILE] [--device cpu]
+"""Detects objects in images and videos, draws them and writes them to files.
 
 Examples:
-    python tools/infer.py street.jpg --checkpoint best.ckpt --output drawn
-    python tools/infer.py photos "holiday/**/*.jpg" drive.mp4 --checkpoint best.ckpt --json out.json
+    igcv3det predict street.jpg --checkpoint best.ckpt --output drawn
+    igcv3det predict photos "holiday/**/*.jpg" drive.mp4 --checkpoint best.ckpt --json out.json
 
-SOURCE is an image, a folder (its images and videos by their endings, not those of inner
-folders), a pattern or a video. Drawn images go to --output; without it they go to runs/infer, or
-nowhere if only --json or --csv is asked for.
+SOURCE is an image, a folder (its images and videos, without subfolders), a glob pattern or a
+video. Annotated images go to --output; without it they go to runs/infer, or nowhere if --json or
+--csv is given.
 
 The JSON file is a list of one record an image or frame:
     {"file", "width", "height", "detections": [{"label", "category_id", "score", "box"}]}
-with box [x0, y0, x1, y1] in pixels; frames of a video have "frame" and "time" (seconds) besides;
-what could not be read is {"file", "error"}.
+with box [x0, y0, x1, y1] in pixels; frames of a video also have "frame" and "time" (seconds); an
+image that could not be read is {"file", "error"}.
 
 Exit status: 0 all done, 1 something could not be read or written, 2 wrong call.
 """
@@ -25,63 +21,74 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from igcv3det.checkpoint import preview_notice
-from igcv3det.io.drawing import draw_detections
-from igcv3det.io.drawing_folder import DrawingFolder
-from igcv3det.io.records import RecordWriter, error_record, frame_record
-from igcv3det.io.sources import UnreadableSource, read_sources
-from igcv3det.predictor import Predictor
-from igcv3det.pretrained import DEFAULT
+from igcv3det.cli.arguments import confidence
+from igcv3det.cli.command import command_parser, report, run_command
+
+if TYPE_CHECKING:
+    from igcv3det.predictor import Predictor
 
 DEFAULT_OUTPUT = Path("runs/infer")
 
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
-    # FFmpeg reports on standard error beside our own line about a broken video
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    try:
-        if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
-            print(f"infer: {notice}", file=sys.stderr)
-        predictor = Predictor.load(
-            options.checkpoint, options.device, score_threshold=options.threshold
-        )
-        return _run(predictor, options)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"infer: {error}", file=sys.stderr)
-        return 1
+    return run_command("predict", _parse, _run, args)
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("predict", __doc__)
+    add = parser.add_argument
+    add("source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern or video")
+    add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
+    add("--output", type=Path, metavar="DIR", help="folder for annotated images and videos")
+    add(
+        "--threshold",
+        type=confidence,
+        default=0.3,
+        metavar="SCORE",
+        help="confidence threshold (default: 0.3)",
     )
-    parser.add_argument("source", nargs="+", metavar="SOURCE", help="image, folder, glob or video")
-    parser.add_argument("--checkpoint", metavar="MODEL", help="default: the released weights")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="for drawn images")
-    parser.add_argument("--threshold", type=_score, default=0.3, help="least score (default 0.3)")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--csv", type=Path, metavar="FILE")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    add("--json", type=Path, metavar="FILE", help="write the detections as JSON")
+    add("--csv", type=Path, metavar="FILE", help="write the detections as a table")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     options = parser.parse_args(args)
     if not (options.output or options.json or options.csv):
         options.output = DEFAULT_OUTPUT
     return options
 
 
-def _run(predictor: Predictor, options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
+    # FFmpeg would report a broken video on standard error besides our own line
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    from igcv3det.checkpoint import preview_notice
+    from igcv3det.predictor import Predictor
+    from igcv3det.pretrained import DEFAULT
+
+    if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
+        report("predict", notice)
+    predictor = Predictor.load(
+        options.checkpoint, options.device, score_threshold=options.threshold
+    )
+    return _predict(predictor, options)
+
+
+def _predict(predictor: Predictor, options: argparse.Namespace) -> int:
+    from igcv3det.io.drawing import draw_detections
+    from igcv3det.io.drawing_folder import DrawingFolder
+    from igcv3det.io.records import RecordWriter, error_record, frame_record
+    from igcv3det.io.sources import UnreadableSource, read_sources
+
     images = objects = failures = 0
     with contextlib.ExitStack() as stack:
         records = stack.enter_context(RecordWriter(options.json, options.csv))
         folder = stack.enter_context(DrawingFolder(options.output)) if options.output else None
         for item in read_sources(options.source):
             if isinstance(item, UnreadableSource):
-                print(f"infer: {item.reason}", file=sys.stderr)
+                report("predict", item.reason)
                 records.write(error_record(item))
                 failures += 1
                 continue
@@ -101,10 +108,3 @@ def _run(predictor: Predictor, options: argparse.Namespace) -> int:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in Counter(names).items()) or "nothing"
-
-
-def _score(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be in [0, 1), got {text}")
-    return value

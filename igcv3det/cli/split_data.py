@@ -1,60 +1,57 @@
-"""Splits a COCO annotation file into one for training and one for validation.
+"""Splits a COCO annotation file into a training and a validation file.
 
-Usage:
-    python tools/split_data.py all.json --output FOLDER [--share 0.2] [--seed 0]
-    python tools/split_data.py all.json --output FOLDER --validation names.txt
+Examples:
+    igcv3det split-data all.json --output FOLDER --share 0.2 --seed 0
+    igcv3det split-data all.json --output FOLDER --validation names.txt
 
-Writes FOLDER/instances_train.json and FOLDER/instances_val.json. ``names.txt`` has an image a
-line, with or without its ending; otherwise a share is drawn at random. Every image goes to one of
-the two with all its annotations; both get all categories. Exit status: 0 written, 1 could not, 2
-wrong call.
+Writes FOLDER/instances_train.json and FOLDER/instances_val.json. ``names.txt`` has one image a
+line, with or without its extension; without it, a random share is chosen. Every image goes to one
+of the two with all its annotations; both get all categories. Exit status: 0 written, 1 could not,
+2 wrong call.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from igcv3det.datasets.coco import categories_of, read_coco_json
+from igcv3det.cli.command import command_parser, run_command
 
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
-    try:
-        content = read_coco_json(options.annotations)
-        categories_of(options.annotations, content)
-        images = [_image(image, options.annotations) for image in content["images"]]
-        chosen = _chosen(images, options)
-        for split, wanted in (("train", False), ("val", True)):
-            own = [image for image in images if (image["id"] in chosen) == wanted]
-            path = options.output / f"instances_{split}.json"
-            _write(path, content, own)
-            print(f"{path}: {len(own)} images")
-    except (OSError, ValueError) as error:
-        print(f"split_data: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command("split-data", _parse, _run, args)
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("annotations", type=Path, metavar="JSON")
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--validation", type=Path, metavar="FILE", help="names of its images")
-    parser.add_argument("--share", type=float, default=0.2, help="drawn for validation")
-    parser.add_argument("--seed", type=int, default=0)
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("split-data", __doc__)
+    add = parser.add_argument
+    add("annotations", type=Path, metavar="JSON", help="COCO annotation file to split")
+    add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the two files")
+    add("--validation", type=Path, metavar="FILE", help="names of validation images, one a line")
+    add("--share", type=float, default=0.2, help="share of validation images (default: 0.2)")
+    add("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
     options = parser.parse_args(args)
     if not 0 < options.share < 1:
         parser.error(f"--share must be between 0 and 1, got {options.share}")
     return options
+
+
+def _run(options: argparse.Namespace) -> int:
+    from igcv3det.datasets.coco import categories_of, read_coco_json
+
+    content = read_coco_json(options.annotations)
+    categories_of(options.annotations, content)
+    images = [_image(image, options.annotations) for image in content["images"]]
+    chosen = _chosen(images, options)
+    for split, wanted in (("train", False), ("val", True)):
+        own = [image for image in images if (image["id"] in chosen) == wanted]
+        path = options.output / f"instances_{split}.json"
+        _write(path, content, own)
+        print(f"{path}: {len(own)} images")
+    return 0
 
 
 def _image(image: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401
@@ -79,6 +76,8 @@ def _chosen(images: list[dict[str, Any]], options: argparse.Namespace) -> set[in
             )
         chosen = {by_name[name] for name in names}
     else:
+        import numpy as np
+
         count = round(options.share * len(images))
         rows = np.random.default_rng(options.seed).permutation(len(images))[:count]
         chosen = {images[row]["id"] for row in rows}

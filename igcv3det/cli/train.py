@@ -1,27 +1,30 @@
 """Trains a detector.
 
-Usage:
-    python tools/train_det.py --config configs/igcv3_ssdlite320_coco.yaml --data.root data/coco
-    python tools/train_det.py --config A.yaml --config configs/debug.yaml --trainer.max_steps 100
-    python tools/train_det.py --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
+Examples:
+    igcv3det train --config configs/igcv3_ssdlite320_coco.yaml --data.root data/coco
+    igcv3det train --config A.yaml --config configs/debug.yaml --trainer.max_steps 100
+    igcv3det train --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
 
 Several configuration files may be stacked: the last one wins, and the command line wins over all.
 The run folder (``--trainer.default_root_dir``, else ``runs/`` and the first file's name) receives
 ``config.yaml``, ``metrics.csv``, ``checkpoints/`` and ``images/``; a folder that holds a run
-already is left alone and a numbered one is taken. Exit status: 0 trained, 1 could not, 2 wrong
-call.
+already is not touched, the new run gets a numbered one. Exit status: 0 trained, 1 could not, 2
+wrong call.
 """
 
 from __future__ import annotations
 
-import os
-
-# Before torch: threads that wait spin for a moment, not so long that loaders lack the cores
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-from igcv3det.tasks.detect.train import DetectionCLI
+from igcv3det.cli.command import run_command
+from igcv3det.cli.training import prepare_process, train
 
 
 def main(args: list[str] | None = None) -> int:
     """Trains as the arguments say; None takes the command line's."""
-    return DetectionCLI.program_main(args)
+    return run_command("train", list, _run, args)
+
+
+def _run(args: list[str]) -> int:
+    prepare_process()
+    from igcv3det.tasks.detect.train import DetectionCLI
+
+    return train(DetectionCLI, args)

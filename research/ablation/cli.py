@@ -31,7 +31,7 @@ from pathlib import Path
 # Before torch: threads that wait spin for a moment, not so long that loaders lack the cores
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from igcv3det.cli.argument_types import count
+from igcv3det.cli.arguments import positive_int
 from igcv3det.engine.malloc import tune_malloc
 from research.ablation.plan import read_plan
 from research.ablation.runner import MARKDOWN, Ablation
@@ -49,7 +49,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="repeatable")
     parser.add_argument("--data", metavar="PATH", help="in the place of the plan's data.root")
     parser.add_argument("--output", type=Path, metavar="DIR")
-    parser.add_argument("--jobs", type=count, default=1, metavar="N", help="runs at a time")
+    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="runs at a time")
     parser.add_argument("--table", action="store_true", help="run nothing, only write the tables")
     options = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

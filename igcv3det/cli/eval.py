@@ -1,18 +1,14 @@
-r"""Scores a detector on a data set in COCO's format.
-
-Usage:
-    python tools/eval_det.py --checkpoint MODEL --annotations JSON --images DIR
-                             [--output metrics.json] [--detections results.json]
-                             [--categories 1,2,3] [--limit N]
+r"""Evaluates a detector on a data set in COCO's format.
 
 Example:
-    python tools/eval_det.py --checkpoint best.ckpt --images data/coco/val2017 \
+    igcv3det eval --checkpoint best.ckpt --images data/coco/val2017 \
         --annotations data/coco/annotations/instances_val2017.json --output metrics.json
 
-Prints COCO's twelve figures and a table of the classes; "-" (null in JSON) where there is nothing
-to find. Detections are scored from 0.01 up, at most 100 an image. Classes are matched by name and
-id; those that the data set lacks are left out of --detections, those that the detector lacks are
-not scored. --results scores a file in COCO's results format instead of running a detector.
+Prints COCO's twelve metrics and a table of the classes; "-" (null in JSON) where there are no
+objects. Detections with a score of at least 0.01 count, at most 100 an image. Classes are matched
+by name and id; detections of classes that the data set lacks are not written to --detections, and
+classes that the detector lacks are not evaluated. --results evaluates a file in COCO's results
+format without running a detector.
 
 Exit status: 0 all done, 1 an image or the model could not be read, 2 wrong call.
 """
@@ -23,18 +19,15 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from igcv3det.checkpoint import preview_notice
-from igcv3det.cli.argument_types import count
-from igcv3det.evaluation import SUSPICIOUS_AP, CocoEvaluator, CocoMetrics, metrics_as_json
-from igcv3det.evaluation.dataset_inference import (
-    DETECTIONS_PER_IMAGE,
-    SCORE_THRESHOLD,
-    score_images,
-)
+from igcv3det.cli.arguments import integers, positive_int
+from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.measure.tables import figure, text_table
-from igcv3det.predictor import Predictor
-from igcv3det.pretrained import DEFAULT
+
+if TYPE_CHECKING:
+    from igcv3det.evaluation import CocoEvaluator, CocoMetrics
+    from igcv3det.predictor import Predictor
 
 MEANINGS = {
     "AP": "precision, mean over IoU .50:.95",
@@ -54,31 +47,28 @@ MEANINGS = {
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
-    try:
-        return _evaluate(options)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"eval_det: {error}", file=sys.stderr)
-        return 1
+    return run_command("eval", _parse, _evaluate, args)
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--checkpoint", metavar="MODEL", help="default: the released weights")
-    parser.add_argument("--annotations", type=Path, required=True, metavar="JSON")
-    parser.add_argument("--images", type=Path, metavar="DIR")
-    parser.add_argument("--output", type=Path, metavar="JSON", help="for the figures")
-    parser.add_argument("--detections", type=Path, metavar="JSON", help="for COCO's results format")
-    parser.add_argument("--categories", type=_ids, help="score only these category ids: 1,2,3")
-    parser.add_argument("--limit", type=count, metavar="N", help="only the first N images")
-    parser.add_argument("--results", type=Path, metavar="JSON", help="score this file")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
-    parser.add_argument("--batch-size", type=count, default=8)
-    parser.add_argument("--workers", type=count, default=2, help="threads that read images")
-    parser.add_argument(
-        "--backend", choices=["pycocotools", "faster-coco-eval"], default="pycocotools"
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("eval", __doc__)
+    add = parser.add_argument
+    add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
+    add("--annotations", type=Path, required=True, metavar="JSON", help="COCO annotation file")
+    add("--images", type=Path, metavar="DIR", help="folder of its images")
+    add("--output", type=Path, metavar="JSON", help="write the metrics to this file")
+    add("--detections", type=Path, metavar="JSON", help="write the detections as COCO results")
+    add("--categories", type=integers, metavar="IDS", help="only these category ids: 1,2,3")
+    add("--limit", type=positive_int, metavar="N", help="only the first N images")
+    add("--results", type=Path, metavar="JSON", help="evaluate the detections of this file")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    add("--batch-size", type=positive_int, default=8, metavar="N", help="batch size (default: 8)")
+    add("--workers", type=positive_int, default=2, help="threads that read images (default: 2)")
+    add(
+        "--backend",
+        choices=["pycocotools", "faster-coco-eval"],
+        default="pycocotools",
+        help="library that computes the metrics (default: pycocotools)",
     )
     options = parser.parse_args(args)
     if options.results and (options.limit or options.checkpoint or options.detections):
@@ -89,6 +79,8 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from igcv3det.evaluation import CocoEvaluator, metrics_as_json
+
     predictor = None if options.results else _load(options)
     evaluator = CocoEvaluator(
         options.annotations,
@@ -115,10 +107,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> Predictor:
+    from igcv3det.checkpoint import preview_notice
+    from igcv3det.evaluation.dataset_inference import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD
+    from igcv3det.predictor import Predictor
+    from igcv3det.pretrained import DEFAULT
+
     if not options.images.is_dir():
         raise FileNotFoundError(f"{options.images}: no such folder of images")
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
-        print(f"eval_det: {notice}", file=sys.stderr)
+        report("eval", notice)
     return Predictor.load(
         options.checkpoint,
         options.device,
@@ -130,6 +127,8 @@ def _load(options: argparse.Namespace) -> Predictor:
 def _detect(
     predictor: Predictor, evaluator: CocoEvaluator, options: argparse.Namespace
 ) -> list[str]:
+    from igcv3det.evaluation.dataset_inference import score_images
+
     image_ids = list(evaluator.ground_truth.images)[: options.limit]
 
     def progress(done: int) -> None:
@@ -147,7 +146,7 @@ def _detect(
         progress=progress,
     )
     for failure in failures:
-        print(f"eval_det: {failure}", file=sys.stderr)
+        report("eval", failure)
     return failures
 
 
@@ -161,6 +160,8 @@ def _extent(evaluator: CocoEvaluator, failures: list[str]) -> dict[str, int | bo
 
 
 def _print_report(metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list[str]) -> None:
+    from igcv3det.evaluation import SUSPICIOUS_AP, metrics_as_json
+
     plain = metrics_as_json(metrics)
     for key, meaning in MEANINGS.items():
         print(f"{key:<6}{figure(plain[key]):>6}   {meaning}")
@@ -189,10 +190,3 @@ def _print_report(metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list
         print(f"AP is below {SUSPICIOUS_AP}. What the detections tell:")
         for remark in evaluator.diagnose():
             print(f"  - {remark}")
-
-
-def _ids(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be ids like 1,2,3, got {text!r}") from None

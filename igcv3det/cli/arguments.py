@@ -1,0 +1,78 @@
+"""Types of command-line arguments."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+
+def positive_int(text: str) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+
+    Example:
+        >>> positive_int("3")
+        3
+    """
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+    return int(text)
+
+
+def confidence(text: str) -> float:
+    """A score threshold in [0, 1).
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+
+    Example:
+        >>> confidence("0.3")
+        0.3
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1), got {text!r}")
+    return value
+
+
+def integers(text: str) -> list[int]:
+    """Whole numbers with commas between.
+
+    Raises:
+        argparse.ArgumentTypeError: they are none.
+
+    Example:
+        >>> integers("1,2,3")
+        [1, 2, 3]
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers like 1,2,3, got {text!r}") from None
+
+
+def words(text: str) -> list[str]:
+    """Words with commas between, without repetitions.
+
+    Example:
+        >>> words("person,dog")
+        ['person', 'dog']
+    """
+    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def some_of(choices: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+    """The type of an argument that takes some of these words, with commas between."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        chosen = tuple(words(text))
+        if not chosen or not set(chosen) <= set(choices):
+            raise argparse.ArgumentTypeError(f"takes some of {','.join(choices)}, got {text!r}")
+        return chosen
+
+    return parse

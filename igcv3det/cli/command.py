@@ -1,0 +1,104 @@
+"""What all commands share: their parser, and how a command is run and its errors are reported."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+DONE, FAILED, WRONG_CALL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+PROGRAM = "igcv3det"
+DEBUG = "--debug"
+TOOLS = {"predict": "infer", "train": "train_det", "eval": "eval_det"}
+"""Scripts of ``tools/`` that are not named after their command."""
+EXPECTED = (ValueError, OSError, ImportError)
+"""Errors whose message is for the user; the others are named by their type as well."""
+PREFIXES = ("Caught ", "Original Traceback", "Traceback ", " ")
+
+Options = TypeVar("Options")
+
+
+def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of a command, with the option ``--debug``.
+
+    Args:
+        name: of the command.
+        description: printed above the options as it stands.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def run_command(
+    name: str,
+    parse: Callable[[list[str]], Options],
+    run: Callable[[Options], int],
+    args: Sequence[str] | None = None,
+) -> int:
+    """Runs a command; an error becomes one line on standard error.
+
+    Args:
+        name: of the command, which begins the line.
+        parse: turns arguments into options; raises SystemExit for ``--help`` and wrong calls.
+        run: does the work and returns the exit status.
+        args: arguments of the command; None takes those of the process.
+
+    Returns:
+        Exit status: that of ``run``, 1 after an error, 130 after an interrupt, 141 where the reader
+        of standard output has gone.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    debug = DEBUG in given
+    options = parse([word for word in given if word != DEBUG])
+    try:
+        status = run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes standard output at exit, which would fail once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        report(name, "interrupted")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 (the one place where errors become lines)
+        if debug:
+            traceback.print_exc()
+        report(name, error_line(error))
+        return FAILED
+    return status
+
+
+def report(name: str, reason: object) -> None:
+    """Writes ``COMMAND: reason`` on standard error; a script of ``tools/`` goes by its own name."""
+    tool = TOOLS.get(name, name.replace("-", "_"))
+    shown = tool if Path(sys.argv[0]).name == f"{tool}.py" else name
+    print(f"{shown}: {reason}", file=sys.stderr)
+
+
+def error_line(error: BaseException) -> str:
+    """The first line of an error's message that says what is wrong.
+
+    An error of a worker process carries that process's traceback; its last line is the message.
+
+    Example:
+        >>> error_line(ValueError("a.json: not JSON"))
+        'a.json: not JSON'
+        >>> error_line(RuntimeError("size mismatch"))
+        'RuntimeError: size mismatch (--debug shows where)'
+    """
+    kind = type(error).__name__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith(PREFIXES)]
+    if not own:
+        return f"{kind} ({DEBUG} shows where)"
+    line = own[0].strip().removeprefix(f"{kind}: ")
+    return line if isinstance(error, EXPECTED) else f"{kind}: {line} ({DEBUG} shows where)"
