@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 from igcv3det.checkpoint import load_detector
 from igcv3det.detector import SSDLite
 from igcv3det.fastpath.block_variants import BlockVariant, block_convs
-from igcv3det.fastpath.deploy import FORMS, Form, deploy
+from igcv3det.fastpath.deploy import VARIANTS, Variant, deploy
 from igcv3det.measure.latency import Timing, time_in_turn
 from igcv3det.measure.tables import text_table
 from igcv3det.models.igcv3 import IGCV3, IGCV3Block
@@ -76,7 +76,7 @@ def main(args: list[str] | None = None) -> int:
         for backend in options.backend:
             written = {options.against.stem: deploy(baseline, "dense")}
             written |= {
-                form: deploy(detector, cast(Form, form)) for form in (*WHOLE_FORMS, backend)
+                form: deploy(detector, cast(Variant, form)) for form in (*WHOLE_FORMS, backend)
             }
             if options.widths:
                 written |= dict(_one_width_changed(detector, backend))
@@ -123,7 +123,7 @@ def _one_width_changed(detector: SSDLite, backend: str) -> Iterator[tuple[str, S
     """What deploy writes, but for the blocks of one width, in each other form."""
     assert isinstance(detector.backbone, IGCV3)
     blocks = [block for block in detector.backbone.blocks if isinstance(block, IGCV3Block)]
-    chosen = {_width(block): FORMS[backend](block) for block in blocks}
+    chosen = {_width(block): VARIANTS[backend](block) for block in blocks}
     for width, own in chosen.items():
         for form in BLOCK_FORMS:
             if form != own:

@@ -44,7 +44,7 @@ from igcv3det.detector import SSDLite
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.io.images import Image, read_image
 from igcv3det.measure.latency import Timing, time_in_turn
-from igcv3det.measure.tables import figure, text_table
+from igcv3det.measure.tables import format_number, text_table
 from igcv3det.predictor import Predictor
 from igcv3det.structures import Categories, Detections, HeadOutputs
 from research.peer_models import PEERS, Array, Peer
@@ -241,7 +241,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"{row['multiply_adds'] / 1e9:.2f}",
             f"{row['latency_ms']:.1f}",
             f"{row['latency_spread_ms']:.1f}",
-            figure(row["AP"]),
+            format_number(row["AP"]),
         ]
         for row in rows
     ]

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from igcv3det.measure.tables import figure, text_table
+from igcv3det.measure.tables import format_number, text_table
 from igcv3det.measure.targets import BenchmarkTarget
 from igcv3det.measure.training_step import StepForm, open_training_step
 
@@ -139,8 +139,8 @@ def _rows(path: str, options: argparse.Namespace) -> list[list[str]]:
     times = [1e3 * median(ledger.seconds[kind] for ledger in ledgers) for kind in kinds]
     sizes = [ledgers[-1].bytes[kind] / 1e6 for kind in kinds]
     return [
-        [contender.model, "ms", *(figure(value, ".0f") for value in (sum(times), *times))],
-        ["", "MB", *(figure(value, ".0f") for value in (sum(sizes), *sizes))],
+        [contender.model, "ms", *(format_number(value, ".0f") for value in (sum(times), *times))],
+        ["", "MB", *(format_number(value, ".0f") for value in (sum(sizes), *sizes))],
     ]
 
 

@@ -41,7 +41,7 @@ CANDIDATES = f"""{HEADER}
         boxes = Add (known, nothing)
     }}"""
 # The same after suppression: the cat is second.
-SUPPRESSED = f"""{HEADER}
+WITH_NMS = f"""{HEADER}
     stub (float[1, 3, {SIZE}, {SIZE}] images)
         => (float[detections, 4] boxes, float[detections] scores, int64[detections] labels)
     <
@@ -80,19 +80,19 @@ IMAGE = f"""{HEADER}
         scaled = Mul (known, in_pixels)
         boxes = Add (scaled, nothing)
     }}"""
-GRAPHS = {(False, False): CANDIDATES, (False, True): SUPPRESSED, (True, False): IMAGE}
+GRAPHS = {(False, False): CANDIDATES, (False, True): WITH_NMS, (True, False): IMAGE}
 
 
-def describe(facts, **changes):
+def describe(spec, **changes):
     detector = build_detector(CONFIG, CATEGORIES)
-    return {**describe_detector(detector), "export": facts.as_description(CONFIG), **changes}
+    return {**describe_detector(detector), "export": spec.as_description(CONFIG), **changes}
 
 
-def write_stub(path, facts=None, description=None, graph=None):
-    """An ``.onnx`` or ``.xml`` file by its facts; description None takes the true one."""
-    facts = facts or ExportSpec()
-    model = onnx.parser.parse_model(graph or GRAPHS[facts.preprocessing, facts.suppression])
-    text = json.dumps(describe(facts)) if description is None else description
+def write_stub(path, spec=None, description=None, graph=None):
+    """An ``.onnx`` or ``.xml`` file by its spec; description None takes the true one."""
+    spec = spec or ExportSpec()
+    model = onnx.parser.parse_model(graph or GRAPHS[spec.preprocessing, spec.nms])
+    text = json.dumps(describe(spec)) if description is None else description
     if path.suffix == ".xml":
         import openvino
 

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int, some_of
 from igcv3det.cli.command import command_parser, report, run_command
-from igcv3det.measure.tables import figure, text_table
+from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
     from igcv3det.measure.benchmark import BenchmarkRow
@@ -176,7 +176,7 @@ def _table(found: Found) -> str:
             f"{row['median_ms']:.2f} ms",
             f"{timing.spread_ms:.2f} ms",
             f"{row['ratio']:.2f}",
-            f"{figure(row['peak_mib'], '.0f')} MiB",
+            f"{format_number(row['peak_mib'], '.0f')} MiB",
         ]
         for row, timing in found
     ]

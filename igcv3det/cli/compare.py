@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, report, run_command
-from igcv3det.measure.tables import figure, text_table
+from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
     from igcv3det.detector import SSDLite
@@ -152,7 +152,7 @@ def _table(rows: list[ComparisonRow]) -> str:
             f"{row['multiply_adds'] / 1e6:.0f} M",
             f"{row['latency_ms']:.1f} ms",
             f"{row['latency_ratio']:.2f}",
-            figure(row["AP"]),
+            format_number(row["AP"]),
         ]
         for row in rows
     ]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import integers, positive_int
 from igcv3det.cli.command import command_parser, report, run_command
-from igcv3det.measure.tables import figure, text_table
+from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
     from igcv3det.evaluation import CocoEvaluator, CocoMetrics
@@ -164,12 +164,12 @@ def _print_report(metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list
 
     plain = metrics_as_json(metrics)
     for key, meaning in MEANINGS.items():
-        print(f"{key:<6}{figure(plain[key]):>6}   {meaning}")
+        print(f"{key:<6}{format_number(plain[key]):>6}   {meaning}")
     rows = [
         [
             name,
             str(entry["category_id"]),
-            *(figure(value) for value in (entry["AP"], entry["AP50"], entry["AR100"])),
+            *(format_number(value) for value in (entry["AP"], entry["AP50"], entry["AR100"])),
             str(entry["ground_truths"]),
             str(entry["detections"]),
         ]

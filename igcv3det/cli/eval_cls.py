@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, run_command
-from igcv3det.measure.tables import figure, text_table
+from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
     from igcv3det.tasks.classify.checkpoint import Classifier
@@ -102,7 +102,7 @@ def _require_same_names(classifier: Classifier, names: tuple[str, ...], data: st
 
 def _print_report(evaluation: Evaluation) -> None:
     rows = [
-        [name, str(int(total)), figure(share)]
+        [name, str(int(total)), format_number(share)]
         for (name, share), total in zip(
             evaluation.per_class.items(), evaluation.confusion.sum(1).tolist(), strict=True
         )

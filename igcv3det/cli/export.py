@@ -156,7 +156,7 @@ def _report(
             "images": {"from": shown, "number": len(files), "confident_score": CONFIDENT},
             "detections": compare_detections(detector, exported, files),
         }
-        if not exported.spec.suppression:
+        if not exported.spec.nms:
             parity["candidates"] = compare_candidates(detector, exported, files)
     if options.annotations:
         parity["AP"] = compare_precision(detector, exported, options.annotations, options.images)

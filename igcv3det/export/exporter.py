@@ -19,15 +19,7 @@ from igcv3det.checkpoint import describe_detector
 from igcv3det.detection.box_coder import BoxCoder
 from igcv3det.detection.postprocess import class_scores
 from igcv3det.detector import SSDLite
-from igcv3det.export.calibration import CalibrationSet
-from igcv3det.export.graphs import (
-    preprocessing_graph,
-    rescaling_graph,
-    suppression_graph,
-)
-from igcv3det.export.onnx_quantization import quantize_onnx
-from igcv3det.export.openvino_quantization import quantize_openvino
-from igcv3det.export.parts import (
+from igcv3det.export.assemble import (
     Part,
     join_onnx,
     join_openvino,
@@ -35,13 +27,21 @@ from igcv3det.export.parts import (
     save_onnx,
     save_openvino,
 )
+from igcv3det.export.calibration import CalibrationSet
+from igcv3det.export.graphs import (
+    nms_graph,
+    preprocessing_graph,
+    rescaling_graph,
+)
+from igcv3det.export.onnx_quantization import quantize_onnx
+from igcv3det.export.openvino_quantization import quantize_openvino
 from igcv3det.export.tracing import trace_onnx
-from igcv3det.fastpath.deploy import Form, deploy
+from igcv3det.fastpath.deploy import Variant, deploy
 from igcv3det.runtime.export_spec import (
     CANDIDATE_OUTPUTS,
     EXPORT,
     INPUT,
-    SUPPRESSED_OUTPUTS,
+    NMS_OUTPUTS,
     ExportSpec,
 )
 from igcv3det.runtime.sessions import import_extra
@@ -58,7 +58,7 @@ _TRACED_BATCH = 2  # a batch of one would be taken for a constant
 def export_detector(
     detector: SSDLite,
     path: str | Path,
-    facts: ExportSpec | None = None,
+    spec: ExportSpec | None = None,
     calibration: CalibrationSet | None = None,
 ) -> None:
     """Writes a detector for another runtime, with its description inside.
@@ -66,42 +66,42 @@ def export_detector(
     Args:
         detector: in any state; it is exported as it evaluates, and stays as it is.
         path: ends in ``.onnx``, or in ``.xml``: then a ``.bin`` is written beside it.
-        facts: precision, and whether preprocessing and suppression go inside.
+        spec: precision, and whether preprocessing and suppression go inside.
         calibration: images; for int8, and for that only.
 
     Raises:
         ImportError: a package of the extra ``export`` is missing.
         ValueError: another ending, or int8 without images.
     """
-    path, facts = Path(path), facts or ExportSpec()
+    path, spec = Path(path), spec or ExportSpec()
     if path.suffix not in (".onnx", ".xml"):
         raise ValueError(f"{path}: an exported detector is an .onnx or .xml file")
-    if (facts.precision == "int8") != (calibration is not None):
+    if (spec.precision == "int8") != (calibration is not None):
         raise ValueError(f"{path}: int8 and images to calibrate on go together")
     for package in ("onnx", "onnxscript", *(["openvino"] if path.suffix == ".xml" else [])):
         import_extra(package, path)
-    description = json.dumps(description_of(detector, facts))
+    description = json.dumps(description_of(detector, spec))
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".onnx":
         # In int8 multiplying zeros costs less than the copies between groups
-        parts = _parts(detector, facts, "dense" if calibration else "onnxruntime")
+        parts = _parts(detector, spec, "dense" if calibration else "onnxruntime")
         if calibration is not None:
             quantized = quantize_onnx(parts[NETWORK].model, calibration)
             parts[NETWORK] = parts[NETWORK]._replace(model=quantized)
-        model = join_onnx(list(parts.values()), facts.output_names)
+        model = join_onnx(list(parts.values()), spec.output_names)
         save_onnx(model, path, description)
     else:
-        parts = _parts(detector, facts, "openvino")
+        parts = _parts(detector, spec, "openvino")
         models = {name: read_openvino(part.model) for name, part in parts.items()}
         if calibration is not None:
             models[NETWORK] = quantize_openvino(models[NETWORK], calibration)
         pieces = [(models[name], part.writes) for name, part in parts.items()]
-        save_openvino(join_openvino(pieces, facts.output_names), path, description)
+        save_openvino(join_openvino(pieces, spec.output_names), path, description)
 
 
-def description_of(detector: SSDLite, facts: ExportSpec) -> dict[str, Any]:
-    """What an exported file says of itself: a checkpoint's description and the export's facts."""
-    return {**describe_detector(detector), EXPORT: facts.as_description(detector.config)}
+def description_of(detector: SSDLite, spec: ExportSpec) -> dict[str, Any]:
+    """What an exported file says of itself: a checkpoint's description and the export's spec."""
+    return {**describe_detector(detector), EXPORT: spec.as_description(detector.config)}
 
 
 class _Network(nn.Module):
@@ -136,28 +136,28 @@ class _Decoding(nn.Module):
         return boxes.clamp(min=0, max=self.config.image_size), scores
 
 
-def _parts(detector: SSDLite, facts: ExportSpec, form: Form) -> dict[str, Part]:
+def _parts(detector: SSDLite, spec: ExportSpec, form: Variant) -> dict[str, Part]:
     """All parts by name, in the order in which they run."""
     config, anchors = detector.config, len(detector.anchors)
-    batch = 1 if facts.suppression else None
+    batch = 1 if spec.nms else None
     parts = [
-        Part(NETWORK, _trace_network(deploy(detector, form), facts), HEADS),
+        Part(NETWORK, _trace_network(deploy(detector, form), spec), HEADS),
         Part("decoding", _trace_decoding(detector, batch), CANDIDATE_OUTPUTS),
     ]
-    if facts.preprocessing:
+    if spec.preprocessing:
         before = preprocessing_graph(config.preprocess, config.image_size, batch)
         parts.insert(0, Part("preprocessing", before, (INPUT, "sides")))
         parts.append(Part("rescaling", rescaling_graph(anchors, batch), ("boxes",)))
-    if facts.suppression:
-        after = suppression_graph(config.postprocess, anchors, config.num_classes)
-        parts.append(Part("suppression", after, SUPPRESSED_OUTPUTS))
+    if spec.nms:
+        after = nms_graph(config.postprocess, anchors, config.num_classes)
+        parts.append(Part("suppression", after, NMS_OUTPUTS))
     return {part.name: part for part in parts}
 
 
-def _trace_network(detector: SSDLite, facts: ExportSpec) -> onnx.ModelProto:
+def _trace_network(detector: SSDLite, spec: ExportSpec) -> onnx.ModelProto:
     size = detector.config.image_size
-    dtype = torch.float16 if facts.precision == "fp16" else torch.float32
-    images = torch.zeros(1 if facts.suppression else _TRACED_BATCH, 3, size, size)
+    dtype = torch.float16 if spec.precision == "fp16" else torch.float32
+    images = torch.zeros(1 if spec.nms else _TRACED_BATCH, 3, size, size)
     return trace_onnx(_Network(detector.cpu(), dtype), {INPUT: images}, HEADS)
 
 

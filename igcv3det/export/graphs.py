@@ -68,7 +68,7 @@ def rescaling_graph(anchors: int, batch: int | None) -> onnx.ModelProto:
         {{ rescaled = Mul (boxes, sides) }}""")
 
 
-def suppression_graph(config: PostprocessConfig, anchors: int, num_classes: int) -> onnx.ModelProto:
+def nms_graph(config: PostprocessConfig, anchors: int, num_classes: int) -> onnx.ModelProto:
     """`select_detections` as a graph, for one image.
 
     Boxes [1, A, 4], clipped, and scores [1, A, K] to boxes [N, 4], scores [N] and labels [N], best

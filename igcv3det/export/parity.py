@@ -156,9 +156,9 @@ def compare_precision(
 
 def faults(report: dict[str, Any], exported: ExportedDetector) -> list[str]:
     """What in a report is more than rounding explains; one sentence each."""
-    facts, wrong = exported.spec, []
-    limit = SCORE_LIMITS.get(facts.precision)
-    if limit and facts.preprocessing and exported.config.preprocess.resize == "bilinear":
+    spec, wrong = exported.spec, []
+    limit = SCORE_LIMITS.get(spec.precision)
+    if limit and spec.preprocessing and exported.config.preprocess.resize == "bilinear":
         limit = STRETCHING_LIMIT
     for part in ("candidates", "detections") if limit else ():
         largest = report.get(part, {}).get("score", {}).get("largest")

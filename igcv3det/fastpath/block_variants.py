@@ -1,40 +1,46 @@
-"""IGCV3's block without its permutation: where each weight goes in a faster form of the same map.
+"""Equivalent ways to write IGCV3's block without its channel permutation.
 
-Permuting the expanded tensor moves more bytes than the convolutions around it. It need not run:
+Permuting the expanded tensor moves more bytes than the convolutions around it. The permutation P1
+can be moved into the weights:
 
-* It commutes with what stands between it and the projection (batch normalisation, ReLU6 and the
-  depthwise convolution work on each channel alone), so it can be carried out on weights.
-* Of the projection only the *set* of channels in each group matters; their order is free.
+* It commutes with everything between it and the projection: batch normalisation, ReLU6 and the
+  depthwise convolution work on each channel alone.
+* For the projection only the *set* of channels in each group matters; their order is free.
 
-What is left are three convolutions, of which each 1x1 may be written out dense, with zeros where
-groups do not meet, or stay grouped:
+Three convolutions remain. Each 1x1 is written either dense, with zeros between groups, or grouped:
 
 ==========  ==========  ========================================================================
 expansion   projection  how
 ==========  ==========  ========================================================================
-dense       dense       P1 is an order of the expansion's rows
-dense       grouped     the same, with a half (for G2 = 2) of the projection's multiply-adds
-grouped     dense       channels stay as the expansion leaves them; the projection's columns move
-grouped     grouped     the block's narrow input is repeated G2 times, and an expansion of G1 G2
-                        groups computes for each projection group what it takes of each branch
+dense       dense       the expansion's rows are reordered by P1
+dense       grouped     as above, with 1/G2 of the projection's multiply-adds
+grouped     dense       channels keep the expansion's order; the projection's columns are reordered
+grouped     grouped     the block's narrow input is repeated G2 times; an expansion of G1 G2 groups
+                        computes, for each projection group, the channels it takes of each branch
 ==========  ==========  ========================================================================
 
-The last has the multiply-adds of the paper's block and costs a copy of the narrow input, a third
-(for G2 = 2, t = 6) of the tensor that the permutation copies. Which of the four is fastest depends
-on the library and on the width of the groups: ``research/block_variants.py`` measures it.
+The last has the multiply-adds of the paper's block. Its copy of the narrow input is a third (for
+G2 = 2, t = 6) of what the permutation copies. Which variant is fastest depends on the library and
+on the width of the groups: ``research/block_variants.py`` measures it.
+
+Index arithmetic is done in NumPy, so layouts can also be computed for weights on ``meta`` or in
+`FakeTensorMode`; the resulting index tensors are on the device of the block's weights.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.models.igcv3 import IGCV3Block
 from igcv3det.models.layers import ChannelPermutation
 
 Written = Literal["dense", "grouped"]
+Indices = NDArray[np.int64]
 
 
 class BlockVariant(NamedTuple):
@@ -45,12 +51,12 @@ class BlockVariant(NamedTuple):
 
 
 class WeightLayout(NamedTuple):
-    """Where the weights of a convolution and of its normalisation go.
+    """Where the weights of a convolution and of its batch normalisation go.
 
     Attributes:
-        rows: [C'] int64: which output channel of the original stands at each place.
-        elements: [C', C / groups, kH, kW] int64: which element of the original weight, flattened,
-            stands at each place; one past the last is a zero.
+        rows: [C'] int64: which original output channel is at each position.
+        elements: [C', C / groups, kH, kW] int64: which element of the flattened original weight is
+            at each position; one past the last stands for zero.
         groups: of the convolution.
         repeats: how many times the input's channels are repeated.
     """
@@ -62,9 +68,9 @@ class WeightLayout(NamedTuple):
 
 
 class BlockLayout(NamedTuple):
-    """The layouts of a block's three convolutions; P1 and P2 are part of them.
+    """The layouts of a block's three convolutions, which include P1 and P2.
 
-    ``expand.rows`` says which channel of the original expansion stands at each place of the new.
+    ``expand.rows`` says which channel of the original expansion is at each position of the new one.
     """
 
     expand: WeightLayout
@@ -73,10 +79,10 @@ class BlockLayout(NamedTuple):
 
 
 class Remapped(nn.Sequential):
-    """A convolution, its batch normalisation and its ReLU6, to be executed in a layout.
+    """A convolution, its batch normalisation and ReLU6 with remapped channels.
 
     Args:
-        source: the modules to execute; they are shared, not copied.
+        source: the modules; they are shared, not copied.
         layout: where their weights go.
     """
 
@@ -90,35 +96,33 @@ class Remapped(nn.Sequential):
         self.register_buffer("elements", layout.elements, persistent=False)
 
 
-def block_layout(block: IGCV3Block, form: BlockVariant) -> BlockLayout:
-    """Works out a form of a block, whatever its groups, super-channels and ReLU, with P2 or not.
+def block_layout(block: IGCV3Block, variant: BlockVariant) -> BlockLayout:
+    """The layout of a block in a variant, for any groups, super-channels, ReLU placement and P2.
 
-    Where a form cannot be, the next one that can is taken: P2 makes the projection dense, and
+    Where a variant is impossible, the nearest possible one is taken: P2 makes the projection dense;
     super-channels that fill the cells (projection group, branch) unevenly make the expansion dense.
     """
     expand, depthwise, project = block_convs(block)
     first, second = expand.groups, project.groups
     p1, p2 = _order(block.p1, expand.out_channels), _order(block.p2, project.out_channels)
-    is_grouped = form.projection == "grouped" and isinstance(block.p2, nn.Identity)
+    is_grouped = variant.projection == "grouped" and isinstance(block.p2, nn.Identity)
     rows, groups, repeats = p1, 1, 1
-    if form.expansion == "grouped":
-        natural, cells = torch.arange(len(p1)), _cells(p1, first, second)
-        if not is_grouped or _hold_the_same(p1, natural, second):
+    if variant.expansion == "grouped":
+        natural, cells = np.arange(len(p1)), _cells(p1, first, second)
+        if not is_grouped or _same_groups(p1, natural, second):
             rows, groups = natural, first
         elif cells is not None:
             rows, groups, repeats = cells, first * second, second
-    # every group of a grouped form lies within one of the original's
+    # every group of a grouped variant lies within one of the original's
     own = _own_elements(expand) if groups >= first else _dense_elements(expand)
-    places = torch.argsort(p1)[rows]  # where P1 would have put each channel
+    places = np.argsort(p1)[rows]  # where P1 would have put each channel
     columns = _dense_elements(project)[:, places]
-    if is_grouped:
-        projection = WeightLayout(p2, within_groups(columns, second), second)
-    else:
-        projection = WeightLayout(p2, columns[p2], 1)
+    columns = _diagonal_blocks(columns, second) if is_grouped else columns[p2]
+    device = expand.weight.device
     return BlockLayout(
-        WeightLayout(rows, own[rows], groups, repeats),
-        WeightLayout(places, _own_elements(depthwise)[places], depthwise.groups),
-        projection,
+        _layout(rows, own[rows], device, groups, repeats),
+        _layout(places, _own_elements(depthwise)[places], device, depthwise.groups),
+        _layout(p2, columns, device, second if is_grouped else 1),
     )
 
 
@@ -131,51 +135,57 @@ def block_convs(block: IGCV3Block) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
 
 
 def gather_weight(weight: Tensor, elements: Tensor) -> Tensor:
-    """A weight as a layout's ``elements`` have it; autograd finds the way back."""
+    """A weight rearranged by a layout's ``elements``; differentiable."""
     with_zero = torch.cat([weight.reshape(-1), weight.new_zeros(1)])
     return with_zero.index_select(0, elements.reshape(-1)).reshape(elements.shape)
 
 
-def _order(permutation: nn.Module, channels: int) -> Tensor:
+def _layout(
+    rows: Indices, elements: Indices, device: torch.device, groups: int, repeats: int = 1
+) -> WeightLayout:
+    rows_there, elements_there = (torch.from_numpy(part).to(device) for part in (rows, elements))
+    return WeightLayout(rows_there, elements_there, groups, repeats)
+
+
+def _order(permutation: nn.Module, channels: int) -> Indices:
     if isinstance(permutation, ChannelPermutation):
         return permutation.index
-    return torch.arange(channels)
+    return np.arange(channels)
 
 
-def _hold_the_same(one: Tensor, other: Tensor, groups: int) -> bool:
-    """Whether each group of an order holds the channels of that group of the other order."""
-    pairs = zip(one.chunk(groups), other.chunk(groups), strict=True)
-    return all(torch.equal(a.sort().values, b.sort().values) for a, b in pairs)
+def _same_groups(one: Indices, other: Indices, groups: int) -> bool:
+    """Whether each group of one order holds the channels of that group of the other order."""
+    return np.array_equal(np.sort(one.reshape(groups, -1)), np.sort(other.reshape(groups, -1)))
 
 
-def _cells(p1: Tensor, first: int, second: int) -> Tensor | None:
+def _cells(p1: Indices, first: int, second: int) -> Indices | None:
     """P1's order sorted by projection group, then by branch; None if cells differ in size."""
     branches = p1 // (len(p1) // first)
     cells = [
         channels[of == branch]
-        for channels, of in zip(p1.chunk(second), branches.chunk(second), strict=True)
+        for channels, of in zip(np.split(p1, second), np.split(branches, second), strict=True)
         for branch in range(first)
     ]
-    return torch.cat(cells) if len({len(cell) for cell in cells}) == 1 else None
+    return np.concatenate(cells) if len({len(cell) for cell in cells}) == 1 else None
 
 
-def _own_elements(conv: nn.Conv2d) -> Tensor:
-    """[C', C / groups, kH, kW]: the elements of a weight as they are."""
-    return torch.arange(conv.weight.numel()).reshape(conv.weight.shape)
+def _own_elements(conv: nn.Conv2d) -> Indices:
+    """[C', C / groups, kH, kW]: the elements of a weight in their own order."""
+    return np.arange(conv.weight.numel()).reshape(conv.weight.shape)
 
 
-def _dense_elements(conv: nn.Conv2d) -> Tensor:
+def _dense_elements(conv: nn.Conv2d) -> Indices:
     """[C', C, 1, 1]: the elements of a grouped 1x1 weight in a dense one."""
     own = _own_elements(conv).reshape(conv.groups, -1, conv.weight.shape[1])
-    blocks = torch.full((conv.groups, own.shape[1], conv.groups, own.shape[2]), own.numel())
+    blocks = np.full((conv.groups, own.shape[1], conv.groups, own.shape[2]), own.size)
     for group in range(conv.groups):
         blocks[group, :, group] = own[group]
     return blocks.reshape(conv.out_channels, conv.in_channels, 1, 1)
 
 
-def within_groups(dense: Tensor, groups: int) -> Tensor:
+def _diagonal_blocks(dense: Indices, groups: int) -> Indices:
     """[C', C / groups, 1, 1]: the blocks on the diagonal of [C', C, 1, 1], one below the other."""
     width = dense.shape[1] // groups
-    return torch.cat(
-        [rows[:, i * width : (i + 1) * width] for i, rows in enumerate(dense.chunk(groups))]
+    return np.concatenate(
+        [rows[:, i * width : (i + 1) * width] for i, rows in enumerate(np.split(dense, groups))]
     )

@@ -1,11 +1,10 @@
-"""A network that computes the same in less time and keeps its parameters: for training.
+"""Faster implementations of the same network that keep its parameters, for training.
 
 `igcv3det.fastpath.deploy` rewrites weights for good. Here every module keeps its parameters and
-buffers under their names and lays the weights out in each step, through autograd. State dicts fit
-both ways, those of optimizers too, and training may go on under the other execution.
+buffers under their names; the weights are rearranged in each step, through autograd. State dicts,
+those of optimizers too, fit both ways, and training may resume with another implementation.
 
-Tried and not kept, for it won nothing on a CPU in eager mode: the 1x1 convolutions as matrix
-products. The folded execution wins nothing there either.
+Tried without a gain on CPUs in eager mode: 1x1 convolutions as matrix products; ``folded``.
 """
 
 from __future__ import annotations
@@ -26,62 +25,65 @@ from igcv3det.fastpath.block_variants import (
 from igcv3det.fastpath.depthwise import replace_depthwise
 from igcv3det.fastpath.folded import FoldedConvNorm
 from igcv3det.fastpath.frozen_norms import convolve, frozen_affine, replace_sequences
+from igcv3det.fastpath.sync_norms import is_synced, synced_batch_norm
 from igcv3det.models.igcv3 import IGCV3, IGCV3Block
+from igcv3det.models.layers import BATCH_NORMS
 
-Execution = Literal["reference", "fast", "folded"]
+ConvImpl = Literal["reference", "fast", "folded"]
 
-# Narrower groups lose by the copy of the input what they save in multiplications (measured forward
-# and backward in bf16 and float32, channels last, PyTorch 2.15 on an AVX-512 CPU)
+# With narrower groups the copy of the input costs more than the multiplications that it saves
+# (forward and backward in bf16 and float32, channels last, PyTorch 2.15 on an AVX-512 CPU)
 _MIN_GROUP = 32
 _DENSE = BlockVariant("dense", "dense")
 _ORDERED = BlockVariant("grouped", "dense")  # the expansion's channels keep their order
 
 
-def set_execution(module: nn.Module, execution: Execution) -> None:
-    """Chooses how every network of this package inside ``module`` computes, in place.
+def set_conv_impl(module: nn.Module, conv_impl: ConvImpl) -> None:
+    """Sets the implementation of all convolutions and norms inside ``module``, in place.
 
-    Outputs, gradients, statistics and state dicts are those of the reference, up to rounding. The
-    fast execution is for CPUs, the folded one for GPUs, both in the channels-last layout.
+    Outputs, gradients, statistics and state dicts equal the reference's up to rounding. ``fast`` is
+    for CPUs, ``folded`` for GPUs, both in the channels-last layout. `nn.SyncBatchNorm` is supported
+    by all; ``fast`` also synchronises on CPUs, where PyTorch's own cannot.
 
     Args:
-        module: a detector, a backbone, or something that holds one.
-        execution: ``reference`` follows the paper step by step; ``fast`` has no permutation, the
-            depthwise convolutions of `fastpath.depthwise`, and folds normalisations that keep their
-            statistics (`fastpath.frozen_norms`); ``folded`` has no permutation either, dense 1x1
+        module: a detector, a backbone, or a module that contains one.
+        conv_impl: ``reference`` follows the paper step by step; ``fast`` has no permutation, uses
+            the depthwise convolutions of `fastpath.depthwise` and folds norms with frozen
+            statistics (`fastpath.frozen_norms`); ``folded`` has no permutation, dense 1x1
             convolutions and `fastpath.folded`.
 
     Example:
         >>> from igcv3det.models.igcv3 import igcv3_d
         >>> network = igcv3_d(10, cifar=True)
         >>> names = list(network.state_dict())
-        >>> set_execution(network, "fast")
+        >>> set_conv_impl(network, "fast")
         >>> list(network.state_dict()) == names
         True
     """
-    for part in list(module.modules()):
-        if isinstance(part, IGCV3):
-            for index, block in enumerate(part.blocks):
+    for backbone in list(module.modules()):
+        if isinstance(backbone, IGCV3):
+            for index, block in enumerate(backbone.blocks):
                 assert isinstance(block, IGCV3Block)
                 _restore(block)
-                if execution == "reference":
+                if conv_impl == "reference":
                     continue
-                folds = execution == "folded"
-                if index == part.tap_block:  # its expansion is read as a feature map
-                    _lay_out(block, _ORDERED)
+                folds = conv_impl == "folded"
+                if index == backbone.tap_block:  # its expansion is read as a feature map
+                    _remap(block, _ORDERED)
                 else:
-                    _lay_out(block, _DENSE if folds else _fast_form(block), folds=folds)
-    replace_depthwise(module, fast=execution == "fast")
-    replace_sequences(module, fast=execution == "fast")
+                    _remap(block, _DENSE if folds else _fast_variant(block), folds=folds)
+    replace_depthwise(module, fast=conv_impl == "fast")
+    replace_sequences(module, fast=conv_impl == "fast")
 
 
 class RemappedConvNorm(Remapped):
-    """A convolution, its batch normalisation and its ReLU6, one after the other."""
+    """A convolution, its batch normalisation and ReLU6, one after the other."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [B, C, H, W] to [B, C', H', W'], channels in the layout's order."""
         conv, norm, *activations = self
         assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(norm, BATCH_NORMS)
         weight = gather_weight(conv.weight, self.elements)
         repeated = torch.cat([x] * self.repeats, dim=1) if self.repeats > 1 else x
         if norm.training:
@@ -95,7 +97,9 @@ class RemappedConvNorm(Remapped):
             out = activation(out)
         return out
 
-    def _normalised(self, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    def _normalised(self, x: Tensor, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> Tensor:
+        if is_synced(norm):
+            return synced_batch_norm(norm, x, self.rows)
         mean, variance = norm.running_mean, norm.running_var
         assert mean is not None
         assert variance is not None
@@ -120,7 +124,7 @@ class RemappedConvNorm(Remapped):
 
 
 class AbsorbedPermutation(nn.Identity):
-    """Stands where a permutation was that the weights around it carry out now.
+    """Takes the place of a permutation that the weights around it carry out.
 
     Args:
         permutation: the one that is not executed.
@@ -132,20 +136,19 @@ class AbsorbedPermutation(nn.Identity):
         self.training = permutation.training
 
 
-def _fast_form(block: IGCV3Block) -> BlockVariant:
+def _fast_variant(block: IGCV3Block) -> BlockVariant:
     expand, _, project = block_convs(block)
     widths = (expand.in_channels // expand.groups, project.out_channels // project.groups)
     is_wide = min(widths) >= _MIN_GROUP
     return BlockVariant("grouped", "grouped") if is_wide else _DENSE
 
 
-def _lay_out(block: IGCV3Block, form: BlockVariant, *, folds: bool = False) -> None:
-    layout = block_layout(block, form)
-    device = block_convs(block)[0].weight.device
+def _remap(block: IGCV3Block, variant: BlockVariant, *, folds: bool = False) -> None:
+    layout = block_layout(block, variant)
     for name, own in layout._asdict().items():
         source = cast(nn.Sequential, getattr(block, name))
         kind = FoldedConvNorm if folds and name == "expand" else RemappedConvNorm
-        setattr(block, name, kind(source, own).to(device))
+        setattr(block, name, kind(source, own))
     block.p1, block.p2 = AbsorbedPermutation(block.p1), AbsorbedPermutation(block.p2)
 
 

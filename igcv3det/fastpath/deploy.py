@@ -1,8 +1,8 @@
-"""The detector as a runtime should get it: norms folded, no permutation, the fastest form.
+"""A copy of a detector for inference: norms folded, no permutation, the fastest block variant.
 
-The function stays, the weights move: each block of IGCV3 is written in one of the forms of
-`igcv3det.fastpath.block_variants`, and MobileNetV2 and the head only have their norms folded.
-`FORMS` holds what was measured: ``python research/block_variants.py`` repeats it.
+The function stays the same, the weights move: each block of IGCV3 is written in one of the variants
+of `igcv3det.fastpath.block_variants`; MobileNetV2 and the head only have their norms folded.
+`VARIANTS` follows measurements that ``python research/block_variants.py`` repeats.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from igcv3det.fastpath.block_variants import (
     block_layout,
     gather_weight,
 )
-from igcv3det.fastpath.conv_impl import set_execution
+from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.models.igcv3 import IGCV3, IGCV3Block
+from igcv3det.models.layers import BATCH_NORMS
 
-Form = Literal["permuted", "dense", "mixed", "grouped", "torch", "onnxruntime", "openvino"]
-ChooseForm = Callable[[IGCV3Block], BlockVariant]
+Variant = Literal["permuted", "dense", "mixed", "grouped", "torch", "onnxruntime", "openvino"]
+ChooseVariant = Callable[[IGCV3Block], BlockVariant]
 
 DENSE = BlockVariant("dense", "dense")
 MIXED = BlockVariant("dense", "grouped")
@@ -35,19 +36,19 @@ GROUPED = BlockVariant("grouped", "grouped")
 _LANES = 16  # float32 channels of an AVX-512 register: ONNX Runtime's and OpenVINO's channel blocks
 
 
-def deploy(detector: SSDLite, form: Form | ChooseForm = "onnxruntime") -> SSDLite:
-    """A copy that computes the same, for inference.
+def deploy(detector: SSDLite, variant: Variant | ChooseVariant = "onnxruntime") -> SSDLite:
+    """A copy that computes the same function, for inference.
 
-    Its state dict is another one: save the detector, not what this returns.
+    Its state dict differs from the detector's: save the detector, not this copy.
 
     Args:
-        detector: on any device; it stays as it is.
-        form: a library, for the fastest form of each block there (eager ``torch`` in channels-last
-            layout, which the copy then has); or one form for all blocks; or a function that
-            chooses for a block. ``permuted`` only folds the norms.
+        detector: on any device; it is left unchanged.
+        variant: a library, for the fastest variant of each block there (eager ``torch`` in
+            channels-last layout, which the copy then has); one variant for all blocks; or a
+            function that chooses for a block. ``permuted`` only folds the norms.
 
     Returns:
-        In evaluation mode, without gradients.
+        On the detector's device, in evaluation mode, without gradients.
 
     Example:
         >>> from igcv3det import DetectorConfig, build_detector
@@ -59,17 +60,17 @@ def deploy(detector: SSDLite, form: Form | ChooseForm = "onnxruntime") -> SSDLit
         True
     """
     deployed = copy.deepcopy(detector).eval().requires_grad_(False)
-    set_execution(deployed, "reference")
+    set_conv_impl(deployed, "reference")
     _fold_norms(deployed)
     backbone = deployed.backbone
-    if form != "permuted" and isinstance(backbone, IGCV3):
-        choose = FORMS[form] if isinstance(form, str) else form
+    if variant != "permuted" and isinstance(backbone, IGCV3):
+        choose = VARIANTS[variant] if isinstance(variant, str) else variant
         for index, block in enumerate(backbone.blocks):
             assert isinstance(block, IGCV3Block)
             order = _rewrite(block, choose(block))
             if index == backbone.tap_block:
-                _follow_tap(deployed, order)
-    if form == "torch":
+                _reorder_tap(deployed, order)
+    if variant == "torch":
         deployed.to(memory_format=torch.channels_last)
     return deployed
 
@@ -78,7 +79,7 @@ class ChannelRepeat(nn.Module):
     """Repeats all channels: x0 x1 becomes x0 x1 x0 x1.
 
     Args:
-        times: how often they are there in the end.
+        times: number of copies in the output.
 
     Example:
         >>> ChannelRepeat(2)(torch.tensor([1, 2]).reshape(1, 2, 1, 1)).flatten().tolist()
@@ -98,13 +99,9 @@ class ChannelRepeat(nn.Module):
         return str(self.times)
 
 
-def _torch_form(block: IGCV3Block) -> BlockVariant:
-    return MIXED
-
-
-def _onnxruntime_form(block: IGCV3Block) -> BlockVariant:
-    # A grouped convolution whose groups are no whole blocks leaves ONNX Runtime's blocked layout,
-    # and comes back: that costs more than multiplying zeros
+def _onnxruntime_variant(block: IGCV3Block) -> BlockVariant:
+    # A grouped convolution whose groups are not whole channel blocks leaves ONNX Runtime's blocked
+    # layout; converting there and back costs more than multiplying zeros
     expand, _, project = block_convs(block)
     is_whole = _is_whole(project.in_channels, project.out_channels, project.groups)
     groups = expand.groups * (project.groups if is_whole else 1)
@@ -113,8 +110,8 @@ def _onnxruntime_form(block: IGCV3Block) -> BlockVariant:
     return BlockVariant("grouped" if is_grouped else "dense", "grouped" if is_whole else "dense")
 
 
-def _openvino_form(block: IGCV3Block) -> BlockVariant:
-    # The projection gains by its groups however narrow, the expansion only by whole blocks
+def _openvino_variant(block: IGCV3Block) -> BlockVariant:
+    # A grouped projection is faster at any width, a grouped expansion only with whole blocks
     expand, _, project = block_convs(block)
     is_grouped = _is_whole(expand.in_channels, expand.in_channels, expand.groups)
     is_grouped &= expand.out_channels % (_LANES * expand.groups * project.groups) == 0
@@ -125,42 +122,42 @@ def _is_whole(in_channels: int, out_channels: int, groups: int) -> bool:
     return in_channels % (_LANES * groups) == 0 and out_channels % (_LANES * groups) == 0
 
 
-FORMS: dict[str, ChooseForm] = {
+VARIANTS: dict[str, ChooseVariant] = {
     "dense": lambda _: DENSE,
     "mixed": lambda _: MIXED,
     "grouped": lambda _: GROUPED,
-    "torch": _torch_form,
-    "onnxruntime": _onnxruntime_form,
-    "openvino": _openvino_form,
+    "torch": lambda _: MIXED,
+    "onnxruntime": _onnxruntime_variant,
+    "openvino": _openvino_variant,
 }
 """The choice of every name but ``permuted``."""
 
 
 def _fold_norms(module: nn.Module) -> None:
-    for part in module.modules():
-        if not isinstance(part, nn.Sequential):
+    for sequence in module.modules():
+        if not isinstance(sequence, nn.Sequential):
             continue
-        for index in reversed(range(len(part) - 1)):
-            conv, norm = part[index], part[index + 1]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                part[index] = fuse_conv_bn_eval(conv, norm)
-                del part[index + 1]
+        for index in reversed(range(len(sequence) - 1)):
+            conv, norm = sequence[index], sequence[index + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, BATCH_NORMS):
+                sequence[index] = fuse_conv_bn_eval(conv, norm)
+                del sequence[index + 1]
 
 
-def _rewrite(block: IGCV3Block, form: BlockVariant) -> Tensor:
+def _rewrite(block: IGCV3Block, variant: BlockVariant) -> Tensor:
     """Rewrites a block with folded norms in place.
 
     Returns:
-        [E] int64: which channel of the expansion stands at each place now.
+        [E] int64: which channel of the original expansion is at each position now.
     """
-    layout = block_layout(block, form)
+    layout = block_layout(block, variant)
     for name, own in layout._asdict().items():
-        part = cast(nn.Sequential, getattr(block, name))
-        conv = cast(nn.Conv2d, part[0])
+        sequence = cast(nn.Sequential, getattr(block, name))
+        conv = cast(nn.Conv2d, sequence[0])
         if conv.kernel_size == (1, 1):
-            part[0] = _pointwise(conv, own)
+            sequence[0] = _pointwise(conv, own)
         else:
-            _set(conv, gather_weight(conv.weight, own.elements), own.rows)
+            _set_weight(conv, gather_weight(conv.weight, own.elements), own.rows)
     if layout.expand.repeats > 1:
         block.expand = nn.Sequential(ChannelRepeat(layout.expand.repeats), *block.expand)
     block.p1, block.p2 = nn.Identity(), nn.Identity()
@@ -168,7 +165,7 @@ def _rewrite(block: IGCV3Block, form: BlockVariant) -> Tensor:
 
 
 def _pointwise(conv: nn.Conv2d, layout: WeightLayout) -> nn.Conv2d:
-    written = nn.Conv2d(
+    pointwise = nn.Conv2d(
         conv.in_channels * layout.repeats,
         conv.out_channels,
         1,
@@ -176,22 +173,22 @@ def _pointwise(conv: nn.Conv2d, layout: WeightLayout) -> nn.Conv2d:
         device="meta",
     )
     assert conv.bias is not None
-    written.bias = conv.bias
-    _set(written, gather_weight(conv.weight, layout.elements), layout.rows)
-    return written
+    pointwise.bias = conv.bias
+    _set_weight(pointwise, gather_weight(conv.weight, layout.elements), layout.rows)
+    return pointwise
 
 
-def _set(conv: nn.Conv2d, weight: Tensor, rows: Tensor) -> None:
+def _set_weight(conv: nn.Conv2d, weight: Tensor, rows: Tensor) -> None:
     assert conv.bias is not None
     conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
     conv.bias = nn.Parameter(conv.bias[rows], requires_grad=False)
 
 
-def _follow_tap(detector: SSDLite, order: Tensor) -> None:
-    """Makes the prediction layers of the finest map take its channels in another order."""
+def _reorder_tap(detector: SSDLite, order: Tensor) -> None:
+    """Reorders the input channels of the prediction layers of the finest map."""
     for layers in (detector.head.classification, detector.head.regression):
         layer = cast(nn.Sequential, layers[0])
         depthwise = cast(nn.Conv2d, cast(nn.Sequential, layer[0])[0])
         predict = cast(nn.Conv2d, layer[1])
-        _set(depthwise, depthwise.weight[order], order)
+        _set_weight(depthwise, depthwise.weight[order], order)
         predict.weight = nn.Parameter(predict.weight[:, order], requires_grad=False)

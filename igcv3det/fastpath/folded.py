@@ -1,10 +1,10 @@
-"""An expansion whose batch normalisation costs no pass over the expanded tensor: for training.
+"""An expansion with batch normalisation that takes no extra pass over the expanded tensor.
 
-Without a ReLU between, expansion and normalisation are one linear map, and the batch's statistics
-of ``W x`` follow from those of ``x``: the mean is ``W mean(x)``, the variances are the diagonal of
-``W cov(x) W^T``. The expanded tensor, six times as wide as ``x`` and most of a step's bytes, is
-then written once, already normalised. Meant for GPUs, where bytes bound the step; on a CPU the
-moments cost what the normalisation costs.
+Without a ReLU between them, expansion and normalisation are one linear map, and the batch's
+statistics of ``W x`` follow from those of ``x``: the mean is ``W mean(x)``, the variances are the
+diagonal of ``W cov(x) W^T``. The expanded tensor is six times as wide as ``x`` and most of a
+training step's bytes; here it is written once, already normalised. For GPUs, where bytes bound the
+step; on a CPU the moments cost what the normalisation costs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from igcv3det.fastpath.block_variants import Remapped, WeightLayout, gather_weight
+from igcv3det.fastpath.sync_norms import BatchNorm, is_synced, synced_mean, update_running_stats
+from igcv3det.models.layers import BATCH_NORMS
 
 
 class FoldedConvNorm(Remapped):
@@ -33,7 +35,7 @@ class FoldedConvNorm(Remapped):
         """Maps [B, C, H, W] to [B, C', H, W], channels in the layout's order."""
         conv, norm, *activations = self
         assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(norm, BATCH_NORMS)
         batch, channels, height, width = x.shape
         cells = x.permute(0, 2, 3, 1).reshape(-1, channels)
         with torch.autocast(x.device.type, enabled=False):
@@ -48,27 +50,22 @@ class FoldedConvNorm(Remapped):
             out = activation(out)
         return out
 
-    def _statistics(
-        self, cells: Tensor, weight: Tensor, norm: nn.BatchNorm2d
-    ) -> tuple[Tensor, Tensor]:
+    def _statistics(self, cells: Tensor, weight: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor]:
         """Mean and biased variance of each output channel; the running ones in evaluation."""
-        running_mean, running_variance = norm.running_mean, norm.running_var
-        assert running_mean is not None
-        assert running_variance is not None
-        assert norm.momentum is not None
         if not norm.training:
-            return running_mean[self.rows], running_variance[self.rows]
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            return norm.running_mean[self.rows], norm.running_var[self.rows]
         first, second = cast("tuple[Tensor, Tensor]", _Moments.apply(cells))
+        count: Tensor | int = len(cells)
+        if is_synced(norm):
+            moments = torch.cat([first[:, None], second], dim=1) * count
+            count, moments = synced_mean(moments, len(cells), norm)
+            first, second = moments[:, 0], moments[:, 1:]
         covariance = second - first[:, None] * first
         mean = weight @ first
         variance = ((weight @ covariance) * weight).sum(dim=1).clamp(min=0)
-        with torch.no_grad():
-            count = len(cells)
-            unbiased = variance * (count / max(1, count - 1))
-            for running, own in ((running_mean, mean), (running_variance, unbiased)):
-                running[self.rows] = torch.lerp(running[self.rows], own, norm.momentum)
-            assert norm.num_batches_tracked is not None
-            norm.num_batches_tracked.add_(1)
+        update_running_stats(norm, mean, variance, count, self.rows)
         return mean, variance
 
 

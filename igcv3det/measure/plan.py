@@ -142,13 +142,13 @@ def _contenders(
             stored: Literal["fp32", "int8"] = "int8" if precision == "int8" else "fp32"
             path = folder / f"{name.replace('/', '-')}-{stored}{SUFFIXES[backend]}"
             if not path.exists():
-                facts, images = ExportSpec(stored), None
+                spec, images = ExportSpec(stored), None
                 smaller = resized(detector, setting.image_size)
                 if stored == "int8":
                     source = setting.calibration or synthetic_images(folder)
                     prepare = Preprocess(smaller.config.preprocess, smaller.config.image_size)
                     images = CalibrationSet(source, prepare)
-                export_detector(smaller, path, facts, images)
+                export_detector(smaller, path, spec, images)
         yield BenchmarkTarget(name, str(path), backend, precision, *common)
 
 

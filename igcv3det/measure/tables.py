@@ -26,6 +26,6 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def figure(value: float | None, form: str = ".3f") -> str:
+def format_number(value: float | None, form: str = ".3f") -> str:
     """A number as text; "-" for None and NaN, which both mean that there is none."""
     return "-" if value is None or math.isnan(value) else format(value, form)

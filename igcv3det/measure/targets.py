@@ -133,7 +133,7 @@ def _exported_parts(target: BenchmarkTarget, image: Image) -> tuple[Step, Step, 
     config, size = exported.config, image.shape[:2]
 
     def suppress(outputs: tuple[torch.Tensor, ...]) -> object:
-        if exported.spec.suppression:
+        if exported.spec.nms:
             return outputs
         boxes, scores = (output[0] for output in outputs)
         return select_detections(boxes, scores, size, config.image_size, config.postprocess)

@@ -14,7 +14,7 @@ from igcv3det.detection.losses import MultiBoxLoss
 from igcv3det.detector import SSDLite
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.engine.optim import build_optimizer
-from igcv3det.fastpath.conv_impl import Execution, set_execution
+from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.measure.targets import BenchmarkTarget, resized
 from igcv3det.structures import Target
 
@@ -26,11 +26,11 @@ class StepForm(NamedTuple):
     """How a training step is computed.
 
     Attributes:
-        execution: see `set_execution`; ``fast`` is channels-last, ``reference`` contiguous.
+        execution: see `set_conv_impl`; ``fast`` is channels-last, ``reference`` contiguous.
         keep_norm_statistics: batch normalisations keep their statistics.
     """
 
-    execution: Execution
+    execution: ConvImpl
     keep_norm_statistics: bool = False
 
 
@@ -50,7 +50,7 @@ def open_training_step(target: BenchmarkTarget, form: StepForm) -> Callable[[], 
     for part in detector.modules() if form.keep_norm_statistics else ():
         if isinstance(part, nn.BatchNorm2d):
             part.eval()
-    set_execution(detector, form.execution)
+    set_conv_impl(detector, form.execution)
     layout = torch.channels_last if form.execution == "fast" else torch.contiguous_format
     detector.to(memory_format=layout)
     config = detector.config

@@ -25,13 +25,14 @@ from __future__ import annotations
 import math
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igcv3det.config import BackboneConfig, Padding
 from igcv3det.models.layers import ChannelPermutation, conv_norm, norm_layer, set_padding
-from igcv3det.models.parts import PARTS, tapped_features
+from igcv3det.models.sections import NUM_SECTIONS, tapped_features
 
 EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
 CHANNELS_D = (16, 24, 32, 64, 96, 160, 320)
@@ -69,7 +70,7 @@ def check_complementary(permutation: ChannelPermutation, groups: tuple[int, int]
     """
     expanded = permutation.channels
     source = permutation.index // (expanded // groups[0])
-    for projection, channels in enumerate(source.chunk(groups[1])):
+    for projection, channels in enumerate(np.split(source, groups[1])):
         missing = set(range(groups[0])) - set(channels.tolist())
         if missing:
             raise ValueError(
@@ -238,7 +239,7 @@ class IGCV3(nn.Module):
         """The two taps of SSDLite for images [B, 3, H, W], finest first."""
         return tapped_features(self, x)
 
-    def forward_part(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward_section(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """One part of the network: 0 is the stem, 1 to 7 are the stages, 8 is the last 1x1.
 
         Args:
@@ -250,7 +251,7 @@ class IGCV3(nn.Module):
         """
         if part == 0:
             return self.stem(x), None
-        if part == PARTS - 1:
+        if part == NUM_SECTIONS - 1:
             return self.last(x), None
         tap: Tensor | None = None
         for index in range(self.stage_starts[part - 1], self.stage_starts[part]):

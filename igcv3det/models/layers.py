@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igcv3det.config import Padding
 
 Norm = partial[nn.BatchNorm2d]
+BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+"""What normalises [B, C, H, W] by channel: `convert_sync_batchnorm` replaces one by the other."""
 
 
 def norm_layer(eps: float, momentum: float) -> Norm:
@@ -85,10 +89,13 @@ class ChannelPermutation(nn.Module):
         self.channels, self.groups, self.pieces = channels, groups, pieces
 
     @property
-    def index(self) -> Tensor:
-        """[C] int64: which input channel stands at each output position."""
+    def index(self) -> NDArray[np.int64]:
+        """[C]: the input channel at each output position.
+
+        An array, not a tensor: it has values also where tensors are on ``meta`` or fake.
+        """
         shape = (self.groups, self.pieces // self.groups, self.channels // self.pieces)
-        return torch.arange(self.channels).reshape(shape).transpose(0, 1).reshape(-1)
+        return np.arange(self.channels).reshape(shape).swapaxes(0, 1).reshape(-1)
 
     def inverse(self) -> ChannelPermutation:
         """The permutation that undoes this one."""

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from igcv3det.config import BackboneConfig, Padding
 from igcv3det.models.igcv3 import IMAGENET_STRIDES
 from igcv3det.models.layers import norm_layer, set_padding
-from igcv3det.models.parts import tapped_features
+from igcv3det.models.sections import tapped_features
 
-PART_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # of stem, seven stages and last 1x1
+SECTION_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # of stem, seven stages and last 1x1
 TAP_BLOCK = 14  # the first 160-channel block, stride 16 to 32
 # t, c, n of the paper's table 2
 STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
@@ -80,7 +80,7 @@ class MobileNetV2(nn.Module):
         """The two taps of SSDLite for images [B, 3, H, W], finest first."""
         return tapped_features(self, x)
 
-    def forward_part(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward_section(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """One part of the network: 0 is the stem, 1 to 7 are the stages, 8 is the last 1x1.
 
         Args:
@@ -91,7 +91,7 @@ class MobileNetV2(nn.Module):
             The part's output, and the fine tap of SSDLite from the stage that holds it.
         """
         tap: Tensor | None = None
-        for index in range(PART_STARTS[part], PART_STARTS[part + 1]):
+        for index in range(SECTION_STARTS[part], SECTION_STARTS[part + 1]):
             block = self.features[index]
             if index == TAP_BLOCK:
                 expand, *rest = block.conv

@@ -11,8 +11,8 @@ from igcv3det.runtime.sessions import Port
 Precision = Literal["fp32", "fp16", "int8"]
 INPUT = "images"
 CANDIDATE_OUTPUTS = ("boxes", "scores")
-SUPPRESSED_OUTPUTS = ("boxes", "scores", "labels")
-EXPORT = "export"  # key of the facts inside the description
+NMS_OUTPUTS = ("boxes", "scores", "labels")
+EXPORT = "export"  # key of the spec inside the description
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ExportSpec:
 
     precision: Precision = "fp32"
     preprocessing: bool = False
-    suppression: bool = False
+    nms: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -46,18 +46,18 @@ class ExportSpec:
     @property
     def output_names(self) -> tuple[str, ...]:
         """In their order."""
-        return SUPPRESSED_OUTPUTS if self.suppression else CANDIDATE_OUTPUTS
+        return NMS_OUTPUTS if self.nms else CANDIDATE_OUTPUTS
 
     def input_port(self, image_size: int) -> Port:
         """The graph's input as it must be; None stands for a free side."""
-        batch = 1 if self.suppression else None
+        batch = 1 if self.nms else None
         if self.preprocessing:
             return Port(INPUT, "uint8", (batch, None, None, 3))
         return Port(INPUT, "float32", (batch, 3, image_size, image_size))
 
     def output_ports(self, num_classes: int, anchors: int | None) -> list[Port]:
         """The graph's outputs as they must be, for A anchors."""
-        if self.suppression:
+        if self.nms:
             kinds = [("float32", (None, 4)), ("float32", (None,)), ("int64", (None,))]
         else:
             kinds = [("float32", (None, anchors, side)) for side in (4, num_classes)]
@@ -67,13 +67,13 @@ class ExportSpec:
         ]
 
     def as_description(self, config: DetectorConfig) -> dict[str, Any]:
-        """Plain values for the file, with what follows from the facts spelled out for readers."""
+        """Plain values for the file, with what follows from the spec spelled out for readers."""
         port = self.input_port(config.image_size)
         frame = "the image given" if self.preprocessing else "the network input"
         return {
             "precision": self.precision,
             "preprocessing": self.preprocessing,
-            "suppression": self.suppression,
+            "suppression": self.nms,
             "input": {
                 "name": port.name,
                 "dtype": port.dtype,

@@ -91,12 +91,12 @@ class ExportedDetector:
         Raises:
             ValueError: a label that the file's categories do not have.
         """
-        if self.spec.preprocessing or self.spec.suppression:
+        if self.spec.preprocessing or self.spec.nms:
             parts = [self(one[None]) for one in inputs]
         else:
             boxes, scores = self(torch.stack(list(inputs)))
             parts = list(zip(boxes[:, None], scores[:, None], strict=True))
-        found = self._suppressed if self.spec.suppression else self._candidates
+        found = self._suppressed if self.spec.nms else self._candidates
         return [found(part, size, config) for part, size in zip(parts, original_sizes, strict=True)]
 
     def _candidates(
@@ -170,7 +170,7 @@ def _read_spec(description: dict[str, Any], config: DetectorConfig, path: Path) 
 
 def _check_ports(session: Session, spec: ExportSpec, config: DetectorConfig, path: Path) -> None:
     shapes = [port.shape for port in session.outputs]
-    anchors = shapes[0][1] if not spec.suppression and len(shapes[0]) == 3 else None
+    anchors = shapes[0][1] if not spec.nms and len(shapes[0]) == 3 else None
     expected = [
         ("input", [spec.input_port(config.image_size)], session.inputs),
         ("output", spec.output_ports(config.num_classes, anchors), session.outputs),

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from igcv3det.config import OptimConfig, config_from_dict
 from igcv3det.engine.optim import build_optimizer
-from igcv3det.fastpath.conv_impl import set_execution
+from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.measure.complexity import count_multiply_adds, count_parameters
 from igcv3det.measure.latency import time_in_turn
 from igcv3det.measure.machine import describe_machine
@@ -156,7 +156,7 @@ def _as_trained(plan: Plan, experiment: Experiment) -> nn.Module:
     """In execution and memory layout; the fast execution writes zeros out, so it is not counted."""
     model = plan.settings(experiment)["model"]
     network = build_network(plan.classifier(experiment))
-    set_execution(network, model.get("execution", "reference"))
+    set_conv_impl(network, model.get("execution", "reference"))
     if model.get("channels_last", False):
         network.to(memory_format=torch.channels_last)
     return network

@@ -35,15 +35,15 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported_file(tmp_path_factory):
-    """Exports once for all tests of a module: (detector, path) by name, ending and facts."""
+    """Exports once for all tests of a module: (detector, path) by name, ending and spec."""
     made = {}
 
-    def make(name, suffix, facts, calibration=None):
-        key = name, suffix, facts
+    def make(name, suffix, spec, calibration=None):
+        key = name, suffix, spec
         if key not in made:
             folder = tmp_path_factory.mktemp("exported")
             detector = lively_detector(CONFIGS[name])
-            export_detector(detector, folder / f"{name}{suffix}", facts, calibration)
+            export_detector(detector, folder / f"{name}{suffix}", spec, calibration)
             made[key] = detector, folder / f"{name}{suffix}"
         return made[key]
 
@@ -59,7 +59,7 @@ def assert_agrees(detector, path, images, score, box_px):
     assert max(lost, found["added"]) <= (0 if score < 1e-3 else 0.05 * found["confident"])
     assert found["score"]["largest"] < score
     assert found["box_px"]["largest"] < box_px
-    if not exported.spec.suppression:
+    if not exported.spec.nms:
         candidates = compare_candidates(detector, exported, images)
         assert candidates["score"]["largest"] < score
         assert candidates["box_px"]["largest"] < box_px
@@ -100,12 +100,12 @@ def test_what_an_onnx_file_carries(exported_file):
 
 
 def test_openvino_with_everything_inside(exported_file, images):
-    facts = ExportSpec(preprocessing=True, suppression=True)
-    detector, path = exported_file("igcv3", ".xml", facts)
+    spec = ExportSpec(preprocessing=True, nms=True)
+    detector, path = exported_file("igcv3", ".xml", spec)
     # OpenCV's stretching differs by a grey level here and there
     assert_agrees(detector, path, images, 0.1, 10)
     exported = load_exported(path)
-    assert (exported.config, exported.categories, exported.spec) == (IGCV3, CATEGORIES, facts)
+    assert (exported.config, exported.categories, exported.spec) == (IGCV3, CATEGORIES, spec)
 
 
 ALL = [
@@ -125,12 +125,12 @@ ALL = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "suffix", "facts"), ALL)
-def test_every_kind_of_file(exported_file, images, name, suffix, facts):
-    detector, path = exported_file(name, suffix, facts)
+@pytest.mark.parametrize(("name", "suffix", "spec"), ALL)
+def test_every_kind_of_file(exported_file, images, name, suffix, spec):
+    detector, path = exported_file(name, suffix, spec)
     # offsets of random weights are large, and boxes grow by their exponential
-    score, box_px = (0.05, 10) if facts.precision == "fp16" else (1e-4, 0.01)
-    if facts.preprocessing and name == "igcv3":
+    score, box_px = (0.05, 10) if spec.precision == "fp16" else (1e-4, 0.01)
+    if spec.preprocessing and name == "igcv3":
         score, box_px = 0.1, 10
     assert_agrees(detector, path, images, score, box_px)
 

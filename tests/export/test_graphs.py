@@ -17,9 +17,9 @@ import onnxruntime  # noqa: E402
 import openvino  # noqa: E402
 
 from igcv3det.export.graphs import (  # noqa: E402
+    nms_graph,
     preprocessing_graph,
     rescaling_graph,
-    suppression_graph,
 )
 
 
@@ -99,7 +99,7 @@ CONFIGS = {
 def test_suppression(run, name):
     config = CONFIGS[name]
     boxes, scores = crowd(60, 3)
-    found = run(suppression_graph(config, 60, 3), {"boxes": boxes, "scores": scores})
+    found = run(nms_graph(config, 60, 3), {"boxes": boxes, "scores": scores})
     ours = select_detections(
         torch.from_numpy(boxes[0]), torch.from_numpy(scores[0]), (64, 64), 64, config
     )
@@ -112,7 +112,7 @@ def test_suppression(run, name):
 @RUN
 def test_suppression_of_an_answer_of_nan(run):
     boxes, scores = crowd(20, 2)
-    graph = suppression_graph(PostprocessConfig(), 20, 2)
+    graph = nms_graph(PostprocessConfig(), 20, 2)
     found = run(graph, {"boxes": boxes * np.nan, "scores": scores * np.nan})
     assert [len(part) for part in found] == [0, 0, 0]
 
@@ -121,7 +121,7 @@ def test_suppression_of_an_answer_of_nan(run):
 def test_suppression_of_one_class(run):
     boxes = np.array([[[0, 0, 9, 9], [20, 20, 30, 30]]], dtype=np.float32)
     scores = np.array([[[0.25], [0.75]]], dtype=np.float32)
-    found = run(suppression_graph(PostprocessConfig(), 2, 1), {"boxes": boxes, "scores": scores})
+    found = run(nms_graph(PostprocessConfig(), 2, 1), {"boxes": boxes, "scores": scores})
     assert found[2].tolist() == [1, 1]
     assert found[1].tolist() == [0.75, 0.25]
     assert found[0].tolist() == [[20, 20, 30, 30], [0, 0, 9, 9]]

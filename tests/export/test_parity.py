@@ -36,8 +36,8 @@ class FixedFile:
 
     config, categories = Fixed.config, Fixed.categories
 
-    def __init__(self, scores, boxes=ANCHORS, facts=None):
-        self.spec, self.scores, self.boxes = facts or ExportSpec(), scores, boxes
+    def __init__(self, scores, boxes=ANCHORS, spec=None):
+        self.spec, self.scores, self.boxes = spec or ExportSpec(), scores, boxes
 
     def __call__(self, images):
         return self.boxes[None], self.scores[None]
@@ -111,7 +111,7 @@ def test_each_detection_is_found_once():
 
 
 @pytest.mark.parametrize(
-    ("facts", "difference", "loss", "number"),
+    ("spec", "difference", "loss", "number"),
     [
         (ExportSpec("fp32"), 0.0001, None, 0),
         (ExportSpec("fp32"), 0.01, None, 1),
@@ -123,7 +123,7 @@ def test_each_detection_is_found_once():
         (ExportSpec("fp32"), None, None, 0),
     ],
 )
-def test_faults(facts, difference, loss, number):
+def test_faults(spec, difference, loss, number):
     report = {"detections": {"score": {"largest": difference}}, "AP": {"loss": loss}}
-    wrong = parity.faults(report, FixedFile(LOGITS, facts=facts))
+    wrong = parity.faults(report, FixedFile(LOGITS, spec=spec))
     assert len(wrong) == number

@@ -9,7 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from igcv3det.config import BackboneConfig
-from igcv3det.fastpath.conv_impl import AbsorbedPermutation, RemappedConvNorm, set_execution
+from igcv3det.fastpath.conv_impl import AbsorbedPermutation, RemappedConvNorm, set_conv_impl
 from igcv3det.fastpath.depthwise import FastDepthwiseConv2d
 from igcv3det.fastpath.frozen_norms import FoldingSequential
 from igcv3det.models.igcv3 import CIFAR_STRIDES, IGCV3
@@ -56,7 +56,7 @@ def norms_of(module):
 def test_a_training_step_is_the_same(config, execution):
     reference = network(CONFIGS[config])
     fast = copy.deepcopy(reference)
-    set_execution(fast, execution)
+    set_conv_impl(fast, execution)
     images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     assert_close(step(fast, images), step(reference, images), rtol=1e-8, atol=1e-10)
     assert_close(dict(fast.state_dict()), dict(reference.state_dict()))  # running statistics too
@@ -75,7 +75,7 @@ def test_norms_that_keep_their_statistics_learn_the_same(config):
             norm.bias.normal_()
             norm.eval()
     fast = copy.deepcopy(reference)
-    set_execution(fast, "fast")
+    set_conv_impl(fast, "fast")
     images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     assert_close(step(fast, images), step(reference, images), rtol=1e-8, atol=1e-10)
     assert_close(dict(fast.state_dict()), dict(reference.state_dict()))
@@ -85,7 +85,7 @@ def test_only_norms_that_keep_their_statistics_are_folded():
     reference = network(NARROW)
     reference.stem[1].eval()
     fast = copy.deepcopy(reference)
-    set_execution(fast, "fast")
+    set_conv_impl(fast, "fast")
     images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     assert_close(step(fast, images), step(reference, images), rtol=1e-8, atol=1e-10)
     counts = {name: int(part.num_batches_tracked) for name, part in named_norms(fast)}
@@ -96,7 +96,7 @@ def test_only_norms_that_keep_their_statistics_are_folded():
 def test_float32_to_five_digits():
     reference = IGCV3(BackboneConfig(depth=0.2), 5, strides=CIFAR_STRIDES).eval()
     fast = copy.deepcopy(reference)
-    set_execution(fast, "fast")
+    set_conv_impl(fast, "fast")
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert_close(fast(images), reference(images), rtol=1e-5, atol=1e-5)
@@ -105,7 +105,7 @@ def test_float32_to_five_digits():
 def test_state_dicts_fit_both_ways_in_the_same_order():
     reference, fast = network(NARROW), network(NARROW)
     parameters = [id(parameter) for parameter in fast.parameters()]
-    set_execution(fast, "fast")
+    set_conv_impl(fast, "fast")
     assert list(fast.state_dict()) == list(reference.state_dict())
     assert [id(parameter) for parameter in fast.parameters()] == parameters  # an optimizer's order
     fast.load_state_dict(reference.state_dict())
@@ -115,23 +115,23 @@ def test_state_dicts_fit_both_ways_in_the_same_order():
 def test_the_way_back():
     fast = network(NARROW)
     before = str(fast)
-    set_execution(fast, "fast")
+    set_conv_impl(fast, "fast")
     assert any(isinstance(part, RemappedConvNorm) for part in fast.modules())
     assert str(fast) != before
-    set_execution(fast, "fast")  # again: nothing is wrapped twice
+    set_conv_impl(fast, "fast")  # again: nothing is wrapped twice
     parts = [p for p in fast.modules() if isinstance(p, AbsorbedPermutation)]
     assert not any(isinstance(part.permutation, AbsorbedPermutation) for part in parts)
-    set_execution(fast, "reference")
+    set_conv_impl(fast, "reference")
     assert str(fast) == before
 
 
 def test_modes_are_kept():
     fast = network(NARROW).eval()
-    set_execution(fast, "fast")
+    set_conv_impl(fast, "fast")
     assert not any(part.training for part in fast.modules())
     fast.train()
     fast.blocks[0].depthwise[1].eval()  # a frozen norm
-    set_execution(fast, "fast")
+    set_conv_impl(fast, "fast")
     assert [name for name, part in fast.named_modules() if not part.training] == [
         "blocks.0.depthwise.1"
     ]
@@ -140,20 +140,20 @@ def test_modes_are_kept():
 def test_other_networks_are_sped_up_too():
     baseline = mobilenet_v2(3, width=0.25)
     reference, before = copy.deepcopy(baseline), str(baseline)
-    set_execution(baseline, "fast")
+    set_conv_impl(baseline, "fast")
     fast = [part for part in baseline.modules() if isinstance(part, FastDepthwiseConv2d)]
     assert len(fast) == 17  # one a block
     assert sum(isinstance(part, FoldingSequential) for part in baseline.modules()) > 17
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         assert_close(baseline.eval()(images), reference.eval()(images), rtol=1e-4, atol=1e-5)
-    set_execution(baseline.train(), "reference")
+    set_conv_impl(baseline.train(), "reference")
     assert str(baseline) == before
 
 
 def test_bfloat16_statistics_stay_in_float32():
     fast = IGCV3(NARROW, 5, strides=CIFAR_STRIDES)
-    set_execution(fast, "fast")
+    set_conv_impl(fast, "fast")
     with torch.autocast("cpu", torch.bfloat16):
         fast(torch.randn(2, 3, 32, 32)).float().sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in fast.parameters())

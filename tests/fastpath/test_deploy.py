@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig
 from igcv3det.detector import build_detector
 from igcv3det.fastpath.block_variants import BlockVariant
-from igcv3det.fastpath.conv_impl import set_execution
-from igcv3det.fastpath.deploy import FORMS, ChannelRepeat, deploy
+from igcv3det.fastpath.conv_impl import set_conv_impl
+from igcv3det.fastpath.deploy import VARIANTS, ChannelRepeat, deploy
 from igcv3det.models.layers import ChannelPermutation
 
 SIZE = 64
@@ -33,7 +33,7 @@ BACKBONES = {
     **{f"relu-{r}": dataclasses.replace(BACKBONE, relu=r) for r in ("expansion", "both", "none")},
     "mobilenetv2": BackboneConfig(name="mobilenetv2", width=0.25),
 }
-ALL_FORMS = ["permuted", *FORMS]
+ALL_FORMS = ["permuted", *VARIANTS]
 
 
 def detector(backbone, **changes):
@@ -76,7 +76,7 @@ def test_released_size():
         assert_same(reference, deploy(reference, form))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", VARIANTS)
 def test_nothing_but_convolutions_is_left(form):
     deployed = deploy(detector(BackboneConfig()), form)
     kinds = {type(part) for part in deployed.backbone.modules()}
@@ -117,7 +117,7 @@ def test_the_detector_stays_and_other_executions_do_not_matter():
     before = {name: value.clone() for name, value in reference.state_dict().items()}
     fast = detector(BACKBONE)
     fast.load_state_dict(before)
-    set_execution(fast.train(), "fast")
+    set_conv_impl(fast.train(), "fast")
     assert_same(reference, deploy(fast, "grouped"))
     assert fast.training
     assert_close(dict(reference.state_dict()), before, rtol=0, atol=0)

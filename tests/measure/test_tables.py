@@ -2,13 +2,16 @@
 
 import math
 
-from igcv3det.measure.tables import figure, text_table
+from igcv3det.measure.tables import format_number, text_table
 
 
 def test_what_is_not_there_is_a_dash():
-    assert [figure(None), figure(math.nan), figure(0.12345), figure(2.0, ".1f")] == [
-        *("-", "-", "0.123", "2.0")
-    ]
+    assert [
+        format_number(None),
+        format_number(math.nan),
+        format_number(0.12345),
+        format_number(2.0, ".1f"),
+    ] == [*("-", "-", "0.123", "2.0")]
 
 
 def test_columns_are_aligned_without_rows_too():

@@ -20,14 +20,14 @@ from exported_files import (  # noqa: E402
     CONFIG,
     IMAGE,
     SIZE,
-    SUPPRESSED,
+    WITH_NMS,
     describe,
     write_stub,
 )
 
 from igcv3det.runtime import ExportSpec, load_exported  # noqa: E402
 
-KINDS = [ExportSpec(), ExportSpec(suppression=True), ExportSpec(preprocessing=True)]
+KINDS = [ExportSpec(), ExportSpec(nms=True), ExportSpec(preprocessing=True)]
 IDS = ["candidates", "suppressed", "image"]
 WHITE = np.full((20, 64, 3), 255, dtype=np.uint8)
 
@@ -37,9 +37,9 @@ def suffix(request):
     return request.param
 
 
-@pytest.mark.parametrize("facts", KINDS, ids=IDS)
-def test_an_image_through_each_kind_of_file(tmp_path, suffix, facts):
-    predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}", facts))
+@pytest.mark.parametrize("spec", KINDS, ids=IDS)
+def test_an_image_through_each_kind_of_file(tmp_path, suffix, spec):
+    predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}", spec))
     found = predictor(WHITE)
     # the quarter and the whole of 64 x 20 pixels; the second dog is suppressed
     assert_close(found.boxes, torch.tensor([[0.0, 0, 32, 10], [0, 0, 64, 20]]))
@@ -49,9 +49,9 @@ def test_an_image_through_each_kind_of_file(tmp_path, suffix, facts):
     assert predictor.categories == CATEGORIES
 
 
-@pytest.mark.parametrize("facts", KINDS, ids=IDS)
-def test_batches_of_images_of_several_sizes(tmp_path, suffix, facts):
-    predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}", facts))
+@pytest.mark.parametrize("spec", KINDS, ids=IDS)
+def test_batches_of_images_of_several_sizes(tmp_path, suffix, spec):
+    predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}", spec))
     grey = np.full((8, 8, 3), 51, dtype=np.uint8)
     found = predictor.predict_batch([WHITE, grey, WHITE])
     assert_close(found[1].boxes, torch.tensor([[0.0, 0, 4, 4], [0, 0, 8, 8]]))
@@ -60,9 +60,9 @@ def test_batches_of_images_of_several_sizes(tmp_path, suffix, facts):
     assert predictor.predict_batch([]) == []
 
 
-@pytest.mark.parametrize("facts", KINDS, ids=IDS)
-def test_thresholds(tmp_path, suffix, facts):
-    path = write_stub(tmp_path / f"stub{suffix}", facts)
+@pytest.mark.parametrize("spec", KINDS, ids=IDS)
+def test_thresholds(tmp_path, suffix, spec):
+    path = write_stub(tmp_path / f"stub{suffix}", spec)
     assert Predictor.load(path, score_threshold=0.6)(WHITE).names == ["dog"]
     assert Predictor.load(path, detections_per_image=1)(WHITE).names == ["dog"]
     assert len(Predictor.load(path, score_threshold=0.6)(0 * WHITE)) == 0
@@ -103,7 +103,7 @@ LIES = {
         None,
         "precision must be one of .*, got 'int4'",
     ),
-    "no facts": ({"export": None}, None, "lacks 'export'"),
+    "no spec": ({"export": None}, None, "lacks 'export'"),
     "classes": (
         {"categories": {"ids": [1, 2, 3], "names": ["a", "b", "c"]}},
         None,
@@ -115,7 +115,7 @@ LIES = {
         r"the input is images uint8\['any', 'any', 'any', 3\], but the graph has images float32",
     ),
     "suppression": (
-        {"export": ExportSpec(suppression=True).as_description(CONFIG)},
+        {"export": ExportSpec(nms=True).as_description(CONFIG)},
         None,
         r"the input is images float32\[1, 3, 32, 32\], but the graph has .*\['any', 3, 32, 32\]",
     ),
@@ -157,16 +157,16 @@ def test_a_file_that_lies_is_refused(tmp_path, suffix, lie):
 
 
 def test_facts_that_contradict_themselves(tmp_path):
-    facts = ExportSpec().as_description(CONFIG)
-    facts["input"]["layout"] = "BHWC"
-    text = json.dumps(describe(ExportSpec(), export=facts))
+    spec = ExportSpec().as_description(CONFIG)
+    spec["input"]["layout"] = "BHWC"
+    text = json.dumps(describe(ExportSpec(), export=spec))
     with pytest.raises(ValueError, match=r"a.onnx: the description's 'export' contradicts itself"):
         load_exported(write_stub(tmp_path / "a.onnx", description=text))
 
 
 def test_a_label_without_a_name(tmp_path):
-    graph = SUPPRESSED.replace("classes = {2, 1}", "classes = {3, 1}")
-    path = write_stub(tmp_path / "a.onnx", ExportSpec(suppression=True), graph=graph)
+    graph = WITH_NMS.replace("classes = {2, 1}", "classes = {3, 1}")
+    path = write_stub(tmp_path / "a.onnx", ExportSpec(nms=True), graph=graph)
     with pytest.raises(ValueError, match=r"a.onnx: gave label 3, but it names 2 categories"):
         Predictor.load(path)(WHITE)
 

@@ -27,11 +27,11 @@ def data(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 @pytest.mark.parametrize(
-    "facts", [ExportSpec(), ExportSpec(suppression=True), ExportSpec(preprocessing=True)]
+    "spec", [ExportSpec(), ExportSpec(nms=True), ExportSpec(preprocessing=True)]
 )
-def test_infer_and_eval(data, suffix, facts):
+def test_infer_and_eval(data, suffix, spec):
     folder, annotations = data
-    model = str(write_stub(folder / f"stub{suffix}", facts))
+    model = str(write_stub(folder / f"stub{suffix}", spec))
     image, records, figures = (str(folder / n) for n in ("0.png", "out.json", "metrics.json"))
     assert infer.main([image, "--checkpoint", model, "--json", records]) == 0
     (record,) = json.loads((folder / "out.json").read_text())

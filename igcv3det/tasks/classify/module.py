@@ -19,7 +19,7 @@ from igcv3det.description import DESCRIPTION
 from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.optim import build_optimizer, scaled_lr
 from igcv3det.engine.run_length import run_length
-from igcv3det.fastpath.conv_impl import Execution, set_execution
+from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.tasks.classify.augmentation import moved
 from igcv3det.tasks.classify.batches import ImageBatch
 from igcv3det.tasks.classify.checkpoint import classifier_metadata, numbered_names
@@ -86,7 +86,7 @@ class ClassificationModule(LightningModule):
         weights: str | None = None,
         pad: int = 4,
         channels_last: bool = False,
-        execution: Execution = "reference",
+        execution: ConvImpl = "reference",
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class ClassificationModule(LightningModule):
         self.network = build_network(classifier)
         if weights is not None:
             load_backbone(self.network, Path(weights))
-        set_execution(self.network, execution)
+        set_conv_impl(self.network, execution)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
         if compile:

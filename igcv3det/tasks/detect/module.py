@@ -22,7 +22,7 @@ from igcv3det.engine.optim import build_optimizer, build_schedule, scaled_lr, wa
 from igcv3det.engine.run_length import run_length
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.evaluation.coco_scoring import SUMMARY_NAMES
-from igcv3det.fastpath.conv_impl import Execution, set_execution
+from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.structures import Categories, Detections, HeadOutputs, Target
 from igcv3det.tasks.detect.fine_tuning import load_for_fine_tuning
 
@@ -72,7 +72,7 @@ class DetectionModule(LightningModule):
         keep_norm_statistics: bool = False,
         backbone_weights: str | None = None,
         channels_last: bool = False,
-        execution: Execution = "reference",
+        execution: ConvImpl = "reference",
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class DetectionModule(LightningModule):
         if backbone_weights is not None:
             load_backbone(self.detector.backbone, backbone_weights)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
-        set_execution(self.detector, execution)
+        set_conv_impl(self.detector, execution)
         self.channels_last = channels_last
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)

@@ -21,7 +21,7 @@ from igcv3det.detector import SSDLite, build_detector
 from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.optim import build_optimizer, build_schedule, scaled_lr
 from igcv3det.engine.run_length import run_length
-from igcv3det.fastpath.conv_impl import Execution, set_execution
+from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.structures import Categories, Target
 from igcv3det.tasks.detect.fine_tuning import load_for_fine_tuning
 from igcv3det.tasks.distill.channel_map import ChannelMap
@@ -76,7 +76,7 @@ class DistillationModule(LightningModule):
         optim: OptimConfig = _OPTIM,
         weights: str | None = None,
         channels_last: bool = False,
-        execution: Execution = "reference",
+        execution: ConvImpl = "reference",
         reference_runtime: Runtime = "torch",
     ) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class DistillationModule(LightningModule):
         ]
         for module in self._frozen:
             module.requires_grad_(False)
-        set_execution(self.detector, execution)
+        set_conv_impl(self.detector, execution)
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
         self.losses: dict[str, Tensor] = {}
@@ -250,7 +250,7 @@ def _channel_maps(student: SSDLite, teacher: SSDLite, config: DistillationConfig
     )
 
 
-def _tail(teacher: SSDLite, execution: Execution) -> SSDLite:
+def _tail(teacher: SSDLite, execution: ConvImpl) -> SSDLite:
     tail = copy.deepcopy(teacher).eval().requires_grad_(False)
-    set_execution(tail, execution)
+    set_conv_impl(tail, execution)
     return tail.to(memory_format=torch.channels_last)

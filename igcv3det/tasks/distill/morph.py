@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
-from igcv3det.fastpath.block_variants import within_groups
 from igcv3det.models.igcv3 import IGCV3, IGCV3Block
-from igcv3det.models.mobilenetv2 import PART_STARTS, MobileNetV2
-from igcv3det.models.parts import PARTS
+from igcv3det.models.mobilenetv2 import SECTION_STARTS, MobileNetV2
+from igcv3det.models.sections import NUM_SECTIONS
 from igcv3det.tasks.distill.start import copy_shared_parts
 
 
@@ -34,9 +33,9 @@ def morph(student: SSDLite, teacher: SSDLite) -> None:
     if not isinstance(target, IGCV3) or not isinstance(source, MobileNetV2):
         raise ValueError("start morph makes an igcv3 of a mobilenetv2; these are others")
     copy_shared_parts(student, teacher)
-    for stage in range(1, PARTS - 1):
+    for stage in range(1, NUM_SECTIONS - 1):
         blocks = list(target.blocks[target.stage_starts[stage - 1] : target.stage_starts[stage]])
-        taught = list(source.features[PART_STARTS[stage] : PART_STARTS[stage + 1]])
+        taught = list(source.features[SECTION_STARTS[stage] : SECTION_STARTS[stage + 1]])
         if len(blocks) < len(taught):
             raise ValueError(
                 f"stage {stage}: {len(blocks)} blocks cannot hold the teacher's {len(taught)}"
@@ -70,7 +69,7 @@ def _take(block: IGCV3Block, source: nn.Module, where: str) -> None:
         raise ValueError(f"{where}: other widths than the teacher's")
     if len(taught) == 3:
         taught_expand, taught_expand_norm = _conv_and_norm(taught[0])
-        expand.weight.copy_(within_groups(taught_expand.weight, expand.groups))
+        expand.weight.copy_(_diagonal_blocks(taught_expand.weight, expand.groups))
         expand_norm.load_state_dict(taught_expand_norm.state_dict())
     else:
         _set_identity(expand, expand_norm)
@@ -78,7 +77,7 @@ def _take(block: IGCV3Block, source: nn.Module, where: str) -> None:
     depthwise.weight.copy_(taught_depthwise.weight[order])
     for name, value in taught_depthwise_norm.state_dict().items():
         depthwise_norm.state_dict()[name].copy_(value[order] if value.ndim else value)
-    narrow.weight.copy_(within_groups(taught_narrow.weight[:, order], narrow.groups))
+    narrow.weight.copy_(_diagonal_blocks(taught_narrow.weight[:, order], narrow.groups))
     narrow_norm.load_state_dict(taught_narrow_norm.state_dict())
 
 
@@ -104,3 +103,11 @@ def _set_identity(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     norm.reset_parameters()
     assert norm.running_var is not None
     norm.running_var.fill_(1 - norm.eps)
+
+
+def _diagonal_blocks(dense: Tensor, groups: int) -> Tensor:
+    """[C', C / groups, 1, 1]: the blocks on the diagonal of [C', C, 1, 1], one below the other."""
+    width = dense.shape[1] // groups
+    return torch.cat(
+        [rows[:, i * width : (i + 1) * width] for i, rows in enumerate(dense.chunk(groups))]
+    )

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3, IGCV3Block
-from igcv3det.models.mobilenetv2 import PART_STARTS, TAP_BLOCK, MobileNetV2
-from igcv3det.models.parts import PARTS
+from igcv3det.models.mobilenetv2 import SECTION_STARTS, TAP_BLOCK, MobileNetV2
+from igcv3det.models.sections import NUM_SECTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def detector_parts(detector: SSDLite) -> dict[str, list[nn.Module]]:
     if not isinstance(backbone, IGCV3):
         raise ValueError("only an IGCV3 can be a student: set model.detector.backbone.name igcv3")
     parts = {name: [module] for name, module in shared_parts(detector).items()}
-    for stage in range(1, PARTS - 1):
+    for stage in range(1, NUM_SECTIONS - 1):
         first, end = backbone.stage_starts[stage - 1], backbone.stage_starts[stage]
         parts[f"stage{stage}"] = list(backbone.blocks[first:end])
     return parts
@@ -125,7 +125,7 @@ def stage_channels(detector: SSDLite, stage: int) -> int:
         block: nn.Module = backbone.blocks[backbone.stage_starts[stage] - 1]
     else:
         assert isinstance(backbone, MobileNetV2)
-        block = backbone.features[PART_STARTS[stage + 1] - 1]
+        block = backbone.features[SECTION_STARTS[stage + 1] - 1]
     convs = [part for part in block.modules() if isinstance(part, nn.Conv2d)]
     return convs[-1].out_channels  # the projection comes last
 

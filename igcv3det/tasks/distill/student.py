@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import TAP_STAGE
-from igcv3det.models.parts import PARTS, PartedBackbone
+from igcv3det.models.sections import NUM_SECTIONS, SectionedBackbone
 from igcv3det.structures import HeadOutputs
 from igcv3det.tasks.distill.config import DISTILLATION_PARTS, DistillationConfig
 from igcv3det.tasks.distill.losses import offset_error, score_divergence, unexplained_variance
@@ -21,8 +21,8 @@ from igcv3det.tasks.distill.teacher import (
     part_name,
 )
 
-STAGES = range(1, PARTS - 1)
-LAST = PARTS - 1
+STAGES = range(1, NUM_SECTIONS - 1)
+LAST = NUM_SECTIONS - 1
 
 
 class DistillationObjective:
@@ -50,16 +50,18 @@ class DistillationObjective:
     ) -> None:
         self.config, self.tail = config, tail
         self.maps = nn.ModuleDict() if maps is None else maps
-        names = DISTILLATION_PARTS[:PARTS]  # without extra layers and heads
-        frozen = next((i for i, name in enumerate(names) if name not in config.frozen), PARTS)
+        names = DISTILLATION_PARTS[:NUM_SECTIONS]  # without extra layers and heads
+        frozen = next(
+            (i for i, name in enumerate(names) if name not in config.frozen), NUM_SECTIONS
+        )
         self.prefix = min(frozen, TAP_STAGE + 1)  # the fine tap is the student's own business
         self.compares_heads = max(config.score_weight, config.offset_weight) > 0
         self.uses_heads = self.compares_heads or config.box_weight > 0
         weighted = [s for s in STAGES if config.stage_weights[s - 1] > 0]
         learning = [i for i, name in enumerate(names) if name not in config.frozen]
-        self.own_end = PARTS if tail is None else max(learning, default=-1) + 1
+        self.own_end = NUM_SECTIONS if tail is None else max(learning, default=-1) + 1
         reads_last = self.uses_heads or config.tap_weight > 0
-        self.end = PARTS if reads_last else max(weighted, default=0) + 1
+        self.end = NUM_SECTIONS if reads_last else max(weighted, default=0) + 1
         if set(names[: self.end]) <= set(config.frozen) and not (
             self.uses_heads and not {"extras", "head"} <= set(config.frozen)
         ):
@@ -96,7 +98,7 @@ class DistillationObjective:
             if forced and part > self.prefix:
                 x = reference[part_name(part - 1)]
             detector = student if tail is None or part < self.own_end else tail
-            x, tap = cast(PartedBackbone, detector.backbone).forward_part(part, x)
+            x, tap = cast(SectionedBackbone, detector.backbone).forward_section(part, x)
             if part in STAGES and self._weight(part):
                 name = part_name(part)
                 own = self.maps[name](x, reference[name]) if name in self.maps else x
@@ -105,7 +107,7 @@ class DistillationObjective:
                 taps.append(tap)
                 if self.config.tap_weight > 0:
                     terms["tap0"] = unexplained_variance(tap, reference[TAP])
-        if self.end == PARTS and self.config.tap_weight > 0:
+        if self.end == NUM_SECTIONS and self.config.tap_weight > 0:
             terms["tap1"] = unexplained_variance(x, reference[part_name(LAST)])
         if forced or not self.uses_heads:
             return terms, None

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
-from igcv3det.export.parts import read_openvino
+from igcv3det.export.assemble import read_openvino
 from igcv3det.export.tracing import trace_onnx
 from igcv3det.fastpath.deploy import deploy
 from igcv3det.models.igcv3 import IGCV3
-from igcv3det.models.parts import PARTS, PartedBackbone
+from igcv3det.models.sections import NUM_SECTIONS, SectionedBackbone
 
 Runtime = Literal["torch", "openvino"]
 LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
@@ -59,13 +59,13 @@ class TeacherNetwork(nn.Module):
         """The wanted outputs, in the order of ``names``, for normalised images [B, 3, S, S]."""
         found: dict[str, Tensor] = {}
         x = images
-        backbone = cast(PartedBackbone, self.teacher.backbone)
+        backbone = cast(SectionedBackbone, self.teacher.backbone)
         uses_heads = LOGITS in self.names or OFFSETS in self.names
         wanted = set(self.names) - {PREFIX}
-        for part in range(PARTS):
+        for part in range(NUM_SECTIONS):
             if wanted <= found.keys():
                 break
-            x, tap = backbone.forward_part(part, x)
+            x, tap = backbone.forward_section(part, x)
             found[part_name(part)] = x
             if tap is not None:
                 found[TAP] = tap
@@ -75,7 +75,7 @@ class TeacherNetwork(nn.Module):
         if self.student is not None:
             x = images
             for part in range(self.prefix):
-                x, _ = cast(PartedBackbone, self.student).forward_part(part, x)
+                x, _ = cast(SectionedBackbone, self.student).forward_section(part, x)
             found[PREFIX] = x
         return tuple(found[name] for name in self.names)
 

@@ -124,7 +124,7 @@ def test_behind_what_learns_stands_the_teacher(pair):
     with torch.no_grad():
         x, taps = IMAGES, []
         for part in range(9):
-            x, tap = (student if part <= 4 else teacher).backbone.forward_part(part, x)
+            x, tap = (student if part <= 4 else teacher).backbone.forward_section(part, x)
             taps += [] if tap is None else [tap]
             if part == 7:
                 by_hand = unexplained_variance(x, part_of(teacher, 7))
@@ -138,7 +138,7 @@ def test_behind_what_learns_stands_the_teacher(pair):
 def part_of(detector, part):
     x = IMAGES
     for number in range(part + 1):
-        x, _ = detector.backbone.forward_part(number, x)
+        x, _ = detector.backbone.forward_section(number, x)
     return x
 
 
