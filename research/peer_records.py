@@ -13,8 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from igcv3det.io.frames import UnreadableSource
 from igcv3det.io.records import RecordWriter, error_record, frame_record
-from igcv3det.io.sources import UnreadableSource, read_sources
+from igcv3det.io.sources import find_sources, read_sources
 from research.peer_models import PEERS
 from research.peers import peer_contestant
 
@@ -37,7 +38,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         detect = peer_contestant(peer, options.file, options.threads).detect
         with RecordWriter(options.json) as records:
-            for item in read_sources(options.source):
+            for item in read_sources(find_sources(options.source).files):
                 if isinstance(item, UnreadableSource):
                     print(f"peer_records: {item.reason}", file=sys.stderr)
                     records.write(error_record(item))

@@ -29,7 +29,7 @@ from igcv3det.checkpoint import (
 )
 from igcv3det.detector import SSDLite
 from igcv3det.io.images import read_image
-from igcv3det.io.sources import expand_source
+from igcv3det.io.sources import find_sources
 from igcv3det.preprocess import Preprocess
 from igcv3det.pretrained import DEFAULT, PRETRAINED
 
@@ -80,7 +80,8 @@ def _facts(path: Path) -> dict[str, str]:
 @torch.no_grad()
 def _compare(detector: SSDLite, released: SSDLite, folder: str) -> None:
     preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
-    paths = [path for path in expand_source(folder) if isinstance(path, Path)][:32]
+    files = find_sources([folder]).files
+    paths = [file for file in files if isinstance(file, Path)][:32]
     if not paths:
         raise ValueError(f"{folder}: no image to compare on")
     worst = 0.0

@@ -8,7 +8,7 @@ import pytest
 from coco_files import save_tiny_detector, write_noise
 
 from igcv3det.io.images import read_image
-from igcv3det.io.sources import VideoWriter, read_sources
+from igcv3det.io.videos import VideoWriter, read_video
 from igcv3det.predictor import Predictor
 from tools.infer import main
 
@@ -92,7 +92,7 @@ def test_a_video_gives_a_record_a_frame_and_a_video(checkpoint, tmp_path):
     assert [(r["frame"], r["time"], r["width"]) for r in records] == [
         *((0, 0.0, 64), (1, 0.1, 64), (2, 0.2, 64))
     ]
-    drawn = list(read_sources([out / "drive.mp4"]))
+    drawn = list(read_video(out / "drive.mp4"))
     assert len(drawn) == 3
     assert drawn[0].image.std() > 10  # boxes on a plain background
 

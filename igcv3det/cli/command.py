@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -56,6 +57,8 @@ def run_command(
         Exit status: that of ``run``, 1 after an error, 130 after an interrupt, 141 where the reader
         of standard output has gone.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of file names that are not UTF-8
     given = list(sys.argv[1:] if args is None else args)
     debug = DEBUG in given
     options = parse([word for word in given if word != DEBUG])

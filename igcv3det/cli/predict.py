@@ -11,7 +11,9 @@ video. Annotated images go to --output; without it they go to runs/infer, or now
 The JSON file is a list of one record an image or frame:
     {"file", "width", "height", "detections": [{"label", "category_id", "score", "box"}]}
 with box [x0, y0, x1, y1] in pixels; frames of a video also have "frame" and "time" (seconds); an
-image that could not be read is {"file", "error"}.
+file that could not be read is {"file", "error"}.
+
+No source is written over: a drawing whose name is taken gets a number.
 
 Exit status: 0 all done, 1 something could not be read or written, 2 wrong call.
 """
@@ -21,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +32,9 @@ from igcv3det.cli.arguments import confidence
 from igcv3det.cli.command import command_parser, report, run_command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from igcv3det.io.sources import Sources
     from igcv3det.predictor import Predictor
 
 DEFAULT_OUTPUT = Path("runs/infer")
@@ -58,16 +64,40 @@ def _parse(args: list[str]) -> argparse.Namespace:
     options = parser.parse_args(args)
     if not (options.output or options.json or options.csv):
         options.output = DEFAULT_OUTPUT
+    options.sources = _find_sources(options, parser)
     return options
 
 
-def _run(options: argparse.Namespace) -> int:
-    # FFmpeg would report a broken video on standard error besides our own line
+def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Sources:
+    """The files of the run; results that would be written over one of them are a wrong call."""
+    # OpenCV and FFmpeg would report a broken file on standard error besides our own line
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    from igcv3det.io.file_set import FileSet
+    from igcv3det.io.sources import find_sources
+
+    sources = find_sources(options.source)
+    inputs = FileSet(sources.paths)
+    if options.checkpoint:
+        inputs.add(Path(options.checkpoint))
+    for option in ("json", "csv"):
+        file = getattr(options, option)
+        if file is not None and file in inputs:
+            parser.error(f"argument --{option}: {file} is another file of this run")
+        if file is not None:
+            inputs.add(file)
+    if options.output and options.output.exists() and not options.output.is_dir():
+        parser.error(f"argument --output: {options.output} is not a folder")
+    return sources
+
+
+def _run(options: argparse.Namespace) -> int:
     from igcv3det.checkpoint import preview_notice
     from igcv3det.predictor import Predictor
     from igcv3det.pretrained import DEFAULT
 
+    for notice in options.sources.notices:
+        report("predict", notice)
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
         report("predict", notice)
     predictor = Predictor.load(
@@ -79,31 +109,66 @@ def _run(options: argparse.Namespace) -> int:
 def _predict(predictor: Predictor, options: argparse.Namespace) -> int:
     from igcv3det.io.drawing import draw_detections
     from igcv3det.io.drawing_folder import DrawingFolder
+    from igcv3det.io.frames import UnreadableSource
     from igcv3det.io.records import RecordWriter, error_record, frame_record
-    from igcv3det.io.sources import UnreadableSource, read_sources
+    from igcv3det.io.sources import read_sources
 
-    images = objects = failures = 0
+    results = [path for path in (options.output, options.json, options.csv) if path]
+    protected = [*options.sources.paths, *results]
+    images = objects = 0
+    failures = _Failures()
     with contextlib.ExitStack() as stack:
         records = stack.enter_context(RecordWriter(options.json, options.csv))
-        folder = stack.enter_context(DrawingFolder(options.output)) if options.output else None
-        for item in read_sources(options.source):
+        folder = options.output and stack.enter_context(DrawingFolder(options.output, protected))
+        for item in read_sources(options.sources.files):
             if isinstance(item, UnreadableSource):
-                report("predict", item.reason)
+                failures.add(item.reason)
                 records.write(error_record(item))
-                failures += 1
                 continue
-            found = predictor(item.image)
-            records.write(frame_record(item, found))
+            detections = predictor(item.image)
+            records.write(frame_record(item, detections))
             if folder:
-                folder.write(item, draw_detections(item.image, found))
+                with failures.caught():
+                    folder.write(item, draw_detections(item.image, detections))
             if item.index is None:
-                print(f"{item.file}: {_listed(found.names)}")
+                _print(f"{item.file}: {_listed(detections.names)}")
             images += 1
-            objects += len(found)
-    places = [str(place) for place in (options.output, options.json, options.csv) if place]
-    unread = f"; {failures} could not be read" if failures else ""
-    print(f"{objects} objects in {images} images{unread}; results in {', '.join(places)}")
-    return 1 if failures else 0
+            objects += len(detections)
+    places = ", ".join(map(str, results))
+    _print(f"{objects} objects in {images} images{failures.summary}; results in {places}")
+    return 1 if failures.reasons else 0
+
+
+class _Failures:
+    """Reports each failure once: a video that cannot be written fails at each of its frames."""
+
+    def __init__(self) -> None:
+        self.reasons: set[str] = set()
+
+    def add(self, reason: str) -> None:
+        if reason not in self.reasons:
+            self.reasons.add(reason)
+            report("predict", reason)
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """One file that cannot be written does not end the run."""
+        try:
+            yield
+        except OSError as error:
+            self.add(str(error))
+
+    @property
+    def summary(self) -> str:
+        return f"; {len(self.reasons)} could not be read or written" if self.reasons else ""
+
+
+def _print(line: str) -> None:
+    """Prints a line; the run goes on when the reader of standard output has gone."""
+    try:
+        print(line)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _listed(names: list[str]) -> str:

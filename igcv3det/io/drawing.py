@@ -1,25 +1,30 @@
-"""Detections drawn into images."""
+"""Drawing boxes and class names into images."""
 
 from __future__ import annotations
 
 import colorsys
+import functools
+import logging
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from igcv3det.io.fonts import Font, find_font
 from igcv3det.io.images import Image as ImageArray
-from igcv3det.structures import Detections
+from igcv3det.structures import Categories, Detections
+
+logger = logging.getLogger(__name__)
 
 Colour = tuple[int, int, int]
 
-# 25 hues in 4 shades (saturation, value): 100 labels before a colour returns, neighbours far apart
+# 25 hues in 4 shades (saturation, value): 100 different colours, those of neighbours far apart
 HUE_STEP = 9 / 25
 SHADES = ((0.95, 1.0), (0.55, 1.0), (1.0, 0.7), (0.6, 0.75))
-FONT_SHARE = 1 / 30  # of the image's smaller side
+FONT_SHARE = 1 / 30  # of the image's shorter side
 MIN_FONT_PX, MAX_FONT_PX = 10, 48
-LINE_SHARE = 1 / 200  # of the image's smaller side
+LINE_SHARE = 1 / 200  # of the image's shorter side
 GAP_PX = 4  # between two images side by side
 BLACK, WHITE, GREY = (0, 0, 0), (255, 255, 255), (128, 128, 128)
 
@@ -27,24 +32,27 @@ BLACK, WHITE, GREY = (0, 0, 0), (255, 255, 255), (128, 128, 128)
 def draw_detections(
     image: ImageArray, detections: Detections, *, show_scores: bool = True
 ) -> ImageArray:
-    """Boxes with class name and score.
+    """Draws boxes with class name and score, the highest score on top.
 
-    The better detections are drawn over the weaker ones. Without categories the labels are written
-    as numbers.
+    Without categories the labels are drawn. A name that no font of this system can show is replaced
+    by its category id, with a warning in the log.
 
     Args:
         image: uint8 [H, W, 3] RGB; it is not changed.
         detections: boxes in pixels of this image.
-        show_scores: write the score behind the name.
+        show_scores: draw the score behind the name.
 
     Returns:
         A new uint8 [H, W, 3].
 
     Raises:
-        ValueError: not such an image.
+        ValueError: ``image`` has another type or shape.
     """
     labels = detections.labels.tolist()
-    names = [str(label) for label in labels] if detections.categories is None else detections.names
+    if detections.categories is None:
+        names = [str(label) for label in labels]
+    else:
+        names = [_drawable_name(detections.categories, label) for label in labels]
     if show_scores:
         scores = detections.scores.tolist()
         names = [f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True)]
@@ -54,61 +62,63 @@ def draw_detections(
 def draw_boxes(
     image: ImageArray, boxes: Tensor, texts: Sequence[str], colours: Sequence[Colour]
 ) -> ImageArray:
-    """Boxes with texts, the first on top.
+    """Draws boxes with texts, the first on top.
 
     Args:
         image: uint8 [H, W, 3] RGB; it is not changed.
-        boxes: [N, 4] xyxy, pixels; parts outside the image are cut off.
-        texts: one a box; it stays inside the image as far as it fits.
-        colours: one a box.
+        boxes: [N, 4] xyxy, pixels; they are clipped to the image.
+        texts: [N]; letters that no font of this system has are drawn as question marks.
+        colours: [N].
 
     Returns:
         A new uint8 [H, W, 3].
 
     Raises:
-        ValueError: not such an image.
+        ValueError: ``image`` has another type or shape.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"image must be uint8 [H, W, 3], got {image.dtype} {image.shape}")
     canvas = Image.fromarray(image)  # a copy: PIL does not write into the array
     draw = ImageDraw.Draw(canvas)
-    small_side = min(canvas.size)
-    font = _font(small_side)
-    line = max(1, round(small_side * LINE_SHARE))
+    shorter_side = min(canvas.size)
+    font_size = min(max(round(shorter_side * FONT_SHARE), MIN_FONT_PX), MAX_FONT_PX)
+    line = max(1, round(shorter_side * LINE_SHARE))
     for box, text, colour in reversed(list(zip(boxes.tolist(), texts, colours, strict=True))):
         corners = _inside(box, canvas.size)
         draw.rectangle(corners, outline=colour, width=line)
-        _write(draw, text, (corners[0], corners[1]), font, colour)
+        _draw_text(draw, text, (corners[0], corners[1]), font_size, colour)
     return np.array(canvas)
 
 
 def draw_side_by_side(
     image: ImageArray, truth_boxes: Tensor, truth_names: Sequence[str], detections: Detections
 ) -> ImageArray:
-    """Ground truth on the left, detections on the right.
+    """Draws ground truth on the left and detections on the right.
 
     Args:
         image: uint8 [H, W, 3] RGB; it is not changed.
         truth_boxes: [N, 4] xyxy, pixels of this image.
-        truth_names: class names of these boxes.
-        detections: boxes in pixels of this image; objects of one name have one colour on both sides
-            if the detections carry categories.
+        truth_names: [N], the class names of these boxes.
+        detections: boxes in pixels of this image; if they carry categories, each class has the same
+            colour on both sides.
 
     Returns:
         A new uint8 [H, 2 * W + 4, 3].
     """
-    known = detections.categories.names if detections.categories else ()
-    colours = [
-        label_colour(known.index(name) + 1) if name in known else GREY for name in truth_names
+    categories = detections.categories or Categories((), ())
+    labels = {name: label for label, name in enumerate(categories.names, start=1)}
+    texts = [
+        _drawable_name(categories, labels[name]) if name in labels else name for name in truth_names
     ]
-    left = draw_boxes(image, truth_boxes, truth_names, colours)
+    colours = [label_colour(labels[name]) if name in labels else GREY for name in truth_names]
+    left = draw_boxes(image, truth_boxes, texts, colours)
     right = draw_detections(image, detections)
     gap = np.full((image.shape[0], GAP_PX, 3), 255, dtype=np.uint8)
     return np.concatenate([left, gap, right], axis=1)
 
 
 def label_colour(label: int) -> Colour:
-    """A colour that is always the same for a label and unlike its neighbours'.
+    """The colour of a label, unlike those of its neighbours.
 
     Example:
         >>> label_colour(1) == label_colour(1) != label_colour(2)
@@ -119,9 +129,24 @@ def label_colour(label: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _font(small_side: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    size = min(max(round(small_side * FONT_SHARE), MIN_FONT_PX), MAX_FONT_PX)
-    return ImageFont.load_default(size)
+@functools.cache
+def _drawable_name(categories: Categories, label: int) -> str:
+    """The class name, or the category id if no font has its letters."""
+    name, category_id = categories.names[label - 1], categories.ids[label - 1]
+    text = _printable(name)
+    if not name or (text and find_font(text, MIN_FONT_PX)):
+        return text
+    logger.warning(
+        "no font of this system has the letters of class %r: its category id %d is drawn instead",
+        name,
+        category_id,
+    )
+    return str(category_id)
+
+
+def _printable(text: str) -> str:
+    """The text on one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _inside(box: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -132,17 +157,11 @@ def _inside(box: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int,
     return xs[0], ys[0], xs[1], ys[1]
 
 
-def _write(
-    draw: ImageDraw.ImageDraw,
-    text: str,
-    corner: tuple[int, int],
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    colour: Colour,
+def _draw_text(
+    draw: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], size: int, colour: Colour
 ) -> None:
     """Text on a plate above the corner, or below it where there is no room, within the image."""
-    text = " ".join(text.split())
-    if not isinstance(font, ImageFont.FreeTypeFont):  # PIL without FreeType: Latin letters only
-        text = text.encode("latin-1", "replace").decode("latin-1")
+    text, font = _with_font(_printable(text), size)
     width, height = draw.im.size
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     pad = 2
@@ -152,6 +171,15 @@ def _write(
     y = y if y >= 0 else max(0, min(corner[1], height - plate[1]))
     draw.rectangle((x, y, x + plate[0] - 1, y + plate[1] - 1), fill=colour)
     draw.text((x + pad - left, y + pad - top), text, font=font, fill=_readable_on(colour))
+
+
+def _with_font(text: str, size: int) -> tuple[str, Font]:
+    font = find_font(text, size)
+    if font is None:
+        text = text.encode("ascii", "replace").decode()
+        font = find_font(text, size)
+        assert font is not None  # every font has ASCII
+    return text, font
 
 
 def _readable_on(colour: Colour) -> Colour:

@@ -2,66 +2,74 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from igcv3det.io.images import Image, write_image
-from igcv3det.io.sources import Frame, VideoWriter
+from igcv3det.io.file_set import FileSet
+from igcv3det.io.frames import Frame
+from igcv3det.io.images import WRITE_EXTENSIONS, Image, write_image
+from igcv3det.io.videos import VideoWriter
 
-KEPT_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+KEPT_SUFFIXES = WRITE_EXTENSIONS - {".gif"}  # a GIF has 256 colours
 
 
 class DrawingFolder:
-    """Writes an image for each still and one MP4 for each video.
+    """Writes an image file for each image and an MP4 file for each video.
 
-    No source is ever written over, and two sources of one name get two images.
+    A file is named after its source, with a number added where that name is taken: by a drawing of
+    this run or by a protected file. Other files of that name are replaced.
 
     Args:
-        folder: made if it is not there.
+        folder: made if it does not exist.
+        protected: files that are never written over, such as all sources of the run.
 
     Raises:
         OSError: the folder cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, protected: Iterable[Path] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._used: set[Path] = set()
+        self._taken = FileSet(protected)
+        self._numbers: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._open = ExitStack()
         self._video: tuple[Path, VideoWriter] | None = None
 
     def write(self, frame: Frame, drawn: Image) -> Path:
-        """Writes a drawn frame; frames of one video come one after the other.
+        """Writes a drawn frame; the frames of a video come one after the other.
 
         Returns:
-            The image or video it went to.
+            The image or video file.
 
         Raises:
             OSError: the file cannot be written.
         """
         if frame.fps is None:
             suffix = frame.file.suffix if frame.file.suffix.lower() in KEPT_SUFFIXES else ".png"
-            path = self._free_name(frame.file, suffix)
+            path = self._free_name(frame.file.stem, suffix)
             write_image(path, drawn)
             return path
         if self._video is None or self._video[0] != frame.file or frame.index == 0:
             self._open.close()
-            path = self._free_name(frame.file, ".mp4")
+            path = self._free_name(frame.file.stem, ".mp4")
             writer = self._open.enter_context(VideoWriter(path, frame.fps))
             self._video = (frame.file, writer)
         writer = self._video[1]
-        writer.write(drawn)
+        writer.write(drawn, frame.time)
         return writer.path
 
-    def _free_name(self, source: Path, suffix: str) -> Path:
-        path, number = self.folder / f"{source.stem}{suffix}", 1
-        while path in self._used or (path.exists() and path.samefile(source)):
-            number += 1
-            path = self.folder / f"{source.stem}_{number}{suffix}"
-        self._used.add(path)
-        return path
+    def _free_name(self, stem: str, suffix: str) -> Path:
+        while True:
+            self._numbers[stem, suffix] += 1
+            number = self._numbers[stem, suffix]
+            path = self.folder / f"{stem}{suffix if number == 1 else f'_{number}{suffix}'}"
+            if path not in self._taken:
+                self._taken.add(path)
+                return path
 
     def __enter__(self) -> Self:
         return self

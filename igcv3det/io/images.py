@@ -1,62 +1,91 @@
-"""Reading and writing image files.
+"""Image files as 8-bit RGB arrays, and arrays as image files.
 
-A camera stores pixels in its own frame, and in the EXIF orientation the turn that a viewer has to
-apply. Boxes mean nothing until one says which of the two frames they are in: `read_image` is told.
+A camera stores pixels in its own frame, and in the EXIF orientation how a viewer has to rotate
+or flip them. Boxes refer to one of the two frames; `read_image` tells which by the annotated size.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
+import io
+import re
+import struct
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
+import PIL.features
+import PIL.Image
+import PIL.ImageOps
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 """[H, W, 3] RGB, 0..255."""
 
-EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Endings, in lower case, of the files that `read_image` is meant for."""
+WRITE_EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Name endings, in lower case, of the formats that `write_image` writes."""
+
+EXTENSIONS = WRITE_EXTENSIONS | {".avif", ".dib", ".heic", ".heif", ".jfif", ".jp2", ".jpe"}
+"""Name endings, in lower case, by which an image is found in a folder."""
+
+
+class _TiffLayout(NamedTuple):
+    """Byte positions and `struct` formats of a TIFF's first directory."""
+
+    offset_at: int
+    offset_format: str
+    count_format: str
+    entry_bytes: int
+    value_at: int
+
+
+_TIFF_LAYOUTS = {42: _TiffLayout(4, "I", "H", 12, 8), 43: _TiffLayout(8, "Q", "Q", 20, 12)}
+_ORIENTATION_TAG, _TIFF_SHORT = 0x0112, 3
+# PFM and 2-byte PNM with a maximum below 65535: OpenCV does not scale them to 0..255
+_PORTABLE_MAP = re.compile(rb"P(?:[Ff]|[2356](?:\s+(?:#[^\n]*\n)*\d+){2}\s+(?:#[^\n]*\n)*(\d+))\s")
 
 
 class ImageReadError(ValueError):
-    """A file that cannot be read as an image; the message names it."""
+    """A file that cannot be read as an image or video; the message names it."""
 
 
 class ImageSizeError(ImageReadError):
-    """An image that has another size than its annotations say."""
+    """An image whose size differs from its annotations."""
 
 
 def read_image(path: str | Path, size: tuple[int, int] | None = None) -> Image:
-    """Reads an image of any common kind as 8-bit RGB.
+    """Reads an image file as 8-bit RGB.
 
-    Grey and palette images become RGB, CMYK is converted, 16 bits are cut to the upper 8,
-    transparency is left out, and of an animation the first frame is taken.
+    Grey, palette and CMYK images are converted to RGB, 16-bit values are cut to the upper 8 bits,
+    transparency is dropped, and an animation gives its first frame.
 
     Args:
-        path: JPEG, PNG, WebP, GIF, BMP or TIFF.
-        size: (height, width) of the frame that annotations were made in. None turns the image as
-            viewers do. Otherwise it is turned only if it does not fit the size as stored: where
-            both fit (a square, a turn by 180 degrees) it stays as stored, which is COCO's practice.
+        path: JPEG, PNG, WebP, GIF, BMP, TIFF, JPEG 2000, AVIF, or HEIC with ``pillow-heif``
+            installed. The format is recognised by content, not by name.
+        size: (height, width) of the annotated image. None applies the EXIF orientation.
+            Otherwise the orientation is applied only if the stored image does not have this size:
+            where both fit (a square, a rotation by 180 degrees), the stored pixels are returned, as
+            COCO's own tools do.
 
     Returns:
         [H, W, 3] uint8 RGB.
 
     Raises:
-        ImageReadError: there is no such file, it is cut off, or no image.
-        ImageSizeError: it does not fit ``size``, turned or not.
+        ImageReadError: the file does not exist, is truncated, is no image, or has values of
+            unknown range.
+        ImageSizeError: the image does not have ``size``, as stored or oriented.
     """
-    path = Path(path)
-    data = _read_bytes(path)
+    data = _read_bytes(Path(path))
     if size is None:
-        return _decode(path, data, cv2.IMREAD_COLOR_RGB)
-    image = _decode(path, data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        return decode_image(data, str(path))
+    image = _decode(data, str(path), oriented=False)
     if image.shape[:2] == size:
         return image
-    turned = _decode(path, data, cv2.IMREAD_COLOR_RGB)
-    if turned.shape[:2] == size:
-        return turned
+    oriented = decode_image(data, str(path))
+    if oriented.shape[:2] == size:
+        return oriented
     (height, width), (stored_height, stored_width) = size, image.shape[:2]
     raise ImageSizeError(
         f"{path}: the image is {stored_width} x {stored_height} pixels, but its annotations say "
@@ -65,55 +94,128 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> Image:
 
 
 def decode_image(data: bytes, name: str) -> Image:
-    """An image that is in memory already, turned as viewers do, as 8-bit RGB [H, W, 3].
+    """The content of an image file as 8-bit RGB, with the EXIF orientation applied.
 
     Args:
-        data: the content of a file of any format that `read_image` takes.
-        name: what to call it in errors.
+        data: of any format that `read_image` reads.
+        name: of the image, for error messages.
+
+    Returns:
+        [H, W, 3] uint8 RGB.
 
     Raises:
-        ImageReadError: it is empty, cut off, or no image.
+        ImageReadError: ``data`` is empty, truncated, no image, or has values of unknown range.
     """
-    if not data:
-        raise ImageReadError(f"{name}: the file is empty")
-    return _decode(name, np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return _decode(data, name, oriented=True)
 
 
 def write_image(path: str | Path, image: Image) -> None:
-    """Writes an image in the format that the file name ends in.
+    """Writes an image in the format of the file name's ending.
 
     Args:
         path: its folder must exist.
         image: [H, W, 3] uint8 RGB.
 
     Raises:
-        ValueError: the name ends in no known format.
-        OSError: the file cannot be written.
+        ValueError: the ending is not one of ``WRITE_EXTENSIONS``.
+        OSError: the image cannot be encoded in this format, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in EXTENSIONS:
-        raise ValueError(f"{path}: an image's name must end in one of {sorted(EXTENSIONS)}")
-    _, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    suffix = path.suffix.lower()
+    if suffix not in WRITE_EXTENSIONS:
+        raise ValueError(f"{path}: an image's name must end in one of {sorted(WRITE_EXTENSIONS)}")
+    try:
+        is_encoded, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        is_encoded = False
+    if not is_encoded:
+        height, width = image.shape[:2]
+        raise OSError(f"{path}: {suffix} cannot hold an image of {width} x {height} pixels")
     path.write_bytes(data.tobytes())
 
 
-def _read_bytes(path: Path) -> NDArray[np.uint8]:
+def _read_bytes(path: Path) -> bytes:
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        return path.read_bytes()
     except FileNotFoundError:
         raise ImageReadError(f"{path}: no such file") from None
     except OSError as error:
         raise ImageReadError(f"{path}: cannot be read: {error.strerror}") from None
-    if data.size == 0:
-        raise ImageReadError(f"{path}: the file is empty")
-    return data
 
 
-def _decode(path: Path | str, data: NDArray[np.uint8], flags: int) -> Image:
+def _decode(data: bytes, name: str, *, oriented: bool) -> Image:
+    """[H, W, 3] uint8 RGB; ``oriented``: with the EXIF orientation applied."""
+    if not data:
+        raise ImageReadError(f"{name}: the file is empty")
+    if data[4:8] == b"ftyp":  # AVIF, whose orientation OpenCV ignores, and HEIC
+        return _decode_with_pillow(data, name, oriented=oriented)
+    match = _PORTABLE_MAP.match(data)
+    if match and (match[1] is None or 255 < int(match[1]) < 65535):
+        raise ImageReadError(f"{name}: a PFM, or a PNM of 9 to 15 bits, is not supported")
+    flags = cv2.IMREAD_COLOR_RGB
+    if not oriented:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+        data = _without_tiff_orientation(data)
     try:
-        image = cv2.imdecode(data, flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise ImageReadError(f"{path}: cannot be decoded: {error.err}") from None
+        raise ImageReadError(f"{name}: cannot be decoded: {error.err}") from None
     if image is None:
-        raise ImageReadError(f"{path}: not an image, or cut off")
+        raise ImageReadError(f"{name}: not an image, or cut off")
     return cast("Image", image)
+
+
+def _decode_with_pillow(data: bytes, name: str, *, oriented: bool) -> Image:
+    _register_heif()
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            image.load()
+            upright = PIL.ImageOps.exif_transpose(image) if oriented else image
+            return np.array(upright.convert("RGB"))
+    except PIL.UnidentifiedImageError:
+        raise ImageReadError(f"{name}: {_why_unidentified(data[8:12])}") from None
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        raise ImageReadError(f"{name}: cannot be decoded: {error}") from None
+
+
+@functools.cache
+def _register_heif() -> bool:
+    """Lets Pillow read HEIC; False if ``pillow-heif`` is not installed."""
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        return False
+    return True
+
+
+def _why_unidentified(brand: bytes) -> str:
+    if brand in (b"avif", b"avis") and not PIL.features.check("avif"):
+        return "AVIF images need pillow 11.3 or later"
+    if brand in (b"heic", b"heix", b"mif1") and not _register_heif():
+        return "HEIC images need another package: pip install pillow-heif"
+    return "not an image, or cut off"
+
+
+def _without_tiff_orientation(data: bytes) -> bytes:
+    """The same file with the orientation "as stored", if it is a TIFF; else ``data``.
+
+    OpenCV applies the orientation of a TIFF even with ``IMREAD_IGNORE_ORIENTATION``.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None:
+        return data
+    try:
+        layout = _TIFF_LAYOUTS[struct.unpack_from(f"{order}H", data, 2)[0]]
+        (directory,) = struct.unpack_from(order + layout.offset_format, data, layout.offset_at)
+        (count,) = struct.unpack_from(order + layout.count_format, data, directory)
+        start = directory + struct.calcsize(layout.count_format)
+        for entry in range(start, start + count * layout.entry_bytes, layout.entry_bytes):
+            tag, kind = struct.unpack_from(f"{order}HH", data, entry)
+            if tag == _ORIENTATION_TAG:
+                patched = bytearray(data)
+                value = "H" if kind == _TIFF_SHORT else "I"
+                struct.pack_into(order + value, patched, entry + layout.value_at, 1)
+                return bytes(patched)
+    except (struct.error, KeyError):
+        pass  # a broken file: the decoder reports it
+    return data

@@ -1,4 +1,4 @@
-"""What was found in images, as JSON and CSV."""
+"""Detections as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from igcv3det.io.sources import Frame, UnreadableSource
+from igcv3det.io.frames import Frame, UnreadableSource
 from igcv3det.structures import Detections
 
 SCORE_DIGITS = 6
@@ -17,7 +17,9 @@ COLUMNS = ("file", "frame", "time", "label", "category_id", "score", "x0", "y0",
 
 
 def frame_record(frame: Frame, detections: Detections) -> dict[str, Any]:
-    """Plain values for JSON; a frame of a video has its "frame" number and "time" in seconds too.
+    """The detections of an image as plain values for JSON.
+
+    A frame of a video has "frame", its index, and "time", in seconds, besides.
 
     Args:
         frame: the image.
@@ -47,16 +49,15 @@ def frame_record(frame: Frame, detections: Detections) -> dict[str, Any]:
 
 
 def error_record(source: UnreadableSource) -> dict[str, Any]:
-    """Plain values for JSON: the file and why it could not be read."""
+    """The file and why it could not be read, as plain values for JSON."""
     return {"file": str(source.file), "error": source.reason}
 
 
 class RecordWriter:
-    """Writes records while they come, to a JSON list and to a CSV table of the objects.
+    """Writes records as they come: all to a JSON list, one a line, the detections to a CSV table.
 
-    In the JSON file every record has a line of its own. Both files are complete after the context,
-    even when it is left by an error. CSV has no lines for images without objects and unreadable
-    ones.
+    Both files are complete when the context ends, by an error too. In a file name that is not
+    UTF-8 the other bytes are escaped; `os.fsencode` of the name in the JSON gives them back.
 
     Args:
         json_file: None writes none.
@@ -67,14 +68,19 @@ class RecordWriter:
     """
 
     def __init__(self, json_file: Path | None = None, csv_file: Path | None = None) -> None:
-        self._json = _opened(json_file)
-        self._csv = _opened(csv_file)
         self._separator = "[\n"
+        self._csv: TextIO | None = None
+        self._json = _opened(json_file)
+        try:
+            self._csv = _opened(csv_file)
+        except OSError:
+            self.close()
+            raise
         if self._csv:
             csv.writer(self._csv).writerow(COLUMNS)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Appends what `frame_record` or `error_record` gave."""
+        """Appends a result of `frame_record` or `error_record`."""
         if self._json:
             self._json.write(self._separator + json.dumps(record, ensure_ascii=False))
             self._separator = ",\n"
@@ -85,6 +91,14 @@ class RecordWriter:
                 for found in record.get("detections", ())
             )
 
+    def close(self) -> None:
+        """Completes both files."""
+        if self._json:
+            self._json.write("[]\n" if self._separator == "[\n" else "\n]\n")
+            self._json.close()
+        if self._csv:
+            self._csv.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -94,15 +108,11 @@ class RecordWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._json:
-            self._json.write("[]\n" if self._separator == "[\n" else "\n]\n")
-            self._json.close()
-        if self._csv:
-            self._csv.close()
+        self.close()
 
 
 def _opened(path: Path | None) -> TextIO | None:
     if path is None:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("w", encoding="utf-8", newline="")
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")

@@ -1,61 +1,87 @@
-"""Images to look for objects in: files, folders, patterns and videos, one frame after the other.
+"""The images of files, folders, patterns and videos, one after the other.
 
-What cannot be read becomes an `UnreadableSource` in its place, so that one bad file does not end a
-run.
+A source that cannot be read becomes an `UnreadableSource` in its place, so that one bad file does
+not end a run.
 """
 
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import NamedTuple
 
 import cv2
-import numpy as np
 
-from igcv3det.io.images import EXTENSIONS, Image, ImageReadError, read_image
+from igcv3det.io.frames import Frame, UnreadableSource
+from igcv3det.io.images import EXTENSIONS, ImageReadError, read_image
+from igcv3det.io.videos import VIDEO_EXTENSIONS, read_video
 
-VIDEO_EXTENSIONS = frozenset(
-    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
-)
-# Containers' frame counts are estimates for some codecs; fewer than this share means a broken end.
-COMPLETE_SHARE = 0.9
-DEFAULT_FPS = 25.0  # where a container does not say
+MAX_KINDS = 8  # of files left out that a notice counts
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One image.
+class Sources(NamedTuple):
+    """The files of a run, found before the first of them is read.
 
     Attributes:
-        file: where it comes from.
-        image: [H, W, 3] uint8 RGB, turned as its file says.
-        index: number of the frame in its video, from 0; None for a still image.
-        time: seconds from the start of the video; None for a still image.
-        fps: frames a second of the video; None for a still image.
+        files: images and videos in their order, and sources that stand for none.
+        notices: a sentence for each folder that holds other files too.
     """
 
-    file: Path
-    image: Image
-    index: int | None = None
-    time: float | None = None
-    fps: float | None = None
+    files: list[Path | UnreadableSource]
+    notices: list[str]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, and the names of those that are missing."""
+        return [file.file if isinstance(file, UnreadableSource) else file for file in self.files]
 
 
-@dataclass(frozen=True)
-class UnreadableSource:
-    """A source that gave no image, or not all of them.
+def find_sources(sources: Iterable[str | Path]) -> Sources:
+    """The files that sources stand for.
 
-    Attributes:
-        file: the source.
-        reason: one sentence that names it.
+    Args:
+        sources: images, videos, folders (their images and videos by name, not those of inner
+            folders) or patterns (``"photos/**/*.jpg"``). A file or folder of the exact name takes
+            precedence over a pattern.
     """
+    found = Sources([], [])
+    for source in sources:
+        path = Path(source)
+        try:
+            if path.is_dir():
+                files, notices = _in_folder(path)
+                found.notices.extend(notices)
+                reason = "the folder holds no image or video"
+            elif glob.has_magic(str(source)) and not path.exists():
+                files = _matching(path)
+                reason = "no such file, and no file matches it as a pattern"
+            else:
+                files = [path]
+            found.files.extend(files or [UnreadableSource(path, f"{source}: {reason}")])
+        except OSError as error:
+            reason = f"{source}: cannot be read: {error.strerror}"
+            found.files.append(UnreadableSource(path, reason))
+    return found
 
-    file: Path
-    reason: str
+
+def read_sources(files: Iterable[Path | UnreadableSource]) -> Iterator[Frame | UnreadableSource]:
+    """Every image of the files that `find_sources` found, read when its turn comes."""
+    for file in files:
+        if isinstance(file, UnreadableSource):
+            yield file
+            continue
+        try:
+            if is_video(file):
+                yield from read_video(file)
+            else:
+                yield Frame(file, read_image(file))
+        except ImageReadError as error:
+            yield UnreadableSource(file, str(error))
+        except (OSError, MemoryError, cv2.error) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            yield UnreadableSource(file, f"{file}: cannot be read: {reason}")
 
 
 def is_video(path: Path) -> bool:
@@ -63,112 +89,29 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_EXTENSIONS
 
 
-def read_sources(sources: Iterable[str | Path]) -> Iterator[Frame | UnreadableSource]:
-    """Every image of the sources, read when its turn comes.
-
-    Args:
-        sources: images, videos, folders (their images and videos by name, not those of inner
-            folders) or patterns (``"photos/**/*.jpg"``).
-    """
-    for source in sources:
-        for item in expand_source(source):
-            if isinstance(item, UnreadableSource):
-                yield item
-            elif is_video(item):
-                yield from read_video(item)
-            else:
-                yield _read_still(item)
-
-
-def expand_source(source: str | Path) -> list[Path | UnreadableSource]:
-    """The files that a source stands for, sorted by name.
-
-    A file that exists is taken as it is, whatever its name.
-    """
-    path = Path(source)
-    if path.is_dir():
-        known = EXTENSIONS | VIDEO_EXTENSIONS
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in known and p.is_file())
-        kind = "folder without images or videos"
-    elif glob.has_magic(str(source)) and not path.exists():
-        # Path.glob takes no absolute pattern
-        names = glob.glob(str(source), recursive=True)  # noqa: PTH207
-        files = sorted(path for path in map(Path, names) if path.is_file())
-        kind = "no file matches this pattern"
-    else:
-        return [path]
-    return list(files) or [UnreadableSource(path, f"{source}: {kind}")]
+def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
+    """Images and videos by name, and a notice if there are other files."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() or path.is_symlink())
+    taken = [path for path in files if path.suffix.lower() in EXTENSIONS | VIDEO_EXTENSIONS]
+    others = Counter(
+        path.suffix.lower() or "without an ending"
+        for path in set(files).difference(taken)
+        if not path.is_dir() and not path.name.startswith(".")
+    )
+    if not others:
+        return taken, []
+    kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(MAX_KINDS))
+    if len(others) > MAX_KINDS:
+        kinds += ", ..."
+    notice = f"{folder}: {others.total()} files are left out, by name neither images nor videos"
+    return taken, [f"{notice}: {kinds}"]
 
 
-def read_video(path: Path) -> Iterator[Frame | UnreadableSource]:
-    """The frames of a video; an `UnreadableSource` at the end if it is cut off or no video."""
-    if not path.is_file():
-        yield UnreadableSource(path, f"{path}: no such file")
-        return
-    capture = cv2.VideoCapture(str(path))
-    try:
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if np.isfinite(fps) and fps > 0 else DEFAULT_FPS
-        promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        index = 0
-        while True:
-            is_read, bgr = capture.read()
-            if not is_read:
-                break
-            image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-            yield Frame(path, image, index, index / fps, fps)
-            index += 1
-    finally:
-        capture.release()
-    if index == 0:
-        yield UnreadableSource(path, f"{path}: not a video that can be read")
-    elif index < COMPLETE_SHARE * promised:
-        reason = f"{path}: the video breaks off after {index} of {promised:.0f} frames"
-        yield UnreadableSource(path, reason)
-
-
-class VideoWriter:
-    """Writes frames to an MP4 file; the first one fixes the size (an odd side loses one pixel).
-
-    Args:
-        path: ends in ``.mp4``; its folder must exist.
-        fps: frames a second.
-    """
-
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path = path
-        self.fps = fps
-        self._writer: cv2.VideoWriter | None = None
-
-    def write(self, image: Image) -> None:
-        """Appends [H, W, 3] uint8 RGB.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        height, width = image.shape[:2]
-        if self._writer is None:
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self.path), codec, self.fps, (width, height))
-        if not self._writer.isOpened():
-            raise OSError(f"{self.path}: cannot write this video")
-        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._writer is not None:
-            self._writer.release()
-
-
-def _read_still(path: Path) -> Frame | UnreadableSource:
-    try:
-        return Frame(path, read_image(path))
-    except ImageReadError as error:
-        return UnreadableSource(path, str(error))
+def _matching(pattern: Path) -> list[Path]:
+    """Files that match, by name. Leading folders that exist are taken by their exact names."""
+    base, parts = Path(pattern.anchor), list(pattern.parts[bool(pattern.anchor) :])
+    while parts and (base / parts[0]).is_dir():
+        base /= parts.pop(0)
+    # Path.glob takes no absolute pattern
+    names = glob.glob(str(Path(*parts)), root_dir=base, recursive=True)  # noqa: PTH207
+    return sorted(base / name for name in names if not (base / name).is_dir())

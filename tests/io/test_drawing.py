@@ -1,11 +1,14 @@
 """Boxes and texts land where they should, on a copy."""
 
 import itertools
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 
+from igcv3det.io import drawing, fonts
 from igcv3det.io.drawing import draw_boxes, draw_detections, draw_side_by_side, label_colour
 from igcv3det.structures import Categories, Detections
 
@@ -85,6 +88,72 @@ def test_text_and_lines_grow_with_the_image():
 def test_any_class_name_can_be_drawn(name):
     drawn = draw_detections(grey(), detections([[50, 60, 250, 180]], [1], (name,)))
     assert tuple(drawn[180, 150]) == label_colour(1)
+
+
+@pytest.fixture
+def system_fonts(monkeypatch):
+    """Sets the folders in which the system looks for fonts."""
+
+    def set_folders(*folders):
+        for cached in (fonts._system_fonts, fonts._font_file, drawing._drawable_name):
+            cached.cache_clear()
+        monkeypatch.setattr(fonts, "font_folders", lambda: list(folders))
+
+    yield set_folders
+    set_folders()
+
+
+def drawn_name(name, category_id=77):
+    boxes, scores = torch.tensor([[50.0, 60, 250, 180]]), torch.tensor([0.9])
+    categories = Categories((category_id,), (name,))
+    return draw_detections(grey(), Detections(boxes, scores, torch.tensor([1]), categories))
+
+
+def test_a_name_beyond_ascii_takes_a_font_of_the_system(system_fonts, caplog):
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # has DejaVu
+    system_fonts(Path("no such folder"), folder)
+    size = 10
+    font = fonts.find_font("Größe, стол", size)
+    assert font.getname()[0].startswith("DejaVu Sans")
+    different = {bytes(font.getmask(letter)) for letter in "ößстл"}
+    assert len(different) == 5  # not five empty squares
+    assert (drawn_name("Größe, стол") != drawn_name("77")).any()
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("name", ["\u732b", "\x00", "\udce9"])
+def test_a_name_without_a_font_is_drawn_as_category_id(system_fonts, caplog, name):
+    system_fonts()
+    expected = drawn_name("77")
+    assert (drawn_name(name) == expected).all()
+    assert (drawn_name(name) == expected).all()
+    (record,) = caplog.records
+    assert "category id 77" in record.getMessage()
+
+
+def test_texts_without_a_font_are_question_marks(system_fonts):
+    system_fonts()
+    box = torch.tensor([[50.0, 60, 250, 180]])
+    drawn, expected = (draw_boxes(grey(), box, [text], [RED]) for text in ("\u732b 1", "? 1"))
+    assert (drawn == expected).all()
+
+
+def test_files_that_are_no_fonts_are_passed_over(system_fonts, tmp_path):
+    (tmp_path / "dejavusans.ttf").write_text("not a font")
+    system_fonts(tmp_path)
+    assert fonts.find_font("é", 10) is None
+
+
+def test_ground_truth_of_any_name_is_drawn(system_fonts):
+    system_fonts()
+    found = Detections.empty(Categories((77,), ("\u732b",)))
+    box = torch.tensor([[50.0, 60, 250, 180]])
+    by_name, by_id = (
+        draw_side_by_side(grey(), box, [name], Detections.empty(Categories((77,), (name,))))
+        for name in ("\u732b", "77")
+    )
+    assert (by_name == by_id).all()
+    assert draw_side_by_side(grey(), box, ["other \u732b"], found).shape == (200, 604, 3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1)])

@@ -1,13 +1,28 @@
+"""Image files come back as viewers show them, or as they are stored; bad files are refused."""
+
+import struct
+
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from synthetic import BACKGROUND, EXIF_ORIENTATION, IMAGES, write_coco
 
-from igcv3det.io.images import ImageReadError, ImageSizeError, read_image, write_image
+from igcv3det.io.images import (
+    EXTENSIONS,
+    ImageReadError,
+    ImageSizeError,
+    decode_image,
+    read_image,
+    write_image,
+)
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 IMAGE = cv2.resize(IMAGE, (40, 30))
+
+
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+ORIENTED_NAMES = ["a.jpg", "a.png", "a.tif", "a.webp", pytest.param("a.avif", marks=needs_avif)]
 
 
 def save(path, pixels=IMAGE, mode=None, **options):
@@ -16,14 +31,15 @@ def save(path, pixels=IMAGE, mode=None, **options):
     return path
 
 
-def save_turned(path, orientation, pixels=IMAGE):
+def save_oriented(path, orientation, pixels=IMAGE):
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = orientation
-    return save(path, pixels, exif=exif)
+    lossless = {".webp": {"lossless": True}, ".avif": {"quality": 100, "subsampling": "4:4:4"}}
+    return save(path, pixels, exif=exif, **lossless.get(path.suffix, {}))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif"])
-def test_lossless_kinds_come_back_exactly(tmp_path, name):
+def test_lossless_formats_come_back_exactly(tmp_path, name):
     image = read_image(save(tmp_path / name))
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, IMAGE)
@@ -42,7 +58,7 @@ def test_lossless_kinds_come_back_exactly(tmp_path, name):
         ("RGB", "lossy.webp"),
     ],
 )
-def test_other_kinds_agree_with_pillow(tmp_path, mode, name):
+def test_other_formats_agree_with_pillow(tmp_path, mode, name):
     path = save(tmp_path / name, mode=mode)
     with Image.open(path) as image:
         expected = np.asarray(image.convert("RGB")).astype(int)
@@ -59,9 +75,9 @@ def test_sixteen_bits_keep_the_upper_eight(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.parametrize("name", ORIENTED_NAMES)
 def test_orientation_is_applied_as_viewers_do(tmp_path, orientation, name):
-    path = save_turned(tmp_path / name, orientation)
+    path = save_oriented(tmp_path / name, orientation)
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image)).astype(int)
     found = read_image(path)
@@ -69,20 +85,56 @@ def test_orientation_is_applied_as_viewers_do(tmp_path, orientation, name):
     assert np.abs(found - expected).max() <= 2
 
 
-def test_annotated_size_decides_on_the_turn(tmp_path):
-    path = save_turned(tmp_path / "a.png", 6)
-    np.testing.assert_array_equal(read_image(path, size=(30, 40)), IMAGE)
-    np.testing.assert_array_equal(read_image(path, size=(40, 30)), np.rot90(IMAGE, -1))
+@pytest.mark.parametrize("name", ["a.png", "a.tif", pytest.param("a.avif", marks=needs_avif)])
+def test_annotated_size_decides_on_the_orientation(tmp_path, name):
+    path = save_oriented(tmp_path / name, 6)
+    stored, oriented = read_image(path, size=(30, 40)), read_image(path, size=(40, 30))
+    rounding = 3 if name == "a.avif" else 0  # RGB to YCbCr and back
+    np.testing.assert_allclose(stored.astype(int), IMAGE, rtol=0, atol=rounding)
+    np.testing.assert_array_equal(oriented, np.rot90(stored, -1))
 
 
 @pytest.mark.parametrize(
     ("orientation", "pixels"),
     [(3, IMAGE), (2, IMAGE), (6, IMAGE[:30, :30])],
-    ids=["half turn", "mirrored", "square"],
+    ids=["rotation by 180", "flip", "square"],
 )
-def test_pixels_stay_as_stored_where_the_size_cannot_tell(tmp_path, orientation, pixels):
-    path = save_turned(tmp_path / "a.png", orientation, pixels)
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_pixels_stay_as_stored_where_the_size_cannot_tell(tmp_path, orientation, pixels, name):
+    path = save_oriented(tmp_path / name, orientation, pixels)
     np.testing.assert_array_equal(read_image(path, size=pixels.shape[:2]), pixels)
+
+
+def tiff(order, big):
+    """A grey 3 x 2 TIFF of one strip, levels 0, 10 .. 50, orientation 3, by the format's layout."""
+    offset, count, header = ("Q", "Q", 16) if big else ("I", "H", 8)
+    entries = [(256, 3), (257, 2), (258, 8), (259, 1), (262, 1), (273, 0), (274, 3), (279, 6)]
+    size = struct.calcsize(count) + len(entries) * (20 if big else 12) + struct.calcsize(offset)
+    data = b"II" if order == "<" else b"MM"
+    data += struct.pack(f"{order}HHHQ", 43, 8, 0, 16) if big else struct.pack(f"{order}HI", 42, 8)
+    data += struct.pack(order + count, len(entries))
+    for tag, value in entries:
+        value = header + size if tag == 273 else value
+        data += struct.pack(f"{order}HH{offset}I", tag, 4, 1, value) + bytes(4 * big)
+        if big and order == ">":  # the value fills the first 4 of 8 bytes
+            data = data[:-8] + struct.pack(">I", value) + bytes(4)
+    return data + bytes(struct.calcsize(offset)) + bytes(range(0, 60, 10))
+
+
+@pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+def test_tiff_of_either_byte_order_and_size(tmp_path, order, big):
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(order, big))
+    assert read_image(path, size=(2, 3))[..., 0].tolist() == [[0, 10, 20], [30, 40, 50]]
+    assert read_image(path)[..., 0].tolist() == [[50, 40, 30], [20, 10, 0]]
+
+
+@pytest.mark.parametrize("length", [3, 6, 9, 20, 60, 100])
+def test_a_truncated_tiff_is_refused(tmp_path, length):
+    (tmp_path / "a.tif").write_bytes(tiff("<", big=False)[:length])
+    with pytest.raises(ImageReadError, match=r"a\.tif"):
+        read_image(tmp_path / "a.tif", size=(2, 3))
 
 
 def test_other_size_is_refused(tmp_path):
@@ -111,9 +163,50 @@ def test_missing_file_folder_and_text_are_refused(tmp_path):
         read_image(tmp_path / "text.jpg")
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Pf\n2 1\n-1.0\n" + struct.pack("<ff", 0.5, 0.5),
+        b"P5\n# ten bits\n2 1\n1023\n" + struct.pack(">HH", 512, 512),
+        b"P2 2 1 4095 2048 2048\n",
+    ],
+    ids=["float", "10 bits", "12 bits in text"],
+)
+def test_values_of_unknown_range_are_refused(data):
+    with pytest.raises(ImageReadError, match=r"a\.pgm: a PFM, or a PNM of 9 to 15 bits"):
+        decode_image(data, "a.pgm")
+
+
+@pytest.mark.parametrize(
+    "data", [b"P5\n2 1\n255\n\x80\x80", b"P5 2 1 65535\n" + struct.pack(">HH", 32896, 32896)]
+)
+def test_portable_maps_of_8_and_16_bits(data):
+    assert (decode_image(data, "a.pgm") == 128).all()
+
+
+def test_float_tiff_is_refused(tmp_path):
+    save(tmp_path / "a.tif", np.full((4, 4), 0.5, np.float32))
+    with pytest.raises(ImageReadError, match=r"a\.tif"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_heic_says_what_it_needs_or_is_read():
+    data = struct.pack(">I4s4s4x4s", 20, b"ftyp", b"heic", b"mif1")
+    with pytest.raises(ImageReadError, match=r"a\.heic: .*(pip install pillow-heif|cut off)"):
+        decode_image(data, "a.heic")
+    assert {".heic", ".avif", ".jfif"} <= EXTENSIONS
+
+
 def test_names_beyond_ascii(tmp_path):
     write_image(tmp_path / "Straße.png", IMAGE)
     np.testing.assert_array_equal(read_image(str(tmp_path / "Straße.png")), IMAGE)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.jpg"])
+def test_an_image_that_the_format_cannot_hold(tmp_path, name):
+    with pytest.raises(OSError, match="cannot hold an image of 70000 x 1 pixels"):
+        write_image(tmp_path / name, np.zeros((1, 70000, 3), np.uint8))
+    assert not (tmp_path / name).exists()
 
 
 def test_write_refuses_unknown_endings(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from coco_files import THREE
 
+from igcv3det.io.frames import Frame, UnreadableSource
 from igcv3det.io.records import RecordWriter, error_record, frame_record
-from igcv3det.io.sources import Frame, UnreadableSource
 from igcv3det.structures import Categories, Detections
 
 IMAGE = np.zeros((60, 80, 3), dtype=np.uint8)

@@ -1,19 +1,15 @@
-"""Files, folders, patterns and videos, whole and broken."""
+"""Files, folders and patterns give their images; bad ones are named and do not end the run."""
 
+import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from coco_files import write_noise
 
-from igcv3det.io.sources import (
-    Frame,
-    UnreadableSource,
-    VideoWriter,
-    expand_source,
-    read_sources,
-)
+from igcv3det.io.frames import Frame, UnreadableSource
+from igcv3det.io.sources import find_sources, read_sources
+from igcv3det.io.videos import VideoWriter
 
 
 @pytest.fixture
@@ -22,8 +18,11 @@ def folder(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         write_noise(path, 20, 30)
-    (tmp_path / "notes.txt").write_text("not an image")
     return tmp_path
+
+
+def read(*sources):
+    return list(read_sources(find_sources(sources).files))
 
 
 def names(items):
@@ -31,80 +30,91 @@ def names(items):
 
 
 def test_a_folder_gives_its_own_images_by_name(folder):
-    assert names(read_sources([folder])) == ["a.JPG", "b.png"]
+    assert names(read(folder)) == ["a.JPG", "b.png"]
 
 
-def test_patterns(folder):
-    assert names(read_sources([f"{folder}/*.png"])) == ["b.png"]
-    assert names(read_sources([f"{folder}/**/*.png"])) == ["b.png", "c.png"]
+def test_patterns(folder, monkeypatch):
+    assert names(read(f"{folder}/*.png")) == ["b.png"]
+    assert names(read(f"{folder}/**/*.png")) == ["b.png", "c.png"]
+    monkeypatch.chdir(folder)
+    assert find_sources(["**/*.png"]).files == [Path("b.png"), Path("inner/c.png")]
 
 
-def test_a_name_with_brackets_is_a_name(folder):
-    path = write_noise(folder / "x[1].png", 20, 30)
-    assert expand_source(str(path)) == [path]
+@pytest.mark.parametrize(
+    "name", ["x[1].png", "a\\b.png", "x*.png", " .png", "é.png", "e\u0301.png"]
+)
+def test_an_exact_name_takes_precedence_over_a_pattern(folder, name):
+    path = write_noise(folder / name, 20, 30)
+    assert find_sources([str(path)]).files == [path]
+    assert isinstance(*read(str(path)), Frame)
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_goes_on(folder):
+def test_a_pattern_in_a_folder_of_that_name(folder):
+    (folder / "photos[1]").mkdir()
+    path = write_noise(folder / "photos[1]" / "d.png", 20, 30)
+    assert find_sources([f"{folder}/photos[1]/*.png"]).files == [path]
+
+
+def test_other_files_of_a_folder_are_counted(folder):
+    for name in ("notes.txt", "more.TXT", "raw.cr2", "README", ".hidden"):
+        (folder / name).touch()
+    sources = find_sources([folder])
+    assert sources.files == [folder / "a.JPG", folder / "b.png"]
+    assert sources.notices == [
+        f"{folder}: 4 files are left out, by name neither images nor videos: "
+        + sources.notices[0].split(": ")[-1]
+    ]
+    assert set(sources.notices[0].split(": ")[-1].split(", ")) == {
+        *("2 .txt", "1 .cr2", "1 without an ending")
+    }
+
+
+def test_every_kind_of_image_and_video_is_found(folder):
+    kinds = (".jfif", ".heic", ".avif", ".3gp", ".ts", ".flv", ".MOV")
+    for kind in kinds:
+        (folder / "inner" / f"x{kind}").touch()
+    sources = find_sources([folder / "inner"])
+    assert {path.suffix for path in sources.files} == {*kinds, ".png"}
+    assert sources.notices == []
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_read(folder):
+    (folder / "notes.txt").write_text("not an image")
     cut = folder / "cut.jpg"
     cut.write_bytes((folder / "a.JPG").read_bytes()[:200])
     (folder / "empty").mkdir()
+    link = folder / "inner" / "broken_link.png"
+    link.symlink_to(folder / "gone.png")
     sources = [
         *("missing.jpg", folder / "notes.txt", cut, folder / "empty", f"{folder}/*.gif"),
+        *(f"{folder}/missing[1].png", "x" * 300, f"{folder}/{'x' * 300}*", link),
         folder / "b.png",
     ]
-    *bad, good = read_sources(sources)
+    *bad, good = read(*sources)
     assert all(isinstance(item, UnreadableSource) for item in bad)
-    for item, source in zip(bad, sources, strict=False):
+    for item, source in zip(bad, sources[:-1], strict=True):
         assert Path(source).name in item.reason
         assert "\n" not in item.reason
     assert isinstance(good, Frame)
     assert (good.image.shape, good.index, good.time, good.fps) == ((20, 30, 3), None, None, None)
+    assert names(read(folder / "inner")) == ["broken_link.png", "c.png"]
 
 
-@pytest.fixture
-def video(tmp_path):
-    path = tmp_path / "grey.mp4"
-    with VideoWriter(path, 12.5) as writer:
-        for index in range(10):
-            image = np.full((48, 64, 3), 20 * index, dtype=np.uint8)
-            image[:24, :, 0] = 200
-            writer.write(image)
-    return path
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_names_that_are_not_utf8(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    write_noise(tmp_path / "plain.png", 20, 30).rename(path)
+    with VideoWriter(tmp_path / os.fsdecode(b"caf\xe9.mp4"), 10) as writer:
+        writer.write(np.zeros((32, 48, 3), np.uint8))
+    frames = read(tmp_path)
+    assert [frame.image.shape for frame in frames] == [(32, 48, 3), (20, 30, 3)]
+    assert sorted(map(os.fsencode, tmp_path.iterdir())) == [
+        os.fsencode(tmp_path / os.fsdecode(name)) for name in (b"caf\xe9.mp4", b"caf\xe9.png")
+    ]
 
 
-def test_a_video_gives_its_frames_in_order_and_in_rgb(video):
-    frames = list(read_sources([video]))
-    assert [frame.index for frame in frames] == list(range(10))
-    assert [frame.time for frame in frames] == pytest.approx([i / 12.5 for i in range(10)])
-    assert {frame.fps for frame in frames} == {12.5}
-    below = [frame.image[30:].mean() for frame in frames]
-    assert below == pytest.approx([20 * i for i in range(10)], abs=12)
-    assert frames[0].image[5, 30, 0] > frames[0].image[5, 30, 2] + 100
-
-
-def test_broken_videos(video, tmp_path):
-    missing, cut = tmp_path / "missing.mp4", tmp_path / "cut.mp4"
-    cut.write_bytes(video.read_bytes()[:400])
-    reasons = [item.reason for item in read_sources([missing, cut])]
-    assert reasons == [f"{missing}: no such file", f"{cut}: not a video that can be read"]
-
-
-def test_a_video_that_breaks_off_gives_what_it_has(tmp_path):
-    path = tmp_path / "noise.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
-    random = np.random.default_rng(0)
-    for _ in range(30):
-        writer.write(random.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    writer.release()
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    *frames, end = read_sources([path])
-    assert 0 < len(frames) < 27
-    assert f"breaks off after {len(frames)} of 30 frames" in end.reason
-
-
-def test_a_video_that_cannot_be_written(tmp_path):
-    with (
-        VideoWriter(tmp_path / "no folder" / "a.mp4", 10) as writer,
-        pytest.raises(OSError, match="cannot write this video"),
-    ):
-        writer.write(np.zeros((16, 16, 3), dtype=np.uint8))
+def test_sources_are_found_before_the_first_is_read(folder):
+    items = read_sources(find_sources([folder]).files)
+    next(items)
+    write_noise(folder / "new.png", 20, 30)
+    assert names(items) == ["b.png"]
