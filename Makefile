@@ -1,4 +1,4 @@
-# make demo: set up and run the main job on the drawn data set; make test: set up and test.
+# make demo: set up and run the demonstration; make test: set up and test; make docs: build the site.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # an extension, found with gdb; which one is not known), in two they do not
 NEWER = tests/ablation tests/benchmarks tests/classification tests/distillation
 
-.PHONY: demo test lint
+.PHONY: demo test lint docs
 
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
@@ -22,6 +22,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 $(VENV):
 	$(PYTHON) -m venv $(VENV)
 
@@ -31,4 +34,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)
 	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: setup.cfg pyproject.toml | $(VENV)
+	$(PIP) --editable '.[docs]'
 	touch $@ $(VENV)/.installed

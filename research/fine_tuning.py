@@ -2,7 +2,7 @@ r"""What released weights are worth to somebody with a small data set of their o
 
 Usage:
     python -m research.fine_tuning bccd --data data/bccd --teacher teacher.safetensors \
-        --output docs/fine_tuning/bccd [--seeds 0 1] [--epochs N] [--runs DIR]
+        --output docs/research/fine_tuning/bccd [--seeds 0 1] [--epochs N] [--runs DIR]
 
 IGCV3 from the released weights and from scratch, MobileNetV2 from TensorFlow's weights
 (``tools/convert_tf.py``) and from scratch, as ``configs/finetune_*.yaml`` have it, each with every

@@ -22,14 +22,14 @@ CLASSIFIERS = sorted((ROOT / "configs" / "cls").glob("*.yaml"))
 DISTILLATIONS = sorted((ROOT / "configs" / "distill").glob("*.yaml"))
 ABLATIONS = sorted((ROOT / "configs" / "ablate").glob("*.yaml"))
 ALL = [*CONFIGS, *CLASSIFIERS, *ABLATIONS, *DISTILLATIONS]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "data" / "README.md"]
 
 
 def _commands():
     for page in PAGES:
         for block in re.findall(r"```(?:\w*)\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
             for line in block.replace("\\\n", " ").splitlines():
-                if line.strip().startswith("python tools/"):
+                if line.strip().startswith(("python tools/", "igcv3det ")):
                     yield pytest.param(line.strip(), id=f"{page.name}: {line.strip()[:40]}")
 
 
@@ -115,7 +115,8 @@ def test_each_row_of_the_short_protocol_changes_one_thing():
 @pytest.mark.parametrize("command", list(_commands()))
 def test_pages_name_real_options(command, capsys):
     script, *words = shlex.split(command, comments=True)[1:]
-    tool = importlib.import_module(f"tools.{Path(script).stem}")
+    package = "igcv3det.cli" if command.startswith("igcv3det") else "tools"
+    tool = importlib.import_module(f"{package}.{Path(script).stem.replace('-', '_')}")
     try:
         status = tool.main(["--help"])
     except SystemExit as stop:
