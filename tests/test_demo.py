@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from igcv3det import load_detector
+from igcv3det.io.images import read_image
 from tools import demo, make_shapes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,4 +68,7 @@ def test_demo_leaves_detector_figures_and_images(tmp_path, config):
     assert (run / "metrics.csv").is_file()
     assert 0 <= json.loads((run / "metrics.json").read_text())["AP"] <= 1
     assert len(list((run / "drawn").glob("*.jpg"))) == 6
+    last_line = done.stdout.splitlines()[-1]
+    assert last_line == f"Detections on 6 validation images: {run / 'detections.png'}"
+    assert read_image(run / "detections.png").shape[1] >= 3 * 128
     assert load_detector(run / "checkpoints" / "best.ckpt").categories.names[0] == "disc"

@@ -1,8 +1,8 @@
 """Demonstration on synthetic images: generates a data set, trains, evaluates and predicts.
 
-Synthetic shapes go to --data (made once), the run to --output (numbered if it exists). The
-detector of --config is trained on the shapes and evaluated; annotated validation images go to the
-folder ``drawn`` of the run.
+Synthetic shapes go to --data (generated once), the run to --output (numbered if it exists). The
+detector of --config is trained on the shapes and evaluated. Validation images with detections go
+to the folder ``drawn`` of the run, and all of them in one image to ``detections.png``.
 
 Exit status: 0 all done, 1 a step could not be done, 2 wrong call.
 """
@@ -21,7 +21,7 @@ from igcv3det.cli.training import prepare_process
 
 CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "igcv3_shapes.yaml"
 DATA, OUTPUT = Path("data/shapes"), Path("runs/shapes")
-IMAGES = 6
+IMAGES, COLUMNS = 6, 3
 
 
 def main(args: list[str] | None = None) -> int:
@@ -59,7 +59,21 @@ def _run(options: argparse.Namespace) -> int:
     files = ["--annotations", str(annotations), "--images", str(root / "val2017")]
     status = evaluate.main([*model, *files, "--output", str(run / "metrics.json")])
     images = [str(path) for path in sorted((root / "val2017").glob("*.jpg"))[:IMAGES]]
-    return max(status, predict.main([*images, *model, "--output", str(run / "drawn")]))
+    status = max(status, predict.main([*images, *model, "--output", str(run / "drawn")]))
+    if status == 0:
+        print(f"Detections on {len(images)} validation images: {_overview(run)}")
+    return status
+
+
+def _overview(run: Path) -> Path:
+    """Writes the images of ``drawn`` as one image."""
+    from igcv3det.io.drawing import tile_images
+    from igcv3det.io.images import read_image, write_image
+
+    path = run / "detections.png"
+    drawn = sorted((run / "drawn").glob("*.jpg"))
+    write_image(path, tile_images([read_image(image) for image in drawn], COLUMNS))
+    return path
 
 
 def _training_arguments(root: Path, options: argparse.Namespace) -> list[str]:

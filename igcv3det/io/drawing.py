@@ -117,6 +117,27 @@ def draw_side_by_side(
     return np.concatenate([left, gap, right], axis=1)
 
 
+def tile_images(images: Sequence[ImageArray], columns: int) -> ImageArray:
+    """Arranges images in a grid, row by row, each in the middle of its white cell.
+
+    Args:
+        images: uint8 [H, W, 3] RGB each, of any sizes; at least one.
+        columns: of the grid.
+
+    Returns:
+        A new uint8 [rows * (H' + 4), columns * (W' + 4), 3], H' and W' being the largest sides.
+    """
+    height = max(image.shape[0] for image in images) + GAP_PX
+    width = max(image.shape[1] for image in images) + GAP_PX
+    rows = -(-len(images) // columns)
+    grid = np.full((rows * height, columns * width, 3), 255, dtype=np.uint8)
+    for index, image in enumerate(images):
+        top = index // columns * height + (height - image.shape[0]) // 2
+        left = index % columns * width + (width - image.shape[1]) // 2
+        grid[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return grid
+
+
 def label_colour(label: int) -> Colour:
     """The colour of a label, unlike those of its neighbours.
 

@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from igcv3det.io import drawing, fonts
-from igcv3det.io.drawing import draw_boxes, draw_detections, draw_side_by_side, label_colour
+from igcv3det.io.drawing import (
+    draw_boxes,
+    draw_detections,
+    draw_side_by_side,
+    label_colour,
+    tile_images,
+)
 from igcv3det.structures import Categories, Detections
 
 RED = (255, 0, 0)
@@ -192,3 +198,19 @@ def test_side_by_side():
 def test_other_arrays_are_refused(image):
     with pytest.raises(ValueError, match="must be uint8"):
         draw_boxes(image, torch.zeros(0, 4), [], [])
+
+
+def test_tiles_are_centred_in_cells_row_by_row():
+    tall, wide, last = (
+        np.full((*size, 3), value, np.uint8)
+        for size, value in (((6, 2), 10), ((2, 8), 20), ((6, 8), 30))
+    )
+    grid = tile_images([tall, wide, last], columns=2)
+    assert grid.shape == (2 * (6 + 4), 2 * (8 + 4), 3)
+    for value, (top, left, bottom, right) in {
+        10: (2, 5, 8, 7),
+        20: (4, 14, 6, 22),
+        30: (12, 2, 18, 10),
+    }.items():
+        assert (grid[top:bottom, left:right] == value).all()
+        assert (grid == value).all(axis=2).sum() == (bottom - top) * (right - left)
