@@ -1,9 +1,10 @@
-"""Deployed detectors compute what the detector computes, in every form and variant."""
+"""Deployed detectors compute what the detector computes, in every variant."""
 
 import dataclasses
 
 import pytest
 import torch
+from fake_cuda import fake_cuda
 from torch import nn
 from torch.testing import assert_close
 
@@ -33,7 +34,7 @@ BACKBONES = {
     **{f"relu-{r}": dataclasses.replace(BACKBONE, relu=r) for r in ("expansion", "both", "none")},
     "mobilenetv2": BackboneConfig(name="mobilenetv2", width=0.25),
 }
-ALL_FORMS = ["permuted", *VARIANTS]
+ALL_VARIANTS = ["permuted", *VARIANTS]
 
 
 def detector(backbone, **changes):
@@ -54,10 +55,10 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_form_computes_the_same(backbone):
+def test_every_variant_computes_the_same(backbone):
     reference = detector(BACKBONES[backbone])
-    for form in ALL_FORMS:
-        assert_same(reference, deploy(reference, form))
+    for variant in ALL_VARIANTS:
+        assert_same(reference, deploy(reference, variant))
 
 
 def test_grouped_expansion_with_dense_projection():
@@ -72,21 +73,21 @@ def test_tensorflow_padding_stays():
 
 def test_released_size():
     reference = detector(BackboneConfig())
-    for form in ("torch", "onnxruntime", "openvino"):
-        assert_same(reference, deploy(reference, form))
+    for variant in ("torch", "onnxruntime", "openvino"):
+        assert_same(reference, deploy(reference, variant))
 
 
-@pytest.mark.parametrize("form", VARIANTS)
-def test_nothing_but_convolutions_is_left(form):
-    deployed = deploy(detector(BackboneConfig()), form)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_nothing_but_convolutions_is_left(variant):
+    deployed = deploy(detector(BackboneConfig()), variant)
     kinds = {type(part) for part in deployed.backbone.modules()}
     assert not kinds & {ChannelPermutation, nn.BatchNorm2d}
     assert not any(parameter.requires_grad for parameter in deployed.parameters())
 
 
-def test_grouped_form_has_the_papers_weights_and_dense_twice_as_many():
-    def pointwise(form):
-        blocks = deploy(reference, form).backbone.blocks
+def test_grouped_variant_has_the_papers_weights_and_dense_twice_as_many():
+    def pointwise(variant):
+        blocks = deploy(reference, variant).backbone.blocks
         convs = [m for m in blocks.modules() if isinstance(m, nn.Conv2d) and m.kernel_size[0] == 1]
         return sum(conv.weight.numel() for conv in convs)
 
@@ -95,8 +96,8 @@ def test_grouped_form_has_the_papers_weights_and_dense_twice_as_many():
     assert pointwise("dense") == 2 * pointwise("permuted")
 
 
-def test_forms_follow_the_width_of_the_groups():
-    def forms(library):
+def test_variants_follow_the_width_of_the_groups():
+    def groups(library):
         blocks = deploy(detector(BackboneConfig()), library).backbone.blocks
         found = {}
         for block in blocks:
@@ -108,11 +109,11 @@ def test_forms_follow_the_width_of_the_groups():
     # (groups of the expansion, of the projection) by (C, E); 16 channels a group or more are whole
     wide = {(32, 192): (4, 2), (64, 384): (4, 2), (96, 576): (4, 2), (160, 960): (4, 2)}
     narrow = {(32, 32): (2, 1), (16, 96): (1, 1), (24, 144): (1, 1)}
-    assert forms("onnxruntime") == narrow | wide
-    assert forms("openvino") == dict.fromkeys(narrow, (1, 2)) | wide
+    assert groups("onnxruntime") == narrow | wide
+    assert groups("openvino") == dict.fromkeys(narrow, (1, 2)) | wide
 
 
-def test_the_detector_stays_and_other_executions_do_not_matter():
+def test_the_detector_is_left_unchanged_whatever_its_conv_impl():
     reference = detector(BACKBONE)
     before = {name: value.clone() for name, value in reference.state_dict().items()}
     fast = detector(BACKBONE)
@@ -138,3 +139,25 @@ def test_no_norm_is_left(name):
     config = DetectorConfig(image_size=64, backbone=BackboneConfig(name=name, width=0.25))
     deployed = deploy(build_detector(config), "torch")
     assert not any(isinstance(part, nn.BatchNorm2d) for part in deployed.modules())
+
+
+@pytest.mark.parametrize(("backbone", "variant"), [("2-4", "grouped"), ("mobilenetv2", "dense")])
+def test_weights_on_a_gpu_stay_there(backbone, variant):
+    config = dataclasses.replace(CONFIG, backbone=BACKBONES[backbone])
+    with fake_cuda(), torch.device("cuda"):
+        deployed = deploy(build_detector(config), variant)
+        outputs = deployed(torch.zeros(2, 3, SIZE, SIZE))
+    tensors = [*outputs, *deployed.parameters(), *deployed.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {"cuda"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("variant", ["torch", "grouped"])
+def test_on_a_gpu(variant):
+    reference = detector(BACKBONE)
+    images = torch.randn(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        expected = reference(images)
+        found = deploy(reference.cuda(), variant)(images.cuda())
+    # TF32 is off by default; sums in another order remain
+    assert_close(found.logits.cpu(), expected.logits, rtol=1e-4, atol=1e-4)
