@@ -1,4 +1,4 @@
-"""Exported files without a network: made by hand, so that their answers are known."""
+"""Exported files made by hand, without a network, so that their detections are known."""
 
 import json
 
@@ -22,8 +22,8 @@ CONFIG = DetectorConfig(
 CATEGORIES = Categories((3, 8), ("cat", "dog"))
 HEADER = '<ir_version: 10, opset_import: ["": 18]>'
 
-# Three anchors: a dog in the upper left quarter that scores the image's mean, a cat with half of
-# that in the whole image, and the dog again, a little smaller, for suppression.
+# Three anchors: a dog in the upper left quarter whose score is the image's mean, a cat with half of
+# that in the whole image, and the dog again, a little smaller, for NMS to remove.
 CANDIDATES = f"""{HEADER}
     stub (float[batch, 3, {SIZE}, {SIZE}] images)
         => (float[batch, 3, 4] boxes, float[batch, 3, 2] scores)
@@ -40,7 +40,7 @@ CANDIDATES = f"""{HEADER}
         nothing = Sub (column, column)
         boxes = Add (known, nothing)
     }}"""
-# The same after suppression: the cat is second.
+# The same after NMS: the cat is second.
 WITH_NMS = f"""{HEADER}
     stub (float[1, 3, {SIZE}, {SIZE}] images)
         => (float[detections, 4] boxes, float[detections] scores, int64[detections] labels)
@@ -89,7 +89,7 @@ def describe(spec, **changes):
 
 
 def write_stub(path, spec=None, description=None, graph=None):
-    """An ``.onnx`` or ``.xml`` file by its spec; description None takes the true one."""
+    """An ``.onnx`` or ``.xml`` file of a spec; description None takes the right one."""
     spec = spec or ExportSpec()
     model = onnx.parser.parse_model(graph or GRAPHS[spec.preprocessing, spec.nms])
     text = json.dumps(describe(spec)) if description is None else description

@@ -1,4 +1,4 @@
-"""Detectors that ONNX Runtime or OpenVINO computes, from exported files."""
+"""Exported detectors, computed by ONNX Runtime or OpenVINO."""
 
 from igcv3det.runtime.export_spec import ExportSpec, Precision
 from igcv3det.runtime.exported import EXPORTED_SUFFIXES, ExportedDetector, load_exported

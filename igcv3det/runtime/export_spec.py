@@ -1,4 +1,4 @@
-"""What an exported file says of its own graph, beyond a checkpoint's description."""
+"""What an exported file says about its graph, in addition to a checkpoint's description."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ Precision = Literal["fp32", "fp16", "int8"]
 INPUT = "images"
 CANDIDATE_OUTPUTS = ("boxes", "scores")
 NMS_OUTPUTS = ("boxes", "scores", "labels")
-EXPORT = "export"  # key of the spec inside the description
+EXPORT = "export"  # key of the spec in the description
 
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """What an exported graph does, and so what it takes and gives.
+    """What an exported graph computes, and so what its input and outputs are.
 
     Attributes:
         precision: of the network's arithmetic (fp32, int8) or stored weights (fp16). Inputs,
             outputs, boxes and scores are float32 in any case.
-        preprocessing: whether stretching and normalising happen inside. Then the input is uint8
-            RGB [B, H, W, 3] of any size and boxes are in pixels of that image; otherwise it is
-            float32 [B, 3, S, S] as `Preprocess` makes it and boxes are in pixels of that.
-        suppression: whether class-wise non-maximum suppression happens inside. Then B is 1 and
-            the outputs are boxes [N, 4], scores [N], labels [N], best first; otherwise boxes
-            [B, A, 4] and scores [B, A, K], and B is free.
+        preprocessing: whether the graph resizes and normalises. Then the input is uint8 RGB
+            [B, H, W, 3] of any size and boxes are in pixels of that image; otherwise it is
+            float32 [B, 3, S, S] from `Preprocess` and boxes are in pixels of that.
+        nms: whether the graph includes class-wise non-maximum suppression. Then B is 1 and the
+            outputs are boxes [N, 4], scores [N], labels [N], best first; otherwise boxes
+            [B, A, 4] and scores [B, A, K], and B is dynamic.
 
     Raises:
         ValueError: another precision.
@@ -45,18 +45,18 @@ class ExportSpec:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """In their order."""
+        """Names of the graph's outputs, in order."""
         return NMS_OUTPUTS if self.nms else CANDIDATE_OUTPUTS
 
     def input_port(self, image_size: int) -> Port:
-        """The graph's input as it must be; None stands for a free side."""
+        """The input that the graph must have."""
         batch = 1 if self.nms else None
         if self.preprocessing:
             return Port(INPUT, "uint8", (batch, None, None, 3))
         return Port(INPUT, "float32", (batch, 3, image_size, image_size))
 
     def output_ports(self, num_classes: int, anchors: int | None) -> list[Port]:
-        """The graph's outputs as they must be, for A anchors."""
+        """The outputs that the graph must have, for A anchors."""
         if self.nms:
             kinds = [("float32", (None, 4)), ("float32", (None,)), ("int64", (None,))]
         else:
@@ -67,13 +67,13 @@ class ExportSpec:
         ]
 
     def as_description(self, config: DetectorConfig) -> dict[str, Any]:
-        """Plain values for the file, with what follows from the spec spelled out for readers."""
+        """Plain values for the file, with input and outputs spelled out for its readers."""
         port = self.input_port(config.image_size)
         frame = "the image given" if self.preprocessing else "the network input"
         return {
             "precision": self.precision,
             "preprocessing": self.preprocessing,
-            "suppression": self.nms,
+            "suppression": self.nms,  # the key that files of earlier versions have too
             "input": {
                 "name": port.name,
                 "dtype": port.dtype,

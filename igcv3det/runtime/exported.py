@@ -1,8 +1,8 @@
 """Detectors in exported files: ONNX by ONNX Runtime, OpenVINO's XML by OpenVINO, both on the CPU.
 
-An exported file says what it is under the same key as a checkpoint, with the spec of the export
-added. All of that is compared with the graph itself before an image goes in: a file that is wrong
-about its size, batch, classes, preprocessing or suppression is refused.
+An exported file carries a checkpoint's description, with the spec of the export added. Both are
+compared with the graph when the file is opened: a file whose description contradicts its size,
+batch, classes, preprocessing or NMS is refused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,16 +27,16 @@ EXPORTED_SUFFIXES = frozenset({".onnx", ".xml"})
 
 
 class ExportedDetector:
-    """A detector that another runtime computes.
+    """A detector that another runtime computes; any number of threads may call it.
 
     Args:
         session: the opened graph.
-        path: where it is from, for messages.
+        path: the file, for messages.
 
     Attributes:
         config: input size, preprocessing, thresholds.
         categories: what the labels mean.
-        spec: what the graph does by itself.
+        spec: which steps the graph includes.
 
     Raises:
         ValueError: the file has no description, or one that the graph contradicts.
@@ -45,7 +46,7 @@ class ExportedDetector:
         description = parse_description(session.description, path)
         if not isinstance(description, dict):
             raise ValueError(
-                f"{path}: carries no description; only files of tools/export.py can run"
+                f"{path}: has no description; only files written by igcv3det export can run"
             )
         self.config, self.categories = read_description(description, path)
         self.spec = _read_spec(description, self.config, path)
@@ -55,11 +56,11 @@ class ExportedDetector:
         self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """The graph's own outputs, by `ExportSpec`, for an input of its own kind."""
+        """The graph's outputs for its input, both as `ExportSpec` says."""
         return tuple(torch.from_numpy(array) for array in self._session.run(inputs.numpy()))
 
     def example_input(self, batch: int = 1) -> Tensor:
-        """An input of the right kind, to time the graph with: grey noise."""
+        """A random input to time the graph with."""
         size = self.config.image_size
         noise = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
         if self.spec.preprocessing:
@@ -67,8 +68,11 @@ class ExportedDetector:
         return torch.stack([self._preprocess(image.numpy()) for image in noise])
 
     def preprocess(self, image: Image) -> Tensor:
-        """[H, W, 3] uint8 RGB to what `detect` takes; the image itself if the graph does it."""
-        return torch.from_numpy(image) if self.spec.preprocessing else self._preprocess(image)
+        """[H, W, 3] uint8 RGB, any strides, to what `detect` takes."""
+        if not self.spec.preprocessing:
+            return self._preprocess(image)
+        # PyTorch takes no negative strides (``bgr[:, :, ::-1]``) and warns of read-only arrays
+        return torch.from_numpy(np.require(image, requirements=["C", "W"]))
 
     def detect(
         self,
@@ -76,46 +80,50 @@ class ExportedDetector:
         original_sizes: Sequence[tuple[int, int]],
         config: PostprocessConfig,
     ) -> list[Detections]:
-        """The objects of prepared images.
+        """Detects the objects of preprocessed images.
 
         Args:
             inputs: results of `preprocess`: images [H, W, 3] uint8 if the graph preprocesses,
                 else [3, S, S] float32.
             original_sizes: (height, width) in pixels of each image before that.
-            config: thresholds. With suppression inside, only a higher score threshold and a lower
-                number of detections than the file's own have an effect.
+            config: thresholds. If the graph includes NMS, only a higher score threshold and fewer
+                detections than the file's own have an effect.
 
         Returns:
             One for each image, boxes in its pixels, with categories.
 
         Raises:
-            ValueError: a label that the file's categories do not have.
+            ValueError: a label outside the file's categories.
         """
         if self.spec.preprocessing or self.spec.nms:
-            parts = [self(one[None]) for one in inputs]
+            outputs = [self(image[None]) for image in inputs]
         else:
             boxes, scores = self(torch.stack(list(inputs)))
-            parts = list(zip(boxes[:, None], scores[:, None], strict=True))
-        found = self._suppressed if self.spec.nms else self._candidates
-        return [found(part, size, config) for part, size in zip(parts, original_sizes, strict=True)]
+            outputs = list(zip(boxes[:, None], scores[:, None], strict=True))
+        detections = self._from_nms if self.spec.nms else self._from_candidates
+        return [
+            detections(own, size, config) for own, size in zip(outputs, original_sizes, strict=True)
+        ]
 
-    def _candidates(
-        self, part: tuple[Tensor, ...], size: tuple[int, int], config: PostprocessConfig
+    def _from_candidates(
+        self, outputs: tuple[Tensor, ...], size: tuple[int, int], config: PostprocessConfig
     ) -> Detections:
-        boxes, scores = part[0][0], part[1][0]
+        """Detections from boxes [1, A, 4] and scores [1, A, K]."""
+        boxes, scores = outputs[0][0], outputs[1][0]
         side = self.config.image_size
         if self.spec.preprocessing:
             boxes = boxes / _sides(size) * side
         found = select_detections(boxes, scores, size, side, config)
         return Detections(found.boxes, found.scores, found.labels, self.categories)
 
-    def _suppressed(
-        self, part: tuple[Tensor, ...], size: tuple[int, int], config: PostprocessConfig
+    def _from_nms(
+        self, outputs: tuple[Tensor, ...], size: tuple[int, int], config: PostprocessConfig
     ) -> Detections:
-        boxes, scores, labels = part
+        """Detections from boxes [N, 4], scores [N] and labels [N]."""
+        boxes, scores, labels = outputs
         if len(labels) and not 1 <= int(labels.min()) <= int(labels.max()) <= len(self.categories):
             raise ValueError(
-                f"{self.path}: gave label {int(labels.max())}, but it names "
+                f"{self.path}: returned label {int(labels.max())}, but its description names "
                 f"{len(self.categories)} categories; export it again"
             )
         if not self.spec.preprocessing:
@@ -130,16 +138,16 @@ def load_exported(
     """Opens an exported detector.
 
     Args:
-        path: what `export_detector` wrote, ``*.onnx`` or ``*.xml`` (with its ``.bin`` beside it).
-        threads: of the runtime; None leaves it to the runtime.
-        bf16: lets OpenVINO compute in bfloat16 where the processor can. Without it computation is
-            in float32 even where OpenVINO would choose otherwise, so that figures do not depend
-            on the machine.
+        path: a file of `export_detector`, ``*.onnx`` or ``*.xml`` (with its ``.bin`` beside it).
+        threads: of the runtime; None leaves the number to the runtime.
+        bf16: lets OpenVINO compute in bfloat16 where the processor can. Without it OpenVINO
+            computes in float32, whatever it would choose itself, so that results do not depend on
+            the machine.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or the ``.bin`` of an ``.xml`` is missing.
         ImportError: the runtime is not installed.
-        ValueError: the file is not readable, not one of ours, or contradicts itself.
+        ValueError: the file is unreadable, not from this package, or contradicts itself.
     """
     path = Path(path)
     if not path.is_file():
@@ -162,7 +170,7 @@ def _read_spec(description: dict[str, Any], config: DetectorConfig, path: Path) 
         raise ValueError(f"{path}: the description's {EXPORT!r} lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    # What is spelled out for readers must follow from the spec, or one of the two is wrong.
+    # The spelled-out fields must follow from the first three, or one of them is wrong
     if spec.as_description(config) != values:
         raise ValueError(f"{path}: the description's {EXPORT!r} contradicts itself: {values}")
     return spec
@@ -175,10 +183,10 @@ def _check_ports(session: Session, spec: ExportSpec, config: DetectorConfig, pat
         ("input", [spec.input_port(config.image_size)], session.inputs),
         ("output", spec.output_ports(config.num_classes, anchors), session.outputs),
     ]
-    for side, wanted, present in expected:
+    for kind, wanted, present in expected:
         if wanted != list(present):
             raise ValueError(
-                f"{path}: by its description the {side} is {_shown(wanted)}, but the graph has "
+                f"{path}: by its description the {kind} is {_shown(wanted)}, but the graph has "
                 f"{_shown(present)}; export it again"
             )
 

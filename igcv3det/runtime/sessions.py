@@ -1,8 +1,9 @@
-"""ONNX Runtime and OpenVINO behind one small interface; each is imported when a file needs it."""
+"""ONNX Runtime and OpenVINO behind one interface; each is imported when a file needs it."""
 
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from igcv3det.description import DESCRIPTION
 
 Array = NDArray[Any]
+_HEAD = 1000  # bytes in which OpenVINO's XML opens its root element
 _ERRORS_ONLY = 3  # of ONNX Runtime's log levels
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
 
@@ -25,8 +27,8 @@ class Port:
 
     Attributes:
         name: of the tensor.
-        dtype: NumPy's name of its type.
-        shape: None for a side that is free.
+        dtype: its type, as NumPy names it.
+        shape: None for a dynamic dimension.
     """
 
     name: str
@@ -35,35 +37,36 @@ class Port:
 
 
 class Session(Protocol):
-    """A graph ready to run."""
+    """A graph ready to run, in any number of threads."""
 
     @property
     def inputs(self) -> Sequence[Port]:
-        """What goes in."""
+        """The graph's inputs."""
 
     @property
     def outputs(self) -> Sequence[Port]:
-        """What comes out."""
+        """The graph's outputs."""
 
     @property
     def description(self) -> str | None:
-        """The file's own, as it is written there."""
+        """The text under ``DESCRIPTION`` in the file's metadata."""
 
     def run(self, array: Array) -> list[Array]:
-        """The outputs, in their order, for the only input."""
+        """The outputs, in order, for the graph's only input."""
 
 
 def open_session(path: Path, threads: int | None = None, *, bf16: bool = False) -> Session:
-    """Opens a graph by the ending of its name.
+    """Opens a graph; the file's suffix decides the runtime.
 
     Args:
         path: an existing ``.onnx`` or ``.xml`` file.
-        threads: of the runtime; None leaves it to the runtime.
-        bf16: compute in bfloat16, OpenVINO only.
+        threads: of the runtime; None leaves the number to the runtime.
+        bf16: compute in bfloat16; OpenVINO only.
 
     Raises:
+        FileNotFoundError: an ``.xml`` without its ``.bin``.
         ImportError: the runtime is not installed.
-        ValueError: another ending, a file that cannot be read, ``bf16`` for ONNX Runtime, or
+        ValueError: another suffix, a file that cannot be read, ``bf16`` for ONNX Runtime, or
             fewer than one thread.
     """
     if threads is not None and threads < 1:
@@ -98,7 +101,7 @@ class _OnnxSession:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = _ERRORS_ONLY
-        # waiting threads that spin take the cores from whatever else runs: other sessions, decoding
+        # Spinning threads would take cores from other sessions and from image decoding
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = runtime.InferenceSession(
@@ -112,7 +115,8 @@ class _OnnxSession:
             errors.NotImplemented,
             errors.RuntimeException,
         ) as error:
-            raise ValueError(f"{path}: ONNX Runtime cannot read it: {_first(error)}") from error
+            reason = _first_line(error)
+            raise ValueError(f"{path}: ONNX Runtime cannot read it: {reason}") from error
         self.inputs = [_onnx_port(node) for node in self._session.get_inputs()]
         self.outputs = [_onnx_port(node) for node in self._session.get_outputs()]
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -135,15 +139,25 @@ class _OpenVinoSession:
             model = core.read_model(path)
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
-            raise ValueError(f"{path}: OpenVINO cannot read it: {_first(error)}") from error
+            weights = path.with_suffix(".bin")
+            if b"<net" in path.read_bytes()[:_HEAD] and not weights.is_file():
+                message = f"{weights}: no such file; {path.name} needs these weights"
+                raise FileNotFoundError(message) from error
+            reason = _first_line(error)
+            raise ValueError(f"{path}: OpenVINO cannot read it: {reason}") from error
         self.inputs = [_openvino_port(port) for port in model.inputs]
         self.outputs = [_openvino_port(port) for port in model.outputs]
         known = model.has_rt_info([DESCRIPTION])
         self.description = model.get_rt_info([DESCRIPTION]).astype(str) if known else None
+        self._of_thread = threading.local()
 
     def run(self, array: Array) -> list[Array]:
-        outputs = self._compiled(array)
-        # Copied: OpenVINO writes the next answer to the same memory
+        # A request serves one caller at a time, so each thread has its own
+        request = getattr(self._of_thread, "request", None)
+        if request is None:
+            request = self._of_thread.request = self._compiled.create_infer_request()
+        outputs = request.infer([array], share_inputs=True, share_outputs=True)
+        # Copied: the request writes its next outputs to the same memory
         return [np.array(outputs[index]) for index in range(len(self.outputs))]
 
 
@@ -158,8 +172,8 @@ def _openvino_port(port: Any) -> Port:  # noqa: ANN401
     return Port(port.get_any_name(), np.dtype(port.element_type.to_dtype()).name, shape)
 
 
-def _first(error: Exception) -> str:
-    """The first line that says something; OpenVINO begins with places in its source."""
+def _first_line(error: Exception) -> str:
+    """The first line of a message, without the source locations that OpenVINO begins with."""
     lines = [line.strip() for line in str(error).splitlines()]
-    telling = (line for line in lines if line and not line.startswith("Exception from"))
-    return next(telling, type(error).__name__)
+    messages = (line for line in lines if line and not line.startswith("Exception from"))
+    return next(messages, type(error).__name__)

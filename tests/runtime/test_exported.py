@@ -1,6 +1,7 @@
-"""Exported files: their answers, and the refusal of those that are wrong about themselves."""
+"""Exported files: their detections, and the refusal of files with a wrong description."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from exported_files import (  # noqa: E402
 from igcv3det.runtime import ExportSpec, load_exported  # noqa: E402
 
 KINDS = [ExportSpec(), ExportSpec(nms=True), ExportSpec(preprocessing=True)]
-IDS = ["candidates", "suppressed", "image"]
+IDS = ["candidates", "nms", "image"]
 WHITE = np.full((20, 64, 3), 255, dtype=np.uint8)
 
 
@@ -41,7 +42,7 @@ def suffix(request):
 def test_an_image_through_each_kind_of_file(tmp_path, suffix, spec):
     predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}", spec))
     found = predictor(WHITE)
-    # the quarter and the whole of 64 x 20 pixels; the second dog is suppressed
+    # the quarter and the whole of 64 x 20 pixels; NMS removes the second dog
     assert_close(found.boxes, torch.tensor([[0.0, 0, 32, 10], [0, 0, 64, 20]]))
     assert_close(found.scores, torch.tensor([1.0, 0.5]))
     assert found.names == ["dog", "cat"]
@@ -68,14 +69,14 @@ def test_thresholds(tmp_path, suffix, spec):
     assert len(Predictor.load(path, score_threshold=0.6)(0 * WHITE)) == 0
 
 
-def test_the_graphs_own_answer(tmp_path, suffix):
+def test_the_graphs_own_outputs(tmp_path, suffix):
     exported = load_exported(write_stub(tmp_path / f"stub{suffix}"), threads=1)
     boxes, scores = exported(torch.full((4, 3, SIZE, SIZE), 0.5))
     assert boxes.shape == (4, 3, 4)
     assert_close(scores[3], torch.tensor([[0, 0.5], [0.25, 0], [0, 0.375]]))
     first = exported(torch.zeros(1, 3, SIZE, SIZE))[1]
     exported(torch.ones(1, 3, SIZE, SIZE))
-    assert first.max() == 0  # an answer is not overwritten by the next
+    assert first.max() == 0  # not overwritten by the next call
     assert exported.example_input(3).shape == (3, 3, SIZE, SIZE)
 
 
@@ -94,8 +95,8 @@ def test_bfloat16_is_openvinos(tmp_path):
         load_exported(write_stub(tmp_path / "a.onnx"), bf16=True)
 
 
-LIES = {
-    "no description": ("", None, "carries no description"),
+WRONG = {
+    "no description": ("", None, "has no description"),
     "no JSON": ("{", None, "is not JSON"),
     "another format": ({"format": 9}, None, "format 9; this version reads 1"),
     "precision": (
@@ -114,7 +115,7 @@ LIES = {
         None,
         r"the input is images uint8\['any', 'any', 'any', 3\], but the graph has images float32",
     ),
-    "suppression": (
+    "nms": (
         {"export": ExportSpec(nms=True).as_description(CONFIG)},
         None,
         r"the input is images float32\[1, 3, 32, 32\], but the graph has .*\['any', 3, 32, 32\]",
@@ -146,17 +147,17 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES, ids=str)
-def test_a_file_that_lies_is_refused(tmp_path, suffix, lie):
-    description, graph, message = LIES[lie]
+@pytest.mark.parametrize("case", WRONG, ids=str)
+def test_a_wrong_description_is_refused(tmp_path, suffix, case):
+    description, graph, message = WRONG[case]
     if isinstance(description, dict):
         description = json.dumps(describe(ExportSpec(), **description))
-    path = write_stub(tmp_path / f"lie{suffix}", description=description, graph=graph)
-    with pytest.raises(ValueError, match=rf"lie{suffix}: .*{message}"):
+    path = write_stub(tmp_path / f"wrong{suffix}", description=description, graph=graph)
+    with pytest.raises(ValueError, match=rf"wrong{suffix}: .*{message}"):
         load_exported(path)
 
 
-def test_facts_that_contradict_themselves(tmp_path):
+def test_a_spec_that_contradicts_itself(tmp_path):
     spec = ExportSpec().as_description(CONFIG)
     spec["input"]["layout"] = "BHWC"
     text = json.dumps(describe(ExportSpec(), export=spec))
@@ -167,7 +168,9 @@ def test_facts_that_contradict_themselves(tmp_path):
 def test_a_label_without_a_name(tmp_path):
     graph = WITH_NMS.replace("classes = {2, 1}", "classes = {3, 1}")
     path = write_stub(tmp_path / "a.onnx", ExportSpec(nms=True), graph=graph)
-    with pytest.raises(ValueError, match=r"a.onnx: gave label 3, but it names 2 categories"):
+    with pytest.raises(
+        ValueError, match=r"a.onnx: returned label 3, but its description names 2 categories"
+    ):
         Predictor.load(path)(WHITE)
 
 
@@ -186,7 +189,7 @@ def test_files_that_are_no_graphs(tmp_path, suffix):
 def test_xml_without_its_weights(tmp_path):
     path = write_stub(tmp_path / "a.xml")
     (tmp_path / "a.bin").unlink()
-    with pytest.raises(ValueError, match=r"a.xml: OpenVINO cannot read it: ."):
+    with pytest.raises(FileNotFoundError, match=r"a.bin: no such file; a.xml needs these weights"):
         load_exported(path)
 
 
@@ -206,13 +209,13 @@ def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch, package):
         load_exported(path)
 
 
-def test_pipelines_run_on_the_cpu(tmp_path):
+def test_exported_files_run_on_the_cpu(tmp_path):
     path = write_stub(tmp_path / "a.onnx")
     with pytest.raises(ValueError, match=r"exported files run on the cpu"):
         Predictor(load_exported(path), "meta")
 
 
-def test_an_image_file_keeps_sizes_apart(tmp_path):
+def test_height_and_width_are_not_mixed_up(tmp_path):
     assert "height, width" in IMAGE
     exported = load_exported(write_stub(tmp_path / "a.onnx", ExportSpec(preprocessing=True)))
     boxes, _ = exported(torch.zeros(1, 10, 40, 3, dtype=torch.uint8))
@@ -221,3 +224,25 @@ def test_an_image_file_keeps_sizes_apart(tmp_path):
         [torch.full((10, 40, 3), 255, dtype=torch.uint8)], [(10, 40)], PostprocessConfig()
     )
     assert_close(found.boxes[1], torch.tensor([0.0, 0, 40, 10]))
+
+
+@pytest.mark.parametrize("spec", KINDS, ids=IDS)
+def test_arrays_of_any_strides(tmp_path, spec):
+    predictor = Predictor.load(write_stub(tmp_path / "stub.onnx", spec))
+    bgr = np.random.default_rng(0).integers(0, 256, WHITE.shape, dtype=np.uint8)
+    rgb = bgr[:, :, ::-1]  # the usual conversion of OpenCV's frames
+    read_only = np.ascontiguousarray(rgb)
+    read_only.flags.writeable = False
+    expected = predictor(np.ascontiguousarray(rgb))
+    assert len(expected)
+    for image in (rgb, read_only):
+        assert_close(predictor(image).scores, expected.scores, rtol=0, atol=0)
+
+
+def test_one_predictor_in_several_threads(tmp_path, suffix):
+    predictor = Predictor.load(write_stub(tmp_path / f"stub{suffix}"))
+    images = [np.full_like(WHITE, grey) for grey in range(40, 200)]
+    expected = [predictor(image).scores for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(predictor, images))
+    assert_close([detections.scores for detections in found], expected, rtol=0, atol=0)
