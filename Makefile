@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+METADATA = setup.cfg setup.py pyproject.toml
 
 # Two processes: all tests in one end in a segmentation fault of the interpreter (a tuple freed twice by
 # an extension, found with gdb; which one is not known), in two they do not
@@ -28,14 +29,14 @@ docs: $(VENV)/.installed-docs
 $(VENV):
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)
-	$(PIP) --editable .
+$(VENV)/.installed: $(METADATA) | $(VENV)
+	$(PIP) --editable '.[train]'
 	touch $@
 
-$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)
+$(VENV)/.installed-dev: $(METADATA) | $(VENV)
 	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-docs: setup.cfg pyproject.toml | $(VENV)
+$(VENV)/.installed-docs: $(METADATA) | $(VENV)
 	$(PIP) --editable '.[docs]'
 	touch $@ $(VENV)/.installed

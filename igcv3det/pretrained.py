@@ -1,14 +1,16 @@
 """Names of the weights that come with the package.
 
-Each file describes itself; among its metadata are ``status`` ("preview" while it is well below its
-teacher), ``figures`` and ``weights_sha256``. How they were made: ``docs/weights.md``.
+Each file describes itself; among its metadata are ``status`` ("preview" while its AP is well below
+its teacher's), ``figures`` and ``weights_sha256``. How they were trained: ``docs/weights.md``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "weights"
+from igcv3det.config_files import SUFFIXES, find_config
+
+_FOLDER = Path(__file__).resolve().parent / "weights"
 PRETRAINED = {"igcv3-d": _FOLDER / "igcv3_d_ssdlite.safetensors"}
 """Files by name."""
 DEFAULT = "igcv3-d"
@@ -19,13 +21,25 @@ def resolve_model(model: str | Path | None = None) -> Path:
     """The file of a model that is given by name or by path.
 
     Args:
-        model: a name of ``PRETRAINED`` or ``ALIASES``, or a path; None is the default's file. A
-            file of that name in the working directory comes first.
+        model: a path, a name of ``PRETRAINED`` or ``ALIASES``, or a shipped configuration
+            (`find_config`); None is ``DEFAULT``. A file of that path in the working directory has
+            precedence.
 
     Returns:
-        The path; it need not exist.
+        The path. One with a suffix need not exist.
+
+    Raises:
+        FileNotFoundError: a name that is not known; the message lists the names.
     """
     name = str(model) if model is not None else DEFAULT
-    if Path(name).exists():
-        return Path(name)
-    return PRETRAINED.get(ALIASES.get(name, name), Path(name))
+    path = Path(name)
+    if path.exists():
+        return path
+    if (known := ALIASES.get(name, name)) in PRETRAINED:
+        return PRETRAINED[known]
+    if path.suffix in SUFFIXES:
+        return find_config(path)
+    if not path.suffix and len(path.parts) == 1:
+        names = ", ".join([*PRETRAINED, *ALIASES])
+        raise FileNotFoundError(f"{name}: no such file, and no pretrained weights: {names}")
+    return path

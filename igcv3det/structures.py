@@ -1,7 +1,8 @@
-"""Records that the modules of the package exchange.
+"""Named records that the parts of the package hand to one another.
 
-Boxes are ``xyxy`` in absolute pixels, of the frame that the record names. Labels are 1..K; label 0
-is the background of the classification logits. A data set's own category ids are in `Categories`.
+Every box is ``xyxy`` in absolute pixels; a record says of which frame. Labels count from 1, label 0
+is the background of the classification logits; a data set's own category ids live in `Categories`
+only.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 
 class Target(NamedTuple):
-    """The ground truth of one image.
+    """What is true of one training or validation image.
 
     Attributes:
         boxes: [N, 4] float32 xyxy, pixels of the network input; N may be 0.
@@ -23,7 +24,7 @@ class Target(NamedTuple):
             nor background (COCO's ``iscrowd``); M may be 0.
         image_id: the data set's own id.
         original_size: (height, width) in pixels of the image before any transform.
-        scores: [N] float32 in 0..1, the teacher's score of each box; None for annotated boxes.
+        scores: [N] float32 in 0..1, how sure each box is; None for true ones.
     """
 
     boxes: Tensor
@@ -35,7 +36,7 @@ class Target(NamedTuple):
 
 
 class HeadOutputs(NamedTuple):
-    """Raw head outputs for a batch, with the anchors in the order of ``SSDLite.anchors``.
+    """Raw answers of the detector for a batch; anchors run as in ``SSDLite.anchors``.
 
     Attributes:
         logits: [B, A, K + 1], before softmax or sigmoid; column 0 is the background.
@@ -48,11 +49,7 @@ class HeadOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Categories:
-    """The classes of a data set in label order: label ``i`` is ``ids[i - 1]``, ``names[i - 1]``.
-
-    Attributes:
-        ids: [K], the data set's own category ids.
-        names: [K], the class names.
+    """A data set's classes, in label order: label ``i`` is ``ids[i - 1]``, ``names[i - 1]``.
 
     Raises:
         ValueError: ids and names differ in number, or an id occurs twice.
@@ -73,20 +70,20 @@ class Categories:
 
     @classmethod
     def numbered(cls, num_classes: int) -> Categories:
-        """Ids 1..K and names "class 1".."class K", for a detector without a data set."""
+        """Names for a detector that was trained on nothing: ids 1..K, "class 1".."class K"."""
         labels = range(1, num_classes + 1)
         return cls(tuple(labels), tuple(f"class {label}" for label in labels))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Detections:
-    """The detections of one image, in descending order of score.
+    """Objects found in one image, best first.
 
     Attributes:
         boxes: [N, 4] float32 xyxy, pixels of the original image.
-        scores: [N] float32 in 0..1.
+        scores: [N] float32 in 0..1, descending.
         labels: [N] int64 in 1..K.
-        categories: ids and names of the labels; None straight after `postprocess`.
+        categories: what the labels mean; None straight after post-processing.
     """
 
     boxes: Tensor
@@ -99,33 +96,25 @@ class Detections:
 
     @property
     def names(self) -> list[str]:
-        """[N], the class name of each detection.
-
-        Raises:
-            ValueError: there are no categories.
-        """
+        """The class name of every detection."""
         return [self._known().names[label - 1] for label in self.labels.tolist()]
 
     @property
     def category_ids(self) -> list[int]:
-        """[N], the data set's category id of each detection.
-
-        Raises:
-            ValueError: there are no categories.
-        """
+        """The data set's category id of every detection."""
         return [self._known().ids[label - 1] for label in self.labels.tolist()]
 
     def above(self, threshold: float) -> Detections:
-        """The detections with a score of at least ``threshold``."""
+        """Only the detections of at least this score."""
         keep = self.scores >= threshold
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.categories)
 
     def _known(self) -> Categories:
         if self.categories is None:
-            raise ValueError("these detections have no categories, so their labels have no names")
+            raise ValueError("these detections carry no categories, so labels have no names")
         return self.categories
 
     @classmethod
     def empty(cls, categories: Categories | None = None) -> Detections:
-        """No detections."""
+        """No detections at all."""
         return cls(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), categories)

@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "igcv3det"
 # Rooms by floor, lowest first. A room is a module or a sub-package; the longest name that fits a
 # module counts. A module imports from lower floors and from its own room, and nothing else.
 FLOORS = [
-    ["structures", "config", "version", "pretrained", "shapes"],
-    ["models", "detection", "io", "preprocess", "description"],
+    ["structures", "config", "config_files", "version", "shapes"],
+    ["models", "detection", "io", "preprocess", "description", "pretrained"],
     ["detector", "datasets", "runtime"],
     ["checkpoint", "fastpath"],
     ["predictor", "engine"],
@@ -31,6 +31,7 @@ def _modules():
 
 
 MODULES = dict(_modules())
+ENTRY_POINTS = {"", "__main__"}  # the package itself, and its command
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -53,7 +54,7 @@ def _imports(path):
         assert not (isinstance(node, ast.ImportFrom) and node.level), f"relative import in {path}"
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m], ids=str)
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in ENTRY_POINTS], ids=str)
 def test_imports_go_down(module):
     own = _room(module)
     assert own is not None, f"{module} stands on no floor"

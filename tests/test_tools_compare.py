@@ -88,6 +88,6 @@ def test_wrong_calls(args, capsys):
 
 
 def test_the_default_models_are_there():
-    assert [load_detector(path).config.backbone.name for path in DEFAULT_MODELS] == [
+    assert [load_detector(name).config.backbone.name for name in DEFAULT_MODELS] == [
         *("igcv3", "mobilenetv2")
     ]

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.config_files import find_config
 
 SHOWN = 20
 
@@ -46,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.datasets.report import build_report, report_lines
     from igcv3det.detector import build_detector
 
-    config = read_config(options.config) if options.config else DetectorConfig()
+    config = read_config(find_config(options.config)) if options.config else DetectorConfig()
     checked = load_annotations(options.annotations, options.images)
     store = checked.store
     faults = checked.faults + unreadable_images(store, options.images, str(options.annotations))

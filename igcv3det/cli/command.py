@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from igcv3det.cli.errors import error_line
+
 DONE, FAILED, WRONG_CALL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 PROGRAM = "igcv3det"
 DEBUG = "--debug"
 TOOLS = {"predict": "infer", "train": "train_det", "eval": "eval_det"}
 """Scripts of ``tools/`` that are not named after their command."""
-EXPECTED = (ValueError, OSError, ImportError)
-"""Errors whose message is for the user; the others are named by their type as well."""
-PREFIXES = ("Caught ", "Original Traceback", "Traceback ", " ")
 
 Options = TypeVar("Options")
 
@@ -85,23 +84,3 @@ def report(name: str, reason: object) -> None:
     tool = TOOLS.get(name, name.replace("-", "_"))
     shown = tool if Path(sys.argv[0]).name == f"{tool}.py" else name
     print(f"{shown}: {reason}", file=sys.stderr)
-
-
-def error_line(error: BaseException) -> str:
-    """The first line of an error's message that says what is wrong.
-
-    An error of a worker process carries that process's traceback; its last line is the message.
-
-    Example:
-        >>> error_line(ValueError("a.json: not JSON"))
-        'a.json: not JSON'
-        >>> error_line(RuntimeError("size mismatch"))
-        'RuntimeError: size mismatch (--debug shows where)'
-    """
-    kind = type(error).__name__
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    own = [line for line in lines if not line.startswith(PREFIXES)]
-    if not own:
-        return f"{kind} ({DEBUG} shows where)"
-    line = own[0].strip().removeprefix(f"{kind}: ")
-    return line if isinstance(error, EXPECTED) else f"{kind}: {line} ({DEBUG} shows where)"

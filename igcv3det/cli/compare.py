@@ -17,6 +17,7 @@ Exit status: 0 all done, 1 a model or an image could not be read, 2 wrong call.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.config_files import config_folder
 from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
@@ -31,11 +33,7 @@ if TYPE_CHECKING:
     from igcv3det.measure.comparison import ComparisonRow
     from igcv3det.runtime import ExportedDetector
 
-CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
-DEFAULT_MODELS = (
-    CONFIGS / "igcv3_ssdlite320_coco.yaml",
-    CONFIGS / "mobilenetv2_ssdlite320_coco.yaml",
-)
+DEFAULT_MODELS = ("igcv3_ssdlite320_coco.yaml", "mobilenetv2_ssdlite320_coco.yaml")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -61,8 +59,10 @@ def _parse(args: list[str]) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> int:
     from igcv3det.measure.comparison import compare
 
+    if options.annotations:
+        importlib.import_module("pycocotools")  # a missing one is reported before anything runs
     failures: list[str] = []
-    models = _unique_names(options.model or list(DEFAULT_MODELS))
+    models = _unique_names(options.model or [config_folder() / name for name in DEFAULT_MODELS])
     detectors = _load(models, options.threads, failures)
     precisions = _average_precisions(detectors, models, options, failures)
     for failure in failures:

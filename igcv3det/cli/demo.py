@@ -18,8 +18,9 @@ from igcv3det.cli import predict
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.training import prepare_process
+from igcv3det.config_files import find_config
 
-CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "igcv3_shapes.yaml"
+CONFIG = "igcv3_shapes"
 DATA, OUTPUT = Path("data/shapes"), Path("runs/shapes")
 IMAGES, COLUMNS = 6, 3
 
@@ -34,7 +35,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--output", type=Path, default=OUTPUT, help=f"run folder (default: {OUTPUT})")
     add("--data", type=Path, default=DATA, help=f"data set folder (default: {DATA})")
-    add("--config", type=Path, default=CONFIG, help="training configuration (default: IGCV3-D)")
+    add("--config", default=CONFIG, help=f"training configuration (default: {CONFIG})")
     add("--seed", type=int, default=0, help="seed of the run (default: 0)")
     add("--max_steps", type=positive_int, metavar="N", help="stop after N steps, at a lower AP")
     add("--train", type=positive_int, metavar="N", help="number of training images")
@@ -77,7 +78,7 @@ def _overview(run: Path) -> Path:
 
 
 def _training_arguments(root: Path, options: argparse.Namespace) -> list[str]:
-    training = ["--config", str(options.config), "--data.root", str(root)]
+    training = ["--config", str(find_config(options.config)), "--data.root", str(root)]
     training += ["--trainer.default_root_dir", str(options.output)]
     training += ["--seed_everything", str(options.seed)]
     if options.max_steps is not None:

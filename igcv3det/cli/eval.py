@@ -16,6 +16,7 @@ Exit status: 0 all done, 1 an image or the model could not be read, 2 wrong call
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -79,6 +80,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    # The library computes at the end; a missing one is reported before the detector runs
+    importlib.import_module(options.backend.replace("-", "_"))
     from igcv3det.evaluation import CocoEvaluator, metrics_as_json
 
     predictor = None if options.results else _load(options)

@@ -1,0 +1,44 @@
+"""Errors as one line for the user."""
+
+from __future__ import annotations
+
+EXPECTED = (ValueError, OSError, ImportError)
+"""Errors whose message is for the user; the others are named by their type as well."""
+EXTRAS = {
+    "train": frozenset(
+        {
+            *("pytorch_lightning", "albumentations", "pycocotools", "torchmetrics"),
+            *("matplotlib", "jsonargparse"),
+        }
+    ),
+    "export": frozenset({"onnx", "onnxscript", "onnxruntime", "openvino", "nncf"}),
+    "fast-eval": frozenset({"faster_coco_eval"}),
+    "tensorboard": frozenset({"tensorboard"}),
+}
+"""Modules by the extra of ``setup.cfg`` that installs them."""
+# Lines around the message of an error that arrives from a worker process
+_OF_TRACEBACK = ("Caught ", "Original Traceback", "Traceback ", " ")
+
+
+def error_line(error: BaseException) -> str:
+    """The first line of an error's message that says what is wrong.
+
+    An error of a worker process carries that process's traceback; its last line is the message.
+
+    Example:
+        >>> error_line(ValueError("a.json: not JSON"))
+        'a.json: not JSON'
+        >>> error_line(RuntimeError("size mismatch"))
+        'RuntimeError: size mismatch (--debug shows where)'
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        for extra, modules in EXTRAS.items():
+            if (module := error.name.partition(".")[0]) in modules:
+                return f"needs {module}: pip install 'igcv3det[{extra}]'"
+    kind = type(error).__name__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith(_OF_TRACEBACK)]
+    if not own:
+        return f"{kind} (--debug shows where)"
+    line = own[0].strip().removeprefix(f"{kind}: ")
+    return line if isinstance(error, EXPECTED) else f"{kind}: {line} (--debug shows where)"

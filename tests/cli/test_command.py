@@ -1,0 +1,94 @@
+"""One function runs every command and turns its errors into one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from igcv3det.cli.command import report, run_command
+from igcv3det.cli.errors import error_line
+
+WORKER = """Caught ValueError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "fetch.py", line 55, in fetch
+    return self.collate_fn(data)
+ValueError: a.jpg: cut off
+"""
+
+
+def failing(error):
+    def run(options):
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a.json: not JSON"), "a.json: not JSON"),
+        (FileNotFoundError("a.jpg: no such file"), "a.jpg: no such file"),
+        (ValueError("first\nsecond"), "first"),
+        (ValueError(WORKER), "a.jpg: cut off"),
+        (ValueError(), "ValueError (--debug shows where)"),
+        (KeyError("x"), "KeyError: 'x' (--debug shows where)"),
+        (
+            ModuleNotFoundError("no", name="pycocotools.coco"),
+            "needs pycocotools: pip install 'igcv3det[train]'",
+        ),
+        (ModuleNotFoundError("No module named 'mine'", name="mine"), "No module named 'mine'"),
+        (ImportError("nope"), "nope"),
+    ],
+)
+def test_an_error_is_one_line(error, line, capsys):
+    assert run_command("predict", list, failing(error), ["a"]) == 1
+    assert capsys.readouterr().err == f"predict: {line}\n"
+    assert error_line(error) == line
+
+
+@pytest.mark.parametrize("args", [["--debug", "a"], ["a", "--debug"]])
+def test_debug_shows_the_traceback_and_is_no_argument(args, capsys):
+    given = []
+
+    def parse(words):
+        given.extend(words)
+        return words
+
+    assert run_command("predict", parse, failing(ValueError("x")), args) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert given == ["a"]
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "predict: x"
+
+
+def test_an_interrupt_is_one_line(capsys):
+    assert run_command("predict", list, failing(KeyboardInterrupt()), []) == 130
+    assert capsys.readouterr().err == "predict: interrupted\n"
+
+
+def test_a_tool_goes_by_its_own_name(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tools/eval_det.py"])
+    report("eval", "x")
+    report("predict", "y")
+    monkeypatch.setattr(sys, "argv", ["tools/check_data.py"])
+    report("check-data", "z")
+    assert capsys.readouterr().err == "eval_det: x\npredict: y\ncheck_data: z\n"
+
+
+def test_a_reader_that_has_gone_ends_the_command_quietly():
+    code = (
+        "import sys\n"
+        "from igcv3det.cli.command import run_command\n"
+        "def run(options):\n"
+        "    for line in range(100_000):\n"
+        "        print(line)\n"
+        "    return 0\n"
+        "sys.exit(run_command('predict', list, run, []))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
