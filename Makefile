@@ -5,18 +5,13 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 METADATA = setup.cfg setup.py pyproject.toml
 
-# Two processes: all tests in one end in a segmentation fault of the interpreter (a tuple freed twice by
-# an extension, found with gdb; which one is not known), in two they do not
-NEWER = tests/ablation tests/benchmarks tests/classification tests/distillation
-
 .PHONY: demo test lint docs
 
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
 
 test: lint
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(NEWER)
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(NEWER:%=--ignore=%)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from igcv3det.description import DESCRIPTION
+from igcv3det.runtime.sessions import openvino_core
 from igcv3det.version import __version__
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ def save_onnx(model: onnx.ModelProto, path: Path, description: str) -> None:
 
 def read_openvino(model: onnx.ModelProto) -> openvino.Model:
     """The same graph as OpenVINO has it."""
-    import openvino
-
-    return openvino.Core().read_model(model=model.SerializeToString())
+    core = openvino_core("OpenVINO's form")
+    read: openvino.Model = core.read_model(model=model.SerializeToString())
+    return read
 
 
 def join_openvino(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 from collections.abc import Sequence
@@ -94,6 +95,22 @@ def import_extra(name: str, purpose: object) -> ModuleType:
         ) from error
 
 
+def openvino_core(purpose: object) -> Any:  # noqa: ANN401
+    """The process's only ``openvino.Core``; ``purpose`` as `import_extra` takes it.
+
+    A Core whose CPU plugin is loaded replaces the calling thread's alternate signal stack and puts
+    the one before back when it is destroyed. Of two, the first destroyed leaves the second's
+    "one before" unmapped, and the next signal with a Python handler (SIGCHLD of a loader's worker)
+    ends the process; see docs/research/segfault.md.
+    """
+    return _only_core(import_extra("openvino", purpose))
+
+
+@functools.cache
+def _only_core(openvino: ModuleType) -> Any:  # noqa: ANN401
+    return openvino.Core()
+
+
 class _OnnxSession:
     def __init__(self, path: Path, threads: int | None) -> None:
         runtime = import_extra("onnxruntime", path)
@@ -129,12 +146,11 @@ class _OnnxSession:
 
 class _OpenVinoSession:
     def __init__(self, path: Path, threads: int | None, bf16: bool) -> None:
-        openvino = import_extra("openvino", path)
+        core = openvino_core(path)
         # Without the hint OpenVINO computes in bfloat16 on processors that have it
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
         try:
             model = core.read_model(path)
             self._compiled = core.compile_model(model, "CPU", options)

@@ -18,6 +18,7 @@ from igcv3det.export.tracing import trace_onnx
 from igcv3det.fastpath.deploy import deploy
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.sections import NUM_SECTIONS, SectionedBackbone
+from igcv3det.runtime.sessions import openvino_core
 
 Runtime = Literal["torch", "openvino"]
 LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
@@ -130,10 +131,9 @@ def _import_openvino() -> Any:  # noqa: ANN401
 
 
 def _compiled(network: TeacherNetwork, images: Tensor) -> Any:  # noqa: ANN401
-    openvino = _import_openvino()
     example = torch.zeros(images.shape)
     with torch.autocast("cpu", enabled=False):  # a trainer's would end up in the weights
         model = read_openvino(trace_onnx(network, {"images": example}, network.names))
     model.reshape(list(images.shape))
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
-    return openvino.Core().compile_model(model, "CPU", hints)
+    return openvino_core("reference_runtime openvino").compile_model(model, "CPU", hints)
