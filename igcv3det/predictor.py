@@ -1,8 +1,8 @@
-"""From an image to its objects, in one call.
+"""Detections from an image in one call.
 
-`Predictor` takes the steps of training and evaluation in the same order and with the same code:
-`io.images.read_image`, `Preprocess`, the network, `postprocess`. An exported file may hold some of
-these steps in its graph; `ExportedDetector` takes the others.
+An image passes through `as_array` (for a file: `read_image`), `Preprocess`, the network and
+`postprocess`: the steps of evaluation, by the same code. The graph of an exported file may include
+some of them; `ExportedDetector` does the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from igcv3det.checkpoint import load_detector
 from igcv3det.config import DetectorConfig
 from igcv3det.detection.postprocess import postprocess
 from igcv3det.fastpath.deploy import deploy
-from igcv3det.io.images import Image, read_image
+from igcv3det.io.images import Image, ImageReadError, read_image
 from igcv3det.preprocess import Preprocess
 from igcv3det.pretrained import resolve_model
 from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
@@ -38,11 +38,11 @@ class Network(Protocol):
 
     @property
     def config(self) -> DetectorConfig:
-        """Input size, preprocessing, postprocessing."""
+        """Of the detector."""
 
     @property
     def categories(self) -> Categories:
-        """What the labels mean."""
+        """Ids and names of the labels."""
 
     @property
     def anchors(self) -> Tensor:
@@ -53,22 +53,23 @@ class Network(Protocol):
 
 
 class Predictor:
-    """Finds objects in images.
+    """Detects objects in images. Several threads may use one predictor.
 
     Args:
         network: a detector; a module is put in evaluation mode and moved to ``device``, in place.
-        device: where it runs, ``"cpu"`` or ``"cuda"``, ``"cuda:1"``, ...; exported
-            files run on the CPU.
-        score_threshold: only detections above it, in [0, 1); None takes the detector's own.
-        detections_per_image: at most so many; None takes the detector's own.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; exported files run on the CPU only.
+        score_threshold: confidence threshold in [0, 1); only detections above it are returned. None
+            takes the detector's own.
+        detections_per_image: the most that are returned, at least 1. None takes the detector's own.
 
     Attributes:
-        categories: what the labels mean.
+        config: the detector's configuration.
+        categories: ids and names of the labels.
+        device: of the network.
 
     Raises:
-        ValueError: a device that this machine lacks, another one than the CPU for an exported file,
-        or a
-            threshold or number out of range.
+        ValueError: the device does not exist or is not the CPU for an exported file, or
+            ``score_threshold`` or ``detections_per_image`` is out of range.
 
     Example:
         >>> from igcv3det import DetectorConfig, build_detector
@@ -112,19 +113,19 @@ class Predictor:
         score_threshold: float | None = None,
         detections_per_image: int | None = None,
     ) -> Predictor:
-        """A predictor of a checkpoint or an exported file.
+        """Loads a checkpoint or an exported file.
 
         Args:
-            model: what `load_detector` or `load_exported` reads: a file, or a name of pretrained
-                weights; None takes the default weights.
-            device: as the class has it.
-            score_threshold: as the class has it.
-            detections_per_image: as the class has it.
+            model: a file for `load_detector` or `load_exported`, or a name of pretrained weights;
+                None takes the default weights.
+            device: see the class.
+            score_threshold: see the class.
+            detections_per_image: see the class.
 
         Raises:
-            FileNotFoundError: no such file.
-            ImportError: an exported file, and its runtime is not installed.
-            ValueError: the file is no detector, or an argument is out of range.
+            FileNotFoundError: there is no such file.
+            ImportError: the runtime of an exported file is not installed.
+            ValueError: the file is not a detector, or an argument is out of range.
         """
         file = resolve_model(model)
         network: Network | ExportedDetector
@@ -140,49 +141,49 @@ class Predictor:
         )
 
     def __call__(self, image: ImageSource) -> Detections:
-        """The objects of one image.
+        """Detects the objects of one image.
 
         Args:
-            image: a file, a PIL image, or a uint8 RGB array [H, W, 3]. Files and PIL images are
-                turned as their EXIF orientation says, so boxes are in the image as viewers show
-                it.
+            image: a file, a PIL image, or a uint8 RGB array [H, W, 3]. The EXIF orientation of
+                files and PIL images is applied, so boxes refer to the image as viewers show it.
 
         Returns:
             Detections in pixels of the image, on the CPU, with the detector's categories.
 
         Raises:
-            ImageReadError: a file that is missing, cut off or no image.
-            ValueError: an array of another type or shape.
-            TypeError: something else than an image.
+            ImageReadError, ValueError, TypeError: see `as_array`.
         """
         return self.predict_batch([image])[0]
 
     def predict_batch(self, images: Sequence[ImageSource]) -> list[Detections]:
-        """The objects of several images, of whatever sizes, in one pass of the network.
+        """Detects the objects of several images, of any sizes, in one forward pass.
 
         Raises:
-            ImageReadError, ValueError, TypeError: as for one image.
+            ImageReadError, ValueError, TypeError: see `as_array`.
         """
         arrays = [as_array(image) for image in images]
         inputs = [self.preprocess(array) for array in arrays]
         return self.detect(inputs, [array.shape[:2] for array in arrays])
 
     def preprocess(self, image: Image) -> Tensor:
-        """An image [H, W, 3] as the network takes it; several threads may call this.
+        """The network input of an image [H, W, 3].
 
         Returns:
-            [3, S, S] float32; the image itself for an exported file that stretches inside.
+            [3, S, S] float32; the image itself for an exported file that preprocesses inside.
         """
         if isinstance(self.network, ExportedDetector):
             return self.network.preprocess(image)
         return self._preprocess(image)
 
     def detect(self, inputs: Sequence[Tensor], original_sizes: Sequence[Size]) -> list[Detections]:
-        """The objects of preprocessed images.
+        """Detects the objects of preprocessed images.
 
         Args:
             inputs: results of `preprocess`.
-            original_sizes: (height, width) in pixels of each image before that.
+            original_sizes: (height, width) in pixels of each image before preprocessing.
+
+        Returns:
+            One record an image, as `__call__` returns it.
         """
         if not inputs:
             return []
@@ -200,26 +201,31 @@ class Predictor:
                     self.config.head.activation,
                     self.config.variances,
                 )
-        # Cloned outside inference mode, or callers could not use the tensors with autograd.
-        return [self._finished(detections) for detections in found]
-
-    def _finished(self, found: Detections) -> Detections:
-        boxes, scores, labels = (t.cpu().clone() for t in (found.boxes, found.scores, found.labels))
-        return Detections(boxes, scores, labels, self.categories)
+        # Cloned outside inference mode, so that callers can use the tensors with autograd
+        return [
+            Detections(
+                one.boxes.cpu().clone(),
+                one.scores.cpu().clone(),
+                one.labels.cpu().clone(),
+                self.categories,
+            )
+            for one in found
+        ]
 
 
 def as_array(image: ImageSource) -> Image:
     """An image as uint8 RGB [H, W, 3].
 
     Raises:
-        ImageReadError: a file that is missing, cut off or no image.
-        ValueError: an array of another type or shape.
-        TypeError: something else than an image.
+        ImageReadError: the file is missing, cut off or no image.
+        ValueError: an array of another type or shape, or a PIL image of mode F or I, whose values
+            have no fixed range.
+        TypeError: ``image`` is none of these.
     """
     if isinstance(image, (str, Path)):
         return read_image(image)
     if isinstance(image, PIL.Image.Image):
-        return _from_pil(PIL.ImageOps.exif_transpose(image))
+        return _from_pil(image)
     if not isinstance(image, np.ndarray):
         raise TypeError(
             f"an image is a path, a PIL image or a NumPy array, got {type(image).__name__}"
@@ -233,12 +239,23 @@ def as_array(image: ImageSource) -> Image:
 
 
 def _from_pil(image: PIL.Image.Image) -> Image:
-    if image.mode.startswith("I;16"):  # PIL would cut to the lower 8 bits; files keep the upper
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if "transparency" in image.info:  # PIL warns of palettes with several transparent entries
-        image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
+    if image.mode in ("F", "I"):
+        raise ValueError(
+            f"a PIL image of mode {image.mode} has no fixed range of values; scale it to 0..255 "
+            "and convert it to a uint8 array"
+        )
+    try:
+        image = PIL.ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):  # PIL would keep the lower 8 bits; files keep the upper
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        if image.mode == "La":
+            image = image.convert("LA")
+        if "transparency" in image.info:  # PIL warns of palettes with several transparent entries
+            image = image.convert("RGBA")
+        return np.array(image.convert("RGB"))
+    except OSError as error:  # PIL reads the file only now
+        raise ImageReadError(f"{getattr(image, 'filename', '') or 'image'}: {error}") from None
 
 
 def _existing_device(device: str | torch.device) -> torch.device:

@@ -1,7 +1,7 @@
-"""From an RGB image to the network's input, the same for training, inference and export.
+"""From an RGB image to the network input, the same for training, inference and export.
 
-An image is stretched to the square input, whatever its shape, and then shifted and scaled per
-channel. `PreprocessConfig` describes both steps and travels inside every checkpoint.
+An image is resized to the square input without keeping its aspect ratio, then normalised per
+channel. `PreprocessConfig` describes both steps and is saved in every checkpoint.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from igcv3det.config import PreprocessConfig
 Image = NDArray[np.uint8]
 """[H, W, 3] RGB, 0..255."""
 Resized = NDArray[np.uint8] | NDArray[np.float32]
-"""[S, S, 3] RGB, 0..255: uint8 from OpenCV's stretching, float32 from TensorFlow's."""
+"""[S, S, 3] RGB, 0..255: uint8 after OpenCV's resize, float32 after TensorFlow's."""
 Boxes = TypeVar("Boxes", NDArray[np.float32], Tensor)
 
 
 class Preprocess:
-    """Stretches and normalises images as one configuration says.
-
-    >>> preprocess = Preprocess(PreprocessConfig(), image_size=4)
-    >>> preprocess(np.full((2, 3, 3), 255, dtype=np.uint8)).shape
-    torch.Size([3, 4, 4])
+    """Resizes and normalises images. It has no state: several threads may use one object.
 
     Args:
-        config: mean, deviation and the kind of stretching.
+        config: mean, standard deviation and the kind of resize.
         image_size: S, side of the network input, pixels.
+
+    Example:
+        >>> preprocess = Preprocess(PreprocessConfig(), image_size=4)
+        >>> preprocess(np.full((2, 3, 3), 255, dtype=np.uint8)).shape
+        torch.Size([3, 4, 4])
     """
 
     def __init__(self, config: PreprocessConfig, image_size: int) -> None:
@@ -44,16 +45,16 @@ class Preprocess:
         return self.normalize(self.resize(image))
 
     def resize(self, image: Image) -> Resized:
-        """Stretches an image to the square input, without keeping its aspect.
+        """Resizes an image to the square input.
 
         Args:
-            image: [H, W, 3] RGB.
+            image: [H, W, 3] RGB, of any strides.
 
         Returns:
             [S, S, 3] in 0..255: uint8 for ``bilinear``, unrounded float32 for ``tensorflow``.
 
         Raises:
-            ValueError: not an [H, W, 3] uint8 array, or one without pixels.
+            ValueError: ``image`` is not a uint8 array [H, W, 3], or has no pixels.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(
@@ -92,7 +93,7 @@ class Preprocess:
 
 
 def _resize_tensorflow(image: Image, size: int) -> NDArray[np.float32]:
-    """Bilinear with source = target * (in / out), anchored at the corner, result not rounded.
+    """Bilinear resize with source = target * (in / out) from the corner, not rounded.
 
     Source: tensorflow/core/kernels/image/resize_bilinear_op.cc with ``align_corners`` and
     ``half_pixel_centers`` both false, as the Object Detection API calls it.
@@ -100,19 +101,19 @@ def _resize_tensorflow(image: Image, size: int) -> NDArray[np.float32]:
     height, width = image.shape[:2]
     top, bottom, y_lerp = _interpolation(height, size)
     left, right, x_lerp = _interpolation(width, size)
-    # Picking whole rows copies them at once, picking columns goes pixel by pixel: so the image is
-    # laid on its side, which makes this eight times as fast
-    sideways = cv2.transpose(image)
-    first, second = sideways[left].astype(np.float32), sideways[right].astype(np.float32)
-    stretched = _lerp(first, second, x_lerp[:, None, None])
-    narrow = cast("NDArray[np.float32]", cv2.transpose(stretched))
-    return _lerp(narrow[top], narrow[bottom], y_lerp[:, None, None])
+    # Indexing rows copies whole rows, indexing columns copies pixels. Transposing first makes this
+    # eight times as fast.
+    transposed = cv2.transpose(image)
+    first, second = transposed[left].astype(np.float32), transposed[right].astype(np.float32)
+    columns = _lerp(first, second, x_lerp[:, None, None])
+    rows = cast("NDArray[np.float32]", cv2.transpose(columns))
+    return _lerp(rows[top], rows[bottom], y_lerp[:, None, None])
 
 
 def _interpolation(
     length: int, size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """The two source indices of every target index, and the weight of the second."""
+    """[size] each: the two source indices of every target index, and the weight of the second."""
     source = np.arange(size, dtype=np.float32) * (np.float32(length) / np.float32(size))
     first = np.floor(source).astype(np.int64)
     second = np.minimum(first + 1, length - 1)
@@ -122,6 +123,7 @@ def _interpolation(
 def _lerp(
     first: NDArray[np.float32], second: NDArray[np.float32], weight: NDArray[Any]
 ) -> NDArray[np.float32]:
+    """``first + weight * (second - first)``; overwrites ``second``."""
     second -= first
     second *= weight
     second += first

@@ -1,8 +1,7 @@
-"""Named records that the parts of the package hand to one another.
+"""Records that the modules of the package exchange.
 
-Every box is ``xyxy`` in absolute pixels; a record says of which frame. Labels count from 1, label 0
-is the background of the classification logits; a data set's own category ids live in `Categories`
-only.
+Boxes are ``xyxy`` in absolute pixels, of the frame that the record names. Labels are 1..K; label 0
+is the background of the classification logits. A data set's own category ids are in `Categories`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch import Tensor
 
 
 class Target(NamedTuple):
-    """What is true of one training or validation image.
+    """The ground truth of one image.
 
     Attributes:
         boxes: [N, 4] float32 xyxy, pixels of the network input; N may be 0.
@@ -24,7 +23,7 @@ class Target(NamedTuple):
             nor background (COCO's ``iscrowd``); M may be 0.
         image_id: the data set's own id.
         original_size: (height, width) in pixels of the image before any transform.
-        scores: [N] float32 in 0..1, how sure each box is; None for true ones.
+        scores: [N] float32 in 0..1, the teacher's score of each box; None for annotated boxes.
     """
 
     boxes: Tensor
@@ -36,7 +35,7 @@ class Target(NamedTuple):
 
 
 class HeadOutputs(NamedTuple):
-    """Raw answers of the detector for a batch; anchors run as in ``SSDLite.anchors``.
+    """Raw head outputs for a batch, with the anchors in the order of ``SSDLite.anchors``.
 
     Attributes:
         logits: [B, A, K + 1], before softmax or sigmoid; column 0 is the background.
@@ -49,7 +48,11 @@ class HeadOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Categories:
-    """A data set's classes, in label order: label ``i`` is ``ids[i - 1]``, ``names[i - 1]``.
+    """The classes of a data set in label order: label ``i`` is ``ids[i - 1]``, ``names[i - 1]``.
+
+    Attributes:
+        ids: [K], the data set's own category ids.
+        names: [K], the class names.
 
     Raises:
         ValueError: ids and names differ in number, or an id occurs twice.
@@ -70,20 +73,20 @@ class Categories:
 
     @classmethod
     def numbered(cls, num_classes: int) -> Categories:
-        """Names for a detector that was trained on nothing: ids 1..K, "class 1".."class K"."""
+        """Ids 1..K and names "class 1".."class K", for a detector without a data set."""
         labels = range(1, num_classes + 1)
         return cls(tuple(labels), tuple(f"class {label}" for label in labels))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detections:
-    """Objects found in one image, best first.
+    """The detections of one image, in descending order of score.
 
     Attributes:
         boxes: [N, 4] float32 xyxy, pixels of the original image.
-        scores: [N] float32 in 0..1, descending.
+        scores: [N] float32 in 0..1.
         labels: [N] int64 in 1..K.
-        categories: what the labels mean; None straight after post-processing.
+        categories: ids and names of the labels; None straight after `postprocess`.
     """
 
     boxes: Tensor
@@ -96,25 +99,33 @@ class Detections:
 
     @property
     def names(self) -> list[str]:
-        """The class name of every detection."""
+        """[N], the class name of each detection.
+
+        Raises:
+            ValueError: there are no categories.
+        """
         return [self._known().names[label - 1] for label in self.labels.tolist()]
 
     @property
     def category_ids(self) -> list[int]:
-        """The data set's category id of every detection."""
+        """[N], the data set's category id of each detection.
+
+        Raises:
+            ValueError: there are no categories.
+        """
         return [self._known().ids[label - 1] for label in self.labels.tolist()]
 
     def above(self, threshold: float) -> Detections:
-        """Only the detections of at least this score."""
+        """The detections with a score of at least ``threshold``."""
         keep = self.scores >= threshold
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.categories)
 
     def _known(self) -> Categories:
         if self.categories is None:
-            raise ValueError("these detections carry no categories, so labels have no names")
+            raise ValueError("these detections have no categories, so their labels have no names")
         return self.categories
 
     @classmethod
     def empty(cls, categories: Categories | None = None) -> Detections:
-        """No detections at all."""
+        """No detections."""
         return cls(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), categories)

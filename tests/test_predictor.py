@@ -1,4 +1,7 @@
-"""The predictor: every kind of image, the seam for other runtimes, and clear refusals."""
+"""The predictor: every kind of image, networks of other runtimes, threads, and bad input."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from igcv3det.structures import HeadOutputs
 
 
 class OneBox:
-    """A network that is no module: its second anchor is a dog, whatever the image."""
+    """A network that is no module and detects a dog at its second anchor in every image."""
 
     config = DetectorConfig(
         num_classes=3,
@@ -67,6 +70,8 @@ def test_thresholds_given_replace_the_detectors_own():
     assert len(Predictor(OneBox(), detections_per_image=2)(image)) == 2
     with pytest.raises(ValueError, match="score_threshold must be in"):
         Predictor(OneBox(), score_threshold=1.5)
+    with pytest.raises(ValueError, match="detections_per_image must be >= 1, got 0"):
+        Predictor(OneBox(), detections_per_image=0)
 
 
 def test_path_pil_and_array_agree(tiny, image):
@@ -79,7 +84,7 @@ def test_path_pil_and_array_agree(tiny, image):
     assert found.boxes[:, 3].max() <= 60
 
 
-def test_a_batch_is_its_images_one_by_one(tiny, image, tmp_path):
+def test_a_batch_equals_its_images_one_by_one(tiny, image, tmp_path):
     other = write_noise(tmp_path / "other.png", 33, 20, seed=1)
     for alone, together in zip(
         map(tiny, (image, other)), tiny.predict_batch([image, other]), strict=True
@@ -88,10 +93,32 @@ def test_a_batch_is_its_images_one_by_one(tiny, image, tmp_path):
     assert tiny.predict_batch([]) == []
 
 
-def test_a_turned_photograph_is_seen_as_viewers_show_it(tiny, tmp_path):
+def test_threads_share_a_predictor(tiny, tmp_path):
+    images = [write_noise(tmp_path / f"{n}.png", 40 + n, 60, seed=n) for n in range(8)]
+    expected = [tiny(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        for one, other in zip(pool.map(tiny, images * 3), expected * 3, strict=True):
+            same(one, other)
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "tensorflow"])
+def test_arrays_of_any_strides_and_read_only_ones(resize):
+    network = OneBox()
+    network.config = dataclasses.replace(network.config, preprocess=PreprocessConfig(resize=resize))
+    predictor, inputs = Predictor(network), []
+    bgr = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
+    read_only = np.ascontiguousarray(bgr[:, :, ::-1])
+    read_only.flags.writeable = False
+    for rgb in (bgr[:, :, ::-1], read_only):
+        predictor(rgb)
+        inputs.append(network.images)
+    assert_close(*inputs, rtol=0, atol=0)
+
+
+def test_the_exif_orientation_is_applied(tiny, tmp_path):
     upright = read_image(write_noise(tmp_path / "a.png", 60, 90))
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to view
+    exif[0x0112] = 6  # to be rotated by 90 degrees clockwise for viewing
     stored = Image.fromarray(np.rot90(upright).copy())
     path = tmp_path / "turned.png"
     stored.save(path, exif=exif)
@@ -100,18 +127,32 @@ def test_a_turned_photograph_is_seen_as_viewers_show_it(tiny, tmp_path):
     same(found, tiny(Image.open(path)))
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA", "La", "YCbCr", "I;16"])
 def test_pil_modes(mode):
     image = Image.new("L", (6, 4), 200)
-    image = (
-        Image.fromarray(np.full((4, 6), 200 * 256, np.uint16))
-        if mode == "I;16"
-        else image.convert(mode)
-    )
+    if mode == "I;16":
+        image = Image.fromarray(np.full((4, 6), 200 * 256, np.uint16))
+    elif mode == "La":  # there is no conversion from L
+        image = image.convert("LA").convert("La")
+    else:
+        image = image.convert(mode)
     array = as_array(image)
     assert (array.shape, array.dtype) == ((4, 6, 3), np.uint8)
     if mode != "1":
         assert (array == 200).all()
+
+
+@pytest.mark.parametrize(("mode", "dtype"), [("F", np.float32), ("I", np.int32)])
+def test_pil_modes_of_unknown_range_are_refused(mode, dtype):
+    image = Image.fromarray(np.full((4, 6), 0.5, np.float32).astype(dtype))
+    with pytest.raises(ValueError, match=f"mode {mode} has no fixed range"):
+        as_array(image)
+
+
+def test_a_truncated_file_opened_by_pil_is_refused(image):
+    image.write_bytes(image.read_bytes()[:-200])
+    with Image.open(image) as opened, pytest.raises(ImageReadError, match=r"noise\.png: .*trunc"):
+        as_array(opened)
 
 
 def test_results_can_be_used_with_autograd(tiny, image):
@@ -136,7 +177,7 @@ def test_results_can_be_used_with_autograd(tiny, image):
         ("none.jpg", ImageReadError, "none.jpg"),
     ],
 )
-def test_other_things_are_refused(tiny, image, error, complaint):
+def test_other_inputs_are_refused(tiny, image, error, complaint):
     with pytest.raises(error, match=complaint):
         tiny(image)
 
@@ -146,7 +187,7 @@ def test_loading():
         Predictor.load("none.ckpt")
 
 
-def test_devices_that_are_not_there():
+def test_devices_that_do_not_exist():
     with pytest.raises(ValueError, match="no such device: 'gpuu'"):
         Predictor(OneBox(), "gpuu")
     with pytest.raises(ValueError, match="this machine has"):
@@ -162,7 +203,7 @@ def test_the_gpu_finds_what_the_cpu_finds(tmp_path, image):
     assert_close(gpu.scores, cpu.scores, rtol=1e-3, atol=1e-4)
 
 
-def test_training_mode_is_left():
+def test_the_network_is_put_in_evaluation_mode():
     module = torch.nn.Module()
     for name in ("config", "categories", "anchors"):
         setattr(module, name, getattr(OneBox, name))

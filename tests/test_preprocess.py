@@ -1,3 +1,5 @@
+"""Resize and normalisation against torch, hand arithmetic and TensorFlow's definition."""
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ def test_bilinear_is_torch_interpolate_rounded():
     torch.testing.assert_close(found, expected, atol=1.0, rtol=0)
 
 
-def test_tensorflow_stretching_by_hand():
+def test_tensorflow_resize_by_hand():
     # 4 -> 3: sources 0, 4/3, 8/3; 2 -> 3: sources 0, 2/3, 4/3 (row 1 and itself)
     image = np.repeat(
         np.array([[0, 30, 60, 90], [100, 130, 160, 190]], dtype=np.uint8)[..., None], 3, axis=2
@@ -36,7 +38,7 @@ def test_tensorflow_stretching_by_hand():
     np.testing.assert_allclose(resized[..., 1], expected, rtol=1e-6)
 
 
-def test_tensorflow_stretching_against_its_definition():
+def test_tensorflow_resize_against_its_definition():
     image = noise_image(50, 41)
     size = 30
     resized = Preprocess(PreprocessConfig(resize="tensorflow"), size).resize(image)
@@ -91,11 +93,12 @@ def test_default_range_is_minus_one_to_one():
     assert tensor.max() == 1
 
 
-def test_views_of_arrays_are_taken():
+@pytest.mark.parametrize("resize", ["bilinear", "tensorflow"])
+def test_arrays_of_any_strides(resize):
     image = noise_image(40, 40)
-    preprocess = Preprocess(PreprocessConfig(), 32)
-    crop = image[5:30, 3:29]
-    torch.testing.assert_close(preprocess(crop), preprocess(crop.copy()), rtol=0, atol=0)
+    preprocess = Preprocess(PreprocessConfig(resize=resize), 32)
+    for view in (image[5:30, 3:29], image[:, :, ::-1], image[::-1, ::2]):
+        torch.testing.assert_close(preprocess(view), preprocess(view.copy()), rtol=0, atol=0)
 
 
 def test_scale_boxes_takes_height_first():

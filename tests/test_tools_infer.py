@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -56,9 +58,7 @@ def test_a_folder_is_drawn_and_written_down(photos, checkpoint, tmp_path, capsys
     assert output.err == ""
 
 
-def test_bad_files_get_a_line_each_and_the_others_resume_arguments(
-    photos, checkpoint, tmp_path, capsys
-):
+def test_bad_files_get_a_line_each_and_the_others_are_read(photos, checkpoint, tmp_path, capsys):
     (photos / "cut.jpg").write_bytes((photos / "b.jpg").read_bytes()[:300])
     (photos / "text.png").write_text("not an image")
     found = tmp_path / "found.json"
@@ -97,6 +97,57 @@ def test_a_video_gives_a_record_a_frame_and_a_video(checkpoint, tmp_path):
     assert drawn[0].image.std() > 10  # boxes on a plain background
 
 
+def test_a_drawing_that_cannot_be_written_does_not_end_the_run(
+    photos, checkpoint, tmp_path, capsys
+):
+    with VideoWriter(photos / "c.mp4", 10) as writer:
+        for _ in range(3):
+            writer.write(np.full((48, 64, 3), 90, dtype=np.uint8))
+    out, found = tmp_path / "out", tmp_path / "found.json"
+    for name in ("a.png", "c.mp4"):
+        (out / name).mkdir(parents=True)
+    status = run(photos, "--checkpoint", checkpoint, "--output", out, "--json", found)
+    assert status == 1
+    assert len(json.loads(found.read_text())) == 5
+    assert read_image(out / "b.jpg").shape == (60, 91, 3)
+    assert capsys.readouterr().err.splitlines() == [
+        f"predict: {out / 'a.png'}: cannot be written: Is a directory",
+        f"predict: {out / 'c.mp4'}: cannot write this video",
+    ]
+
+
+def test_other_files_of_a_folder_are_a_notice(photos, checkpoint, tmp_path, capsys):
+    (photos / "notes.txt").touch()
+    assert run(photos, "--checkpoint", checkpoint, "--output", tmp_path / "out") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"predict: {photos}: 1 files are left out")
+
+
+def test_names_that_are_not_utf8_are_escaped(photos, checkpoint, tmp_path, capsys):
+    (photos / "a.png").rename(photos / os.fsdecode(b"caf\xe9.png"))
+    found = tmp_path / "found.json"
+    args = (photos, "--checkpoint", checkpoint, "--json", found, "--output", tmp_path / "out")
+    assert run(*args) == 0
+    assert "caf\\udce9.png: " in capsys.readouterr().out
+    assert [record["file"] for record in json.loads(found.read_text())] == [
+        str(path) for path in sorted(photos.iterdir())
+    ]
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_the_run_is_completed_when_the_reader_of_its_output_has_gone(
+    photos, checkpoint, tmp_path, monkeypatch
+):
+    reader, writer = os.pipe()
+    os.close(reader)
+    found = tmp_path / "found.json"
+    with open(writer, "w") as closed_pipe:  # noqa: PTH123 (a file descriptor)
+        monkeypatch.setattr(sys, "stdout", closed_pipe)
+        assert run(photos, "--checkpoint", checkpoint, "--json", found) == 0
+        monkeypatch.undo()
+    assert len(json.loads(found.read_text())) == 2
+
+
 def test_images_go_to_a_default_folder_unless_files_are_asked_for(
     photos, checkpoint, tmp_path, monkeypatch
 ):
@@ -122,7 +173,20 @@ def test_what_cannot_be_done_is_one_line(photos, checkpoint, more, complaint, ca
     assert complaint in output.err
 
 
-@pytest.mark.parametrize("args", [[], ["a.png", "--threshold", "1.5"], ["a.png", "--nope"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["a.png", "--threshold", "1.5"],
+        ["a.png", "--nope"],
+        ["a.png", "--json", "./a.png"],
+        ["a.png", "--csv", "A.PNG"],
+        ["a.png", "--json", "r", "--csv", "r"],
+        ["a.png", "--checkpoint", "best.ckpt", "--json", "best.ckpt"],
+        ["a.png", "--output", __file__],
+    ],
+    ids=" ".join,
+)
 def test_wrong_calls(args, capsys):
     with pytest.raises(SystemExit) as stop:
         main(args)

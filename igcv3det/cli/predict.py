@@ -166,7 +166,7 @@ class _Failures:
 def _print(line: str) -> None:
     """Prints a line; the run goes on when the reader of standard output has gone."""
     try:
-        print(line)
+        print(line, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,10 +1,10 @@
-"""From logits and offsets to the objects of each image.
+"""From raw head outputs to the detections of each image: decoding and class-wise NMS.
 
-Liu et al., SSD, arXiv:1512.02325, section 2.1: decode, then suppress non-maxima within each class.
+Liu et al., SSD, arXiv:1512.02325, section 2.1.
 
 Differs from torchvision's ``SSD.postprocess_detections`` in one point: boxes that lie outside the
-image altogether, or are not numbers, are dropped before they take a place among the candidates;
-torchvision returns them, without area or as NaN.
+image or are not finite are dropped before the candidates are chosen; torchvision returns them,
+without area or as NaN.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from igcv3det.config import PostprocessConfig
 from igcv3det.detection.box_coder import BoxCoder
 from igcv3det.structures import Detections, HeadOutputs
 
-# Candidates per wanted detection in the first round of suppression; a matter of speed alone.
-_FIRST_LOOK = 8
+# Boxes per wanted detection in the first round of NMS; affects speed only.
+_FIRST_ROUND = 8
 
 
 @torch.no_grad()
@@ -34,25 +34,25 @@ def postprocess(
     activation: Literal["softmax", "sigmoid"],
     variances: tuple[float, float, float, float],
 ) -> list[Detections]:
-    """Detects the objects of every image of a batch.
+    """Decodes, filters and suppresses the boxes of every image of a batch.
 
-    Per class: scores above the threshold, the best ``candidates_per_class``, suppression of boxes
-    that overlap a better one of the same class by more than ``iou_threshold``; then the best
-    ``detections_per_image`` of all classes. Anchors whose logits or offsets are not numbers give no
-    detection: an image of NaN comes out empty, not as an error.
+    Per class: the scores above the threshold, of these the best ``candidates_per_class``, then NMS
+    at ``iou_threshold``; of all classes together the best ``detections_per_image``. Anchors whose
+    logits or offsets are not finite give no detection.
 
     Args:
         outputs: logits [B, A, K + 1] and offsets [B, A, 4].
         anchors: [A, 4] xyxy, pixels of the network input.
-        original_sizes: (height, width) in pixels of each image before it was stretched.
+        original_sizes: (height, width) in pixels of each image before it was resized.
         image_size: side of the square network input, pixels.
-        config: thresholds and numbers.
-        activation: how logits become scores; column 0, the background, takes part in a softmax and
-            is dropped after it.
+        config: thresholds and limits.
+        activation: turns logits into scores; column 0, the background, is part of the softmax and
+            dropped after it.
         variances: of the box coder.
 
     Returns:
-        B detections, boxes within the original image, best score first, without categories.
+        B detections without categories, in descending order of score, boxes clipped to the original
+        image.
     """
     coder = BoxCoder(variances)
     return [
@@ -78,12 +78,12 @@ def _detect(
     activation: Literal["softmax", "sigmoid"],
     coder: BoxCoder,
 ) -> Detections:
-    """The objects of one image: logits [A, K + 1], offsets [A, 4]."""
+    """The detections of one image: logits [A, K + 1], offsets [A, 4]."""
     scores = class_scores(logits, activation)
-    # Few anchors ever score; all that follows costs by their number. NaN is not above anything.
-    hopeful = torch.nonzero(scores.amax(dim=1) > config.score_threshold)[:, 0]
-    boxes = coder.decode(offsets[hopeful].float(), anchors[hopeful])
-    return select_detections(boxes, scores[hopeful], original_size, image_size, config)
+    # Few anchors exceed the threshold, so only these are decoded. NaN exceeds nothing.
+    candidate_rows = torch.nonzero(scores.amax(dim=1) > config.score_threshold)[:, 0]
+    boxes = coder.decode(offsets[candidate_rows].float(), anchors[candidate_rows])
+    return select_detections(boxes, scores[candidate_rows], original_size, image_size, config)
 
 
 def select_detections(
@@ -93,17 +93,18 @@ def select_detections(
     image_size: int,
     config: PostprocessConfig,
 ) -> Detections:
-    """The second half of `postprocess`, for one image whose boxes are decoded already.
+    """The part of `postprocess` after decoding, for one image.
 
     Args:
         boxes: [N, 4] xyxy, pixels of the network input, clipped or not.
         scores: [N, K] of the foreground classes.
-        original_size: (height, width) in pixels of the image before it was stretched.
+        original_size: (height, width) in pixels of the image before it was resized.
         image_size: side of the square network input, pixels.
-        config: thresholds and numbers.
+        config: thresholds and limits.
 
     Returns:
-        Boxes within the original image, best score first, without categories.
+        Detections without categories, in descending order of score, boxes clipped to the original
+        image.
     """
     usable = boxes.isfinite().all(dim=1) & (scores.amax(dim=1) > config.score_threshold)
     boxes = boxes.clamp(min=0, max=image_size)
@@ -112,38 +113,37 @@ def select_detections(
 
     rows, labels, scores = _candidates(scores, config)
     boxes = boxes[rows]
-    keep = _suppress(boxes, scores, labels, config)
+    keep = _nms(boxes, scores, labels, config)
     height, width = original_size
-    # Divided first: the right border then lands on the width itself, never a rounding beyond it.
+    # Divided first: the right border is then exactly the width, never a rounding beyond it.
     boxes = boxes[keep] / image_size * boxes.new_tensor([width, height, width, height])
     return Detections(boxes, scores[keep], labels[keep])
 
 
-def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, config: PostprocessConfig) -> Tensor:
-    """Indices of the best ``detections_per_image`` survivors of class-wise suppression, in order.
+def _nms(boxes: Tensor, scores: Tensor, labels: Tensor, config: PostprocessConfig) -> Tensor:
+    """Indices of the best ``detections_per_image`` boxes after class-wise NMS, in order.
 
-    Whether a box survives depends on better boxes only. So the best are suppressed among
-    themselves, and more are looked at only while survivors are missing: the result is that of all
-    at once.
+    Whether a box is kept depends only on boxes of higher score. So NMS runs on the best boxes
+    first, and on more of them only if too few are kept; the result is that of NMS on all.
     """
     order = scores.argsort(descending=True, stable=True)
-    looked_at = 0
+    count = 0
     while True:
-        looked_at = max(4 * looked_at, _FIRST_LOOK * config.detections_per_image)
-        head = order[:looked_at]
-        keep = batched_nms(boxes[head], scores[head], labels[head], config.iou_threshold)
-        if len(keep) >= config.detections_per_image or looked_at >= len(order):
-            return head[keep[: config.detections_per_image]]
+        count = max(4 * count, _FIRST_ROUND * config.detections_per_image)
+        best = order[:count]
+        keep = batched_nms(boxes[best], scores[best], labels[best], config.iou_threshold)
+        if len(keep) >= config.detections_per_image or count >= len(order):
+            return best[keep[: config.detections_per_image]]
 
 
 def _candidates(scores: Tensor, config: PostprocessConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, label in 1..K and score of each class's best scores over the threshold, from [N, K]."""
+    """Rows, labels in 1..K and scores of the candidates of each class, from scores [N, K]."""
     is_candidate = scores > config.score_threshold
-    # sorting is for the few classes that have too many, most often for none
-    crowded = torch.nonzero(is_candidate.sum(dim=0) > config.candidates_per_class)[:, 0]
-    if len(crowded):
-        best = scores[:, crowded].topk(config.candidates_per_class, dim=0).indices
-        is_candidate[:, crowded] = False
-        is_candidate[best, crowded] = True
+    # Only classes with too many candidates are sorted: usually none.
+    over_limit = torch.nonzero(is_candidate.sum(dim=0) > config.candidates_per_class)[:, 0]
+    if len(over_limit):
+        best = scores[:, over_limit].topk(config.candidates_per_class, dim=0).indices
+        is_candidate[:, over_limit] = False
+        is_candidate[best, over_limit] = True
     rows, columns = torch.nonzero(is_candidate, as_tuple=True)
     return rows, columns + 1, scores[rows, columns]

@@ -32,7 +32,10 @@ class DrawingFolder:
     """
 
     def __init__(self, folder: Path, protected: Iterable[Path] = ()) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{folder}: cannot be made: {error.strerror}") from error
         self.folder = folder
         self._taken = FileSet(protected)
         self._numbers: defaultdict[tuple[str, str], int] = defaultdict(int)

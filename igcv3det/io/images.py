@@ -131,7 +131,10 @@ def write_image(path: str | Path, image: Image) -> None:
     if not is_encoded:
         height, width = image.shape[:2]
         raise OSError(f"{path}: {suffix} cannot hold an image of {width} x {height} pixels")
-    path.write_bytes(data.tobytes())
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 from igcv3det.io.frames import Frame, UnreadableSource
 from igcv3det.structures import Detections
@@ -69,10 +71,10 @@ class RecordWriter:
 
     def __init__(self, json_file: Path | None = None, csv_file: Path | None = None) -> None:
         self._separator = "[\n"
-        self._csv: TextIO | None = None
-        self._json = _opened(json_file)
+        self._csv: _TextFile | None = None
+        self._json = _TextFile(json_file) if json_file else None
         try:
-            self._csv = _opened(csv_file)
+            self._csv = _TextFile(csv_file) if csv_file else None
         except OSError:
             self.close()
             raise
@@ -93,11 +95,13 @@ class RecordWriter:
 
     def close(self) -> None:
         """Completes both files."""
-        if self._json:
-            self._json.write("[]\n" if self._separator == "[\n" else "\n]\n")
-            self._json.close()
-        if self._csv:
-            self._csv.close()
+        try:
+            if self._json:
+                self._json.write("[]\n" if self._separator == "[\n" else "\n]\n")
+                self._json.close()
+        finally:
+            if self._csv:
+                self._csv.close()
 
     def __enter__(self) -> Self:
         return self
@@ -111,8 +115,26 @@ class RecordWriter:
         self.close()
 
 
-def _opened(path: Path | None) -> TextIO | None:
-    if path is None:
-        return None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+class _TextFile:
+    """A new UTF-8 file whose name is in every error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._named():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+
+    def write(self, text: str) -> None:
+        with self._named():
+            self._file.write(text)
+
+    def close(self) -> None:
+        with self._named():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f"{self.path}: cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Post-processing against torchvision, and what must hold for any output."""
+"""Postprocessing against torchvision and by hand, and properties of any result."""
 
 import math
 from types import SimpleNamespace
@@ -59,7 +59,7 @@ def torchvision_detections(outputs, config):
         PostprocessConfig(iou_threshold=0.05, detections_per_image=40),
         PostprocessConfig(iou_threshold=1.0, detections_per_image=300),
     ],
-    ids=["default", "score-0.3", "everything", "7-each", "5-in-all", "iou-0.05", "no-suppression"],
+    ids=["default", "score-0.3", "everything", "7-each", "5-in-all", "iou-0.05", "no-nms"],
 )
 def test_equals_torchvision(config):
     outputs = random_outputs(3)
@@ -67,14 +67,14 @@ def test_equals_torchvision(config):
     theirs = torchvision_detections(outputs, config)
     for one, other in zip(ours, theirs, strict=True):
         assert len(one) > 0
-        # No two random scores are equal, so the order is the same too.
+        # no two random scores are equal, so the order is the same too
         torch.testing.assert_close(one.scores, other["scores"])
         assert torch.equal(one.labels, other["labels"])
         torch.testing.assert_close(one.boxes, other["boxes"], rtol=0, atol=1e-3)
 
 
-def test_looking_at_the_best_first_equals_looking_at_all():
-    # Many boxes and one wanted survivor more than the first look holds: several rounds.
+def test_nms_in_rounds_equals_nms_on_all():
+    # Many boxes that overlap: the first round keeps fewer than wanted.
     outputs = random_outputs(offsets=0.05, spread=3.0)
     for wanted in (1, 2, 3, 10):
         few = detect(outputs, score_threshold=0.0, iou_threshold=0.05, detections_per_image=wanted)
@@ -115,7 +115,7 @@ def test_classes_do_not_suppress_one_another():
     assert sorted(found.labels.tolist()) == [1, 2]
 
 
-def test_better_box_of_a_class_suppresses():
+def test_a_box_of_higher_score_suppresses_within_its_class():
     # Shapes 0 and 1 of one cell: squares of 12.8 and 19.2 px, IoU 0.444.
     outputs = one_hot_outputs([(0, 1, 0.6), (1, 1, 0.7)])
     iou = box_iou(ANCHORS[:1].clamp(0, SIZE), ANCHORS[1:2].clamp(0, SIZE)).item()
@@ -156,7 +156,7 @@ def test_properties(activation, original, offsets):
         assert ((found.labels >= 1) & (found.labels <= K)).all()
 
 
-def test_suppression_is_idempotent():
+def test_nms_is_idempotent():
     (found,) = detect(random_outputs(), detections_per_image=1000)
     again = batched_nms(found.boxes, found.scores, found.labels, 0.55)
     assert torch.equal(again, torch.arange(len(found)))
@@ -185,7 +185,7 @@ def test_boxes_outside_the_image_are_dropped_where_torchvision_keeps_them():
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("part", ["logits", "offsets"])
-def test_values_that_are_not_finite_do_not_spoil_the_others(activation, value, part):
+def test_values_that_are_not_finite_do_not_affect_other_anchors(activation, value, part):
     outputs = one_hot_outputs([(0, 1, 0.9), (40, 1, 0.8)])
     getattr(outputs, part)[0, 0] = value
     (found,) = detect(outputs, activation=activation)
@@ -194,7 +194,7 @@ def test_values_that_are_not_finite_do_not_spoil_the_others(activation, value, p
     assert any(abs(score - 0.8) < 1e-3 for score in found.scores.tolist())
 
 
-def test_nothing_but_nan_is_nothing_found():
+def test_nan_everywhere_gives_no_detection():
     outputs = HeadOutputs(torch.full((1, A, K + 1), math.nan), torch.full((1, A, 4), math.nan))
     assert len(detect(outputs)[0]) == 0
 
@@ -205,6 +205,6 @@ def test_half_precision_gives_float32():
     assert (found.boxes.dtype, found.scores.dtype) == (torch.float32, torch.float32)
 
 
-def test_needs_no_gradient():
+def test_detections_have_no_gradient():
     outputs = HeadOutputs(*(part.requires_grad_() for part in random_outputs()))
     assert not detect(outputs)[0].scores.requires_grad

@@ -1,7 +1,8 @@
-"""JSON and CSV of what was found."""
+"""JSON and CSV of detections."""
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,27 @@ def test_files_are_complete_without_records_and_after_an_error(tmp_path):
     with pytest.raises(KeyError), RecordWriter(tmp_path / "s.json", tmp_path / "s.csv") as writer:
         _write_and_fail(writer)
     assert json.loads((tmp_path / "s.json").read_text()) == [{"file": "a.png"}]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no device that is always full")
+@pytest.mark.parametrize("option", ["json_file", "csv_file"])
+def test_a_full_disk_names_the_file(option):
+    writer = RecordWriter(**{option: Path("/dev/full")})
+    writer.write(frame_record(Frame(Path("a.png"), IMAGE), FOUND))
+    with pytest.raises(OSError, match="/dev/full: cannot be written: No space left"):
+        writer.close()
+
+
+def test_a_file_that_cannot_be_made_is_named_and_the_other_is_complete(tmp_path):
+    with pytest.raises(OSError, match=r"cannot be written: Is a directory"):
+        RecordWriter(tmp_path / "r.json", tmp_path)
+    assert json.loads((tmp_path / "r.json").read_text()) == []
+
+
+def test_names_that_are_not_utf8_are_escaped(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    with RecordWriter(tmp_path / "r.json", tmp_path / "r.csv") as writer:
+        writer.write(frame_record(Frame(Path(name), IMAGE), FOUND))
+    (record,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert record["file"] == name
+    assert "caf\\udce9.png," in (tmp_path / "r.csv").read_text(encoding="utf-8")
