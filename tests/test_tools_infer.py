@@ -120,7 +120,7 @@ def test_other_files_of_a_folder_are_a_notice(photos, checkpoint, tmp_path, caps
     (photos / "notes.txt").touch()
     assert run(photos, "--checkpoint", checkpoint, "--output", tmp_path / "out") == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"predict: {photos}: 1 files are left out")
+    assert line == f"predict: {photos}: left out, by name neither images nor videos: 1 .txt"
 
 
 def test_names_that_are_not_utf8_are_escaped(photos, checkpoint, tmp_path, capsys):

@@ -11,6 +11,7 @@ import importlib
 import io
 import re
 import struct
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -43,6 +44,11 @@ class _TiffLayout(NamedTuple):
 
 _TIFF_LAYOUTS = {42: _TiffLayout(4, "I", "H", 12, 8), 43: _TiffLayout(8, "Q", "Q", 20, 12)}
 _ORIENTATION_TAG, _TIFF_SHORT = 0x0112, 3
+# Of Pillow's plugins, for damaged files
+_PILLOW_ERRORS = (
+    *(OSError, ValueError, SyntaxError, RuntimeError, MemoryError, struct.error),
+    PIL.Image.DecompressionBombError,
+)
 # PFM and 2-byte PNM with a maximum below 65535: OpenCV does not scale them to 0..255
 _PORTABLE_MAP = re.compile(rb"P(?:[Ff]|[2356](?:\s+(?:#[^\n]*\n)*\d+){2}\s+(?:#[^\n]*\n)*(\d+))\s")
 
@@ -141,9 +147,24 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise ImageReadError(f"{path}: no such file") from None
+        raise ImageReadError(f"{path}: no such file{_similar_name(path)}") from None
     except OSError as error:
         raise ImageReadError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _similar_name(path: Path) -> str:
+    """A hint at a file of nearly this name, as archives of other systems leave it."""
+    candidates = {
+        "in another Unicode normalisation": (
+            unicodedata.normalize("NFC", str(path)),
+            unicodedata.normalize("NFD", str(path)),
+        ),
+        "with slashes": (str(path).replace("\\", "/"),),
+    }
+    for kind, names in candidates.items():
+        if any(name != str(path) and Path(name).is_file() for name in names):
+            return f"; there is one of this name {kind}"
+    return ""
 
 
 def _decode(data: bytes, name: str, *, oriented: bool) -> Image:
@@ -177,7 +198,7 @@ def _decode_with_pillow(data: bytes, name: str, *, oriented: bool) -> Image:
             return np.array(upright.convert("RGB"))
     except PIL.UnidentifiedImageError:
         raise ImageReadError(f"{name}: {_why_unidentified(data[8:12])}") from None
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+    except _PILLOW_ERRORS as error:
         raise ImageReadError(f"{name}: cannot be decoded: {error}") from None
 
 

@@ -103,8 +103,7 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(MAX_KINDS))
     if len(others) > MAX_KINDS:
         kinds += ", ..."
-    notice = f"{folder}: {others.total()} files are left out, by name neither images nor videos"
-    return taken, [f"{notice}: {kinds}"]
+    return taken, [f"{folder}: left out, by name neither images nor videos: {kinds}"]
 
 
 def _matching(pattern: Path) -> list[Path]:

@@ -197,6 +197,23 @@ def test_heic_says_what_it_needs_or_is_read():
     assert {".heic", ".avif", ".jfif"} <= EXTENSIONS
 
 
+@pytest.mark.parametrize(
+    ("stored", "asked", "hint"),
+    [
+        ("caf\u00e9.png", "cafe\u0301.png", "in another Unicode normalisation"),
+        ("cafe\u0301.png", "caf\u00e9.png", "in another Unicode normalisation"),
+        ("photos/a.png", "photos\\a.png", "with slashes"),
+    ],
+)
+def test_a_file_of_nearly_the_same_name_is_hinted_at(tmp_path, stored, asked, hint):
+    (tmp_path / stored).parent.mkdir(exist_ok=True)
+    write_image(tmp_path / stored, IMAGE)
+    if (tmp_path / asked).exists():
+        pytest.skip("this file system takes both names for one")
+    with pytest.raises(ImageReadError, match=f"no such file; there is one of this name {hint}"):
+        read_image(tmp_path / asked)
+
+
 def test_names_beyond_ascii(tmp_path):
     write_image(tmp_path / "Straße.png", IMAGE)
     np.testing.assert_array_equal(read_image(str(tmp_path / "Straße.png")), IMAGE)
