@@ -1,1 +1,1 @@
-"""Between the predictor and files: images and videos in, drawings and records out."""
+"""Images and videos from files; drawings and records to files."""

@@ -1,4 +1,4 @@
-"""Boxes and texts land where they should, on a copy."""
+"""Boxes and texts are drawn at their places, into a copy of the image."""
 
 import itertools
 from pathlib import Path
@@ -39,7 +39,7 @@ def detections(boxes, labels, names=("cat", "dog")):
     return Detections(boxes, scores, torch.tensor(labels, dtype=torch.int64), categories)
 
 
-def test_a_box_is_drawn_on_its_edges_and_the_image_stays_as_it_was():
+def test_a_box_is_drawn_on_its_edges_and_the_image_is_not_changed():
     image = grey()
     drawn = draw_boxes(image, torch.tensor([[50.0, 60.0, 250.0, 180.0]]), [""], [RED])
     for y, x in ((60, 150), (180, 150), (120, 50), (120, 250)):
@@ -70,7 +70,7 @@ def test_text_stays_inside_the_image(box):
     drawn = draw_boxes(image, torch.tensor([box], dtype=torch.float32), ["a long name 0.99"], [RED])
     y0, x0, y1, x1 = changed(image, drawn)
     assert 0 < y1 - y0 < 200
-    assert x1 - x0 > 60  # the whole text, not what a border left of it
+    assert x1 - x0 > 60  # the whole text, not clipped at the border
     assert (drawn > 170).all(axis=2).any()  # whitish text on red, smoothed
 
 
