@@ -1,12 +1,14 @@
-"""Which class of a data set each class of a detector is.
+"""Which class of one list of categories is which class of another.
 
-Ids alone are no proof: every data set has a class 1, and COCO's 80 classes carry the ids 1 to 90.
-Names decide; ids only tell apart classes that share a name.
+Names decide, in fine-tuning as in evaluation. Ids alone prove nothing: every data set has a class
+1, and COCO's 80 classes carry the ids 1 to 90; they only tell apart classes that share a name.
 """
 
 from __future__ import annotations
 
 import logging
+import unicodedata
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +17,43 @@ from igcv3det.structures import Categories
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = -1  # a label without a class in the data set; COCO's ids are not negative
+UNKNOWN = np.iinfo(np.int64).min
+"""Category id of a label without a class in the data set; no annotation file can have it."""
+
+_SEPARATORS = str.maketrans("", "", " -_")
+
+
+def match_names(first: Categories, second: Categories) -> dict[int, int]:
+    """Pairs the classes of two lists by name, each class at most once.
+
+    Exact names are paired first, then names that differ in letter case, blanks, hyphens,
+    underscores or Unicode form only; these are logged. Among classes of one name, those that have
+    the same category id are paired first, then the others in order.
+
+    Returns:
+        Labels of ``first`` to labels of ``second``, in the order of ``first``; classes without a
+        partner are absent.
+
+    Example:
+        >>> match_names(Categories((1, 7), ("cat", "dog")), Categories((3, 9), ("Dog", "cow")))
+        {2: 1}
+    """
+    exact = _paired(first, second, str, {})
+    pairs = _paired(first, second, _normalised, exact)
+    spelt = [
+        f"{first.names[label - 1]!r} is {second.names[pairs[label] - 1]!r}"
+        for label in sorted(pairs.keys() - exact.keys())
+    ]
+    if spelt:
+        logger.warning("class names that differ in spelling only: %s", _shortened(spelt))
+    return dict(sorted(pairs.items()))
 
 
 def match_categories(detector: Categories, dataset: Categories) -> NDArray[np.int64]:
-    """The data set's category id of every label.
+    """The data set's category id of every label, by `match_names`.
 
-    A class belongs to the one with the same id and name, else to a free one with the same name,
-    however numbered. Letter case, blanks, hyphens and underscores in names do not count. A detector
-    whose classes were only ever numbered ("class 1", ...) has no names to compare: it is matched in
-    the order of the ids, if the data set has as many classes.
+    A detector whose classes were only ever numbered ("class 1", ...) has no names to compare: it is
+    matched in the order of the ids, if the data set has as many classes.
 
     Returns:
         [K + 1]: entry ``label`` is a category id of the data set or `UNKNOWN`; entry 0 is
@@ -32,10 +61,6 @@ def match_categories(detector: Categories, dataset: Categories) -> NDArray[np.in
 
     Raises:
         ValueError: no class in common; names the classes of both.
-
-    Example:
-        >>> match_categories(Categories((1, 7), ("cat", "dog")), Categories((3, 9), ("Dog", "cow")))
-        array([-1, -1,  3])
     """
     ids = np.full(len(detector) + 1, UNKNOWN, dtype=np.int64)
     if detector == Categories.numbered(len(detector)) and len(detector) == len(dataset):
@@ -43,30 +68,56 @@ def match_categories(detector: Categories, dataset: Categories) -> NDArray[np.in
             logger.warning("the detector's classes have no names: taken in the order of the ids")
         ids[1:] = sorted(dataset.ids)
         return ids
-    free = {i: _plain(name) for i, name in zip(dataset.ids, dataset.names, strict=True)}
-    wanted = dict(enumerate(map(_plain, detector.names), start=1))
-    for label, category_id in enumerate(detector.ids, start=1):
-        if free.get(category_id) == wanted[label]:
-            ids[label] = category_id
-            del free[category_id], wanted[label]
-    for label, name in wanted.items():
-        category_id = next((i for i, other in free.items() if other == name), UNKNOWN)
-        if category_id != UNKNOWN:
-            ids[label] = category_id
-            del free[category_id]
+    for label, other in match_names(detector, dataset).items():
+        ids[label] = dataset.ids[other - 1]
     if (ids == UNKNOWN).all():
         raise ValueError(
-            "the detector and the data set have no class in common: the detector knows "
+            "the detector and the data set have no class in common: the detector has "
             f"{_listed(detector)}; the data set has {_listed(dataset)}"
         )
     return ids
 
 
-def _plain(name: str) -> str:
-    return name.casefold().translate(str.maketrans("", "", " -_"))
+def _paired(
+    first: Categories, second: Categories, key: Callable[[str], str], pairs: dict[int, int]
+) -> dict[int, int]:
+    """``pairs`` and those of the remaining labels whose names are equal under ``key``."""
+    pairs = dict(pairs)
+    taken = set(pairs.values())
+    free = [
+        (label, category_id, key(name))
+        for label, (category_id, name) in enumerate(
+            zip(second.ids, second.names, strict=True), start=1
+        )
+        if label not in taken
+    ]
+    by_id_and_name = {(category_id, name): label for label, category_id, name in free}
+    by_name: dict[str, list[int]] = {}
+    for label, _, name in free:
+        by_name.setdefault(name, []).append(label)
+    wanted = [label for label in range(1, len(first) + 1) if label not in pairs]
+    for label in wanted:
+        name = key(first.names[label - 1])
+        other = by_id_and_name.get((first.ids[label - 1], name))
+        if other is not None:
+            pairs[label] = other
+            by_name[name].remove(other)
+    for label in wanted:
+        others = by_name.get(key(first.names[label - 1]))
+        if label not in pairs and others:
+            pairs[label] = others.pop(0)
+    return pairs
+
+
+def _normalised(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().translate(_SEPARATORS)
 
 
 def _listed(categories: Categories) -> str:
     named = [f"{i} {name!r}" for i, name in zip(categories.ids, categories.names, strict=True)]
-    more = f" and {len(named) - 10} more" if len(named) > 10 else ""
-    return (", ".join(named[:10]) + more) or "none"
+    return _shortened(named) or "none"
+
+
+def _shortened(items: list[str]) -> str:
+    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
+    return ", ".join(items[:10]) + more
