@@ -11,7 +11,10 @@ from pathlib import Path
 from igcv3det.config_files import SUFFIXES, find_config
 
 _FOLDER = Path(__file__).resolve().parent / "weights"
-PRETRAINED = {"igcv3-d": _FOLDER / "igcv3_d_ssdlite.safetensors"}
+PRETRAINED = {
+    "igcv3-d": _FOLDER / "igcv3_d_ssdlite.safetensors",
+    "mobilenetv2": _FOLDER / "mobilenetv2_ssdlite.safetensors",
+}
 """Files by name."""
 DEFAULT = "igcv3-d"
 ALIASES = {"released": DEFAULT}

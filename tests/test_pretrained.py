@@ -43,14 +43,31 @@ def test_the_released_detector_is_the_papers():
     assert sum(p.numel() for p in detector.backbone.parameters()) == 3_491_688 - 1_281_000
 
 
-def test_the_released_file_is_small_and_says_where_it_comes_from():
-    assert PRETRAINED[DEFAULT].stat().st_size <= 10e6
-    facts = read_metadata(PRETRAINED[DEFAULT])
-    for name in ("status", "figures", "data", "teachers", "licence", "weights_sha256"):
-        assert facts[name]
-    notice = preview_notice(DEFAULT)
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_pretrained_files_are_small_and_say_where_they_come_from(name):
+    assert PRETRAINED[name].stat().st_size <= 10e6
+    facts = read_metadata(PRETRAINED[name])
+    for key in ("status", "figures", "data", "teachers", "licence", "weights_sha256"):
+        assert facts[key]
+    notice = preview_notice(name)
     assert (notice is None) == (facts["status"] == "release")
     assert notice is None or facts["figures"] in notice
+
+
+def test_the_baseline_is_tensorflows():
+    detector = load_detector("mobilenetv2")
+    assert (detector.config.backbone.name, detector.config.image_size) == ("mobilenetv2", 300)
+    assert detector.categories == COCO_CATEGORIES
+    assert len(detector.anchors) == 1917  # of the pipeline's configuration at 300 px
+    # 2,223,872 without the classifier, as torchvision counts; extra layers and heads by their
+    # shapes: 3x3 depthwise without bias, a norm, and a biased 1x1 to (81 + 4) * anchors a cell
+    assert sum(p.numel() for p in detector.backbone.parameters()) == 2_223_872
+    heads = sum(9 * c + 2 * c for c in (576, 1280, 512, 256, 256, 128)) * 2
+    heads += sum(
+        (c + 1) * a * 85
+        for c, a in zip((576, 1280, 512, 256, 256, 128), (3, *[6] * 5), strict=True)
+    )
+    assert sum(p.numel() for p in detector.head.parameters()) == heads
 
 
 def test_a_predictor_without_a_path_takes_it():
