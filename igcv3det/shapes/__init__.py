@@ -1,1 +1,1 @@
-"""The synthetic data set: coloured shapes with exact boxes, drawn from a seed."""
+"""The synthetic data sets: outlines painted on random backgrounds, for tests and first runs."""

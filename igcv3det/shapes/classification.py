@@ -1,4 +1,4 @@
-"""Synthetic shapes one to an image, to classify: for tests and first runs where no data is.
+"""Synthetic images of one shape each, for classification in tests and first runs.
 
 Outlines, textures and clutter are those of `igcv3det.shapes.dataset`; nothing is written to disk.
 """
@@ -14,19 +14,19 @@ from igcv3det.shapes.painting import paint_scene
 
 NAMES = tuple(CATEGORIES.values())
 _MIN_SIDE, _MAX_SIDE = 0.5, 0.85
-"""Extent of an outline as a share of the image's side."""
+"""Size of an outline as a share of the image's side."""
 
 
 def draw_classes(
     count: int, side: int = 32, seed: int = 0, split: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draws images of one shape each, classes in turn.
+    """Generates images of one shape each, classes in turn.
 
     Args:
-        count: how many.
+        count: number of images.
         side: of an image, pixels.
-        seed: of everything random; the same one gives the same images.
-        split: 0 to learn from, 1 to measure on: no image is in both.
+        seed: of shapes and pixels; the same seed gives the same images.
+        split: 0 for training, 1 for validation; no image is in both.
 
     Returns:
         [count, side, side, 3] RGB and [count] labels, indices into `NAMES`.
@@ -35,9 +35,7 @@ def draw_classes(
         ValueError: fewer images than classes, or a side below 16 pixels.
     """
     if count < len(NAMES) or side < 16:
-        raise ValueError(
-            f"drawn classes need {len(NAMES)} images of 16 pixels, got {count} of {side}"
-        )
+        raise ValueError(f"need at least {len(NAMES)} images of 16 pixels, got {count} of {side}")
     labels = np.arange(count, dtype=np.int64) % len(NAMES)
     images = np.empty((count, side, side, 3), np.uint8)
     for index, label in enumerate(labels):

@@ -1,12 +1,12 @@
-"""A small made-up detection set in COCO's format, drawn from a seed: to train on where none is.
+"""A small synthetic detection data set in COCO's format, for first runs, tests and the demo.
 
-Six classes that differ in outline only, turned, squeezed, textured, partly hidden by one another
-and by the image's edge, among clutter that is no object. The set stands in for photographs in
-first runs, tests and demonstrations; no figure on it says anything about one on COCO.
+Six classes that differ in outline only, rotated, squeezed, textured, partly occluded by one another
+and cut by the image border, among clutter without a class. Figures on this data set say nothing
+about figures on photographs.
 
-Boxes are amodal: they hold the whole outline, hidden parts too, cut only at the image's edge.
-Annotations come from NumPy's generator and plain arithmetic, so that a seed gives the same ones
-everywhere; pixels are the same for the same version of OpenCV.
+Boxes are amodal: they contain the whole outline with its occluded parts, clipped to the image.
+Annotations follow from NumPy's generator and plain arithmetic, so a seed gives the same ones on
+every machine; pixels are the same for the same version of OpenCV.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from igcv3det.shapes.painting import paint_scene
 logger = logging.getLogger(__name__)
 
 CATEGORIES = {3: "disc", 7: "triangle", 8: "square", 12: "star", 21: "cross", 40: "ring"}
-"""Id to name; the ids have gaps as COCO's do, so that code which counts on none is found out."""
+"""Id to name; the ids have gaps as COCO's do, so that tests find code that expects none."""
 
 _DESCRIPTION = "igcv3det shapes, synthetic"
 _MIN_VISIBLE = 0.4
-"""A newcomer that would leave less than this share of any object in sight is not placed."""
+"""An object that would leave less than this share of any object visible is not placed."""
 _MIN_SIDE, _MAX_SIDE = 0.25, 0.75
-"""Extent of an outline before squeezing, as a share of the image's shorter side."""
+"""Size of an outline before squeezing, as a share of the image's shorter side."""
 _MAX_TURN = np.pi / 6
-"""Either way from upright, radians."""
+"""Largest rotation in either direction, radians."""
 _EMPTY_SHARE = 0.04
 """Share of images without objects."""
 _MAX_OBJECTS = 4
@@ -43,7 +43,7 @@ _MAX_OBJECTS = 4
 
 @dataclass(frozen=True)
 class _Parameters:
-    """What a set is made from; kept in its files so that it is made only once."""
+    """Parameters of a data set; stored in its files, to recognise a complete one."""
 
     version: int
     seed: int
@@ -55,23 +55,23 @@ class _Parameters:
 def write_shapes(
     root: str | Path, train: int = 4000, val: int = 200, image_size: int = 224, seed: int = 0
 ) -> Path:
-    """Writes the set, unless ``root`` already holds the very same one.
+    """Writes the data set, unless ``root`` already holds it.
 
     The layout is COCO's: ``train2017``, ``val2017`` and ``annotations/instances_*2017.json``.
 
     Args:
-        root: folder to write to; made if missing.
-        train: images to learn from.
-        val: images to measure on.
-        image_size: longer side of the images, pixels; the shorter is as long or three quarters.
-        seed: of everything random.
+        root: folder to write to; created if missing.
+        train: number of training images.
+        val: number of validation images.
+        image_size: longer side of the images, pixels; the shorter side is the same or three quarters of it.
+        seed: of annotations and pixels.
 
     Returns:
         ``root`` as a path.
 
     Raises:
         ValueError: a count below one or an image size below 64.
-        FileExistsError: ``root`` holds another data set, or shapes made from other parameters.
+        FileExistsError: ``root`` holds another data set, or shapes of other parameters.
     """
     if min(train, val) < 1 or image_size < 64:
         raise ValueError(
@@ -85,20 +85,24 @@ def write_shapes(
     complete = {split: _complete(files[split], root / split, parameters) for split in counts}
     for number, (split, count) in enumerate(counts.items()):
         if not complete[split]:
-            logger.info("drawing %d images into %s", count, root / split)
+            logger.info("generating %d images in %s", count, root / split)
             _write_split(files[split], root / split, number, count, parameters)
     return root
 
 
 def _complete(annotation_file: Path, folder: Path, parameters: _Parameters) -> bool:
-    """Whether the split is complete; an error if something else is in its place."""
+    """Whether the split is complete.
+
+    Raises:
+        FileExistsError: the file is of another data set.
+    """
     if not annotation_file.exists():
         return False
     found = json.loads(annotation_file.read_text(encoding="utf-8"))
     info = found.get("info", {})
     if info.get("description") != _DESCRIPTION or info.get("parameters") != asdict(parameters):
         raise FileExistsError(
-            f"{annotation_file} is of another data set, or of shapes made from other parameters "
+            f"{annotation_file} belongs to another data set, or to shapes of other parameters "
             f"than {asdict(parameters)}; remove it or choose another folder"
         )
     return all((folder / image["file_name"]).exists() for image in found["images"])
@@ -107,7 +111,7 @@ def _complete(annotation_file: Path, folder: Path, parameters: _Parameters) -> b
 def _write_split(
     annotation_file: Path, folder: Path, number: int, count: int, parameters: _Parameters
 ) -> None:
-    """Draws one split; the annotations come last, so that their presence means it is complete."""
+    """Writes one split, annotations last: a split with annotations is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     annotation_file.parent.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
@@ -116,7 +120,7 @@ def _write_split(
         layout_rng = np.random.default_rng([parameters.seed, number, index, 0])
         paint_rng = np.random.default_rng([parameters.seed, number, index, 1])
         height, width = _image_size(layout_rng, parameters.image_size)
-        scene = _lay_out(layout_rng, height, width)
+        scene = _random_scene(layout_rng, height, width)
         image_id = 1 + index + number * 500_000
         name = f"shapes_{image_id:06d}.jpg"
         image = paint_scene(paint_rng, height, width, [contours for _, contours in scene])
@@ -171,8 +175,10 @@ def _image_size(rng: np.random.Generator, image_size: int) -> tuple[int, int]:
     return sizes[rng.integers(3)]
 
 
-def _lay_out(rng: np.random.Generator, height: int, width: int) -> list[tuple[int, list[Points]]]:
-    """(category id, contours in pixels) from back to front, each sufficiently in sight."""
+def _random_scene(
+    rng: np.random.Generator, height: int, width: int
+) -> list[tuple[int, list[Points]]]:
+    """(category id, contours in pixels) from back to front, each sufficiently visible."""
     if rng.random() < _EMPTY_SHARE:
         return []
     scene: list[tuple[int, list[Points]]] = []
@@ -194,7 +200,7 @@ def _lay_out(rng: np.random.Generator, height: int, width: int) -> list[tuple[in
 
 
 def _random_object(rng: np.random.Generator, height: int, width: int) -> tuple[int, list[Points]]:
-    """(category id, contours in pixels); sides are spread evenly on a logarithmic scale."""
+    """(category id, contours in pixels); sizes are uniform on a logarithmic scale."""
     category_id = int(rng.choice(list(CATEGORIES)))
     side = min(height, width) * _MIN_SIDE * (_MAX_SIDE / _MIN_SIDE) ** rng.random()
     x, y = rng.uniform(0.02, 0.98, 2) * (width, height)

@@ -1,7 +1,7 @@
-"""Outlines of the made-up classes, their boxes, and how much of one stays in sight.
+"""Outlines of the synthetic classes, their boxes, and the visible share of an outline.
 
-Plain arithmetic on (x, y) in pixels of an image whose pixel (i, j) covers i..i+1, j..j+1, as in
-COCO's boxes.
+Coordinates are (x, y) in pixels of an image whose pixel (i, j) covers i..i+1, j..j+1, as in COCO's
+boxes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Contours = Sequence[Points]
 """Closed polygons; a second one inside the first is a hole."""
 
 _SAMPLES = 24
-"""Points along a side of the grid by which visibility is estimated."""
+"""Points along a side of the grid that estimates visibility."""
 
 
 def _circle(radius: float) -> Points:
@@ -49,7 +49,7 @@ _OUTLINES: dict[str, list[Points]] = {
     "cross": [_cross()],
     "ring": [_circle(1.0), _circle(0.58)],
 }
-"""Within -1..1 on both axes, unturned."""
+"""Within -1..1 on both axes, upright."""
 
 
 def outline(
@@ -63,21 +63,21 @@ def outline(
     """The contours of one object.
 
     Args:
-        name: a class of the set.
+        name: a class of the data set.
         centre: (x, y) in pixels.
-        side: extent before squeezing, pixels: a square's side, a disc's diameter.
-        turn: radians.
-        squeeze: factor along one direction, as if seen at a slant.
+        side: size before squeezing, pixels: a square's side, a disc's diameter.
+        turn: rotation, radians.
+        squeeze: scale along one direction.
         tilt: that direction, radians.
 
     Returns:
         The outer contour and, for the ring, the inner one.
 
     Raises:
-        ValueError: there is no such class.
+        ValueError: no such class.
     """
     if name not in _OUTLINES:
-        raise ValueError(f"no outline is called {name!r}, there are {sorted(_OUTLINES)}")
+        raise ValueError(f"no outline {name!r}; there are {sorted(_OUTLINES)}")
     unsqueezed = _rotation(turn) * (side / 2)
     slant = _rotation(tilt) @ np.diag([squeeze, 1.0]) @ _rotation(-tilt)
     return [contour @ (slant @ unsqueezed).T + centre for contour in _OUTLINES[name]]
@@ -88,7 +88,7 @@ def _rotation(angle: float) -> NDArray[np.float64]:
 
 
 def outline_box(contours: Contours, height: int, width: int) -> tuple[float, float, float, float]:
-    """The box around the whole outline, hidden parts too, cut at the image's edge.
+    """The box around the whole outline with its occluded parts, clipped to the image.
 
     Returns:
         xyxy in pixels, rounded to hundredths.
@@ -100,7 +100,7 @@ def outline_box(contours: Contours, height: int, width: int) -> tuple[float, flo
 
 
 def contains(contours: Contours, points: Points) -> NDArray[np.bool_]:
-    """[P], whether each point lies inside, by the even-odd rule."""
+    """[P] bool: whether each point is inside, by the even-odd rule."""
     inside = np.zeros(len(points), dtype=bool)
     x, y = points[:, :1], points[:, 1:]
     for contour in contours:
@@ -113,7 +113,7 @@ def contains(contours: Contours, points: Points) -> NDArray[np.bool_]:
 
 
 def sample(contours: Contours) -> Points:
-    """[P, 2] points spread evenly over the inside."""
+    """[P, 2] points on a regular grid inside the outline."""
     low, high = contours[0].min(axis=0), contours[0].max(axis=0)
     steps = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
@@ -122,16 +122,16 @@ def sample(contours: Contours) -> Points:
 
 
 def visible_share(points: Points, covers: Sequence[Contours], height: int, width: int) -> float:
-    """How much of an object is in sight.
+    """The visible share of an object.
 
     Args:
-        points: [P, 2] spread over the object, from `sample`.
+        points: [P, 2] of the object, from `sample`.
         covers: the outlines in front of it.
         height: of the image, pixels.
         width: of the image, pixels.
 
     Returns:
-        Share of the points that lie in the image and under no cover.
+        Share of the points inside the image and outside of all covers.
     """
     seen = ((points >= 0) & (points < (width, height))).all(axis=1)
     for contours in covers:

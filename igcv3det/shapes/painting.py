@@ -1,7 +1,7 @@
-"""Pixels of the synthetic scenes: backgrounds, clutter that is no object, and textured outlines.
+"""Pixels of the synthetic images: backgrounds, clutter without a class, and textured outlines.
 
-Only the outline tells the classes of `igcv3det.shapes.dataset` apart: colours, textures and light
-are drawn at random here, from a generator of their own, so that no annotation depends on a pixel.
+The classes of `igcv3det.shapes.dataset` differ in outline only. Colours, textures and light are
+random, from a generator of their own, so that annotations do not depend on pixels.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _Canvas = NDArray[np.float32]
 _Mask = NDArray[np.uint8]
 
 _SUPERSAMPLING = 4
-"""Sub-pixels along a pixel's side when an outline is filled."""
+"""Sub-pixels along the side of a pixel when an outline is filled."""
 _VIVID_CLUTTER = 0.25
-"""Share of the clutter that has an object's colours."""
+"""Share of the clutter in the colours of objects."""
 _MIN_CONTRAST = 100.0
-"""Wanted distance in RGB, 0..255 each, of an object's colour from what lies under it."""
+"""Distance in RGB, 0..255 each, between an object's colour and the pixels under it."""
 
 
 def paint_scene(
     rng: np.random.Generator, height: int, width: int, objects: Sequence[Contours]
 ) -> NDArray[np.uint8]:
-    """Paints an image of the objects, each over the ones before.
+    """Paints an image of the objects, each over the previous ones.
 
     Args:
-        rng: source of everything random.
+        rng: random generator.
         height: of the image, pixels.
         width: of the image, pixels.
         objects: outlines from back to front, pixels; they may leave the image.
@@ -52,7 +52,7 @@ def paint_scene(
 
 
 def fill_outline(contours: Contours, left: int, top: int, right: int, bottom: int) -> _Mask:
-    """[bottom - top, right - left] share of each pixel, 0..255, that lies inside the contours."""
+    """[bottom - top, right - left] share of each pixel inside the contours, 0..255."""
     fine = np.zeros(((bottom - top) * _SUPERSAMPLING, (right - left) * _SUPERSAMPLING), np.uint8)
     # Pixel (i, j) covers i..i+1, j..j+1 in the annotations' frame; OpenCV's sub-pixels are centres.
     scaled = [(contour - (left, top)) * _SUPERSAMPLING - 0.5 for contour in contours]
@@ -63,22 +63,22 @@ def fill_outline(contours: Contours, left: int, top: int, right: int, bottom: in
 
 
 def _muted(rng: np.random.Generator) -> _Canvas:
-    """A greyish RGB colour, 0..255: of backgrounds and most clutter."""
+    """A greyish RGB colour, 0..255, for backgrounds and most clutter."""
     grey = rng.uniform(30, 225)
     return np.clip(grey + rng.uniform(-25, 25, 3), 0, 255).astype(np.float32)
 
 
 def _vivid(rng: np.random.Generator) -> _Canvas:
-    """A saturated RGB colour, 0..255: of objects and a few lumps."""
+    """A saturated RGB colour, 0..255, for objects and some clutter."""
     hue, saturation, value = rng.uniform(0, 6), rng.uniform(0.6, 1), rng.uniform(150, 255)
-    # Each channel falls off with the hue's distance from its own on the colour circle.
+    # Each channel decreases with the distance of the hue from its own on the colour circle
     distance = np.abs((hue - np.array([0.0, 2.0, 4.0]) + 3) % 6 - 3)
     channels = value * (1 - saturation * np.clip(distance - 1, 0, 1))
     return np.asarray(channels, dtype=np.float32)
 
 
 def _blend(canvas: _Canvas, mask: _Mask, paint: _Canvas) -> None:
-    """Lays paint [3] or [H, W, 3] over the canvas [H, W, 3] in place, as much as the mask says."""
+    """Blends paint [3] or [H, W, 3] into the canvas [H, W, 3] in place, weighted by the mask."""
     x, y, width, height = cv2.boundingRect(mask)
     part = (slice(y, y + height), slice(x, x + width))
     share = mask[part][..., None].astype(np.float32) / 255
@@ -86,21 +86,21 @@ def _blend(canvas: _Canvas, mask: _Mask, paint: _Canvas) -> None:
 
 
 def _patches(rng: np.random.Generator, height: int, width: int, cells: int) -> _Canvas:
-    """[height, width] smooth random field, about -1..1, with ``cells`` hills along a side."""
+    """[height, width] smooth random field, about -1..1, of ``cells`` cells along a side."""
     coarse = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray(smooth, dtype=np.float32)
 
 
 def _ramp(height: int, width: int, angle: float) -> _Canvas:
-    """[height, width] that rises along a direction by about 1, from -0.5 to 0.5."""
+    """[height, width] linear gradient along a direction, from about -0.5 to 0.5."""
     x = np.linspace(-0.5, 0.5, width)[None, :]
     y = np.linspace(-0.5, 0.5, height)[:, None]
     return np.asarray(np.cos(angle) * x + np.sin(angle) * y, dtype=np.float32)
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> _Canvas:
-    """Two colours that run into each other along a slanted axis, with patches."""
+    """A gradient between two colours, with patches."""
     share = 0.5 + _ramp(height, width, rng.uniform(0, 2 * np.pi))
     strength = np.float32(rng.uniform(0, 0.4))
     share += strength * _patches(rng, height, width, int(rng.integers(3, 14)))
@@ -129,7 +129,7 @@ def _arc(rng: np.random.Generator, height: int, width: int) -> _Mask:
 
 
 def _blob(rng: np.random.Generator, height: int, width: int) -> _Mask:
-    """Mask of an irregular lump: a circle whose radius swings by half."""
+    """Mask of an irregular blob: a circle of varying radius."""
     mask = np.zeros((height, width), np.uint8)
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     radius = np.ones_like(turn)
@@ -154,7 +154,7 @@ def _letter(rng: np.random.Generator, height: int, width: int) -> _Mask:
 
 
 def _paint_object(rng: np.random.Generator, canvas: _Canvas, contours: Contours) -> None:
-    """Fills one outline with a texture that stands out from what is under it, in place."""
+    """Fills one outline with a texture of sufficient contrast, in place."""
     height, width = canvas.shape[:2]
     points = np.concatenate(contours)
     left, top = np.maximum(np.floor(points.min(axis=0)), 0).astype(int)
@@ -170,7 +170,7 @@ def _paint_object(rng: np.random.Generator, canvas: _Canvas, contours: Contours)
 
 
 def _contrasting(rng: np.random.Generator, area: _Canvas, mask: _Mask) -> _Canvas:
-    """The first of some random colours that differs enough from what the mask covers."""
+    """The first of some random colours with enough contrast to the pixels under the mask."""
     covered = mask > 127
     under = area[covered].mean(axis=0) if covered.any() else area.mean(axis=(0, 1))
     colours = np.stack([_vivid(rng) for _ in range(8)])
@@ -181,7 +181,7 @@ def _contrasting(rng: np.random.Generator, area: _Canvas, mask: _Mask) -> _Canva
 
 
 def _texture(rng: np.random.Generator, height: int, width: int, colour: _Canvas) -> _Canvas:
-    """[height, width, 3]: the colour, plain or shaded, striped, chequered or mottled."""
+    """[height, width, 3]: the colour, plain, shaded, striped, chequered or mottled."""
     change = rng.choice([-1.0, 1.0], 3) * rng.uniform(15, 45, 3)
     angle, period = rng.uniform(0, np.pi), rng.uniform(4, 14)
     x, y = np.arange(width)[None, :], np.arange(height)[:, None]
@@ -201,7 +201,7 @@ def _texture(rng: np.random.Generator, height: int, width: int, colour: _Canvas)
 
 
 def _expose(rng: np.random.Generator, canvas: _Canvas) -> NDArray[np.uint8]:
-    """Uneven light, a little blur and grain, rounded to 8 bits."""
+    """Applies uneven light, blur and noise, and rounds to 8 bits."""
     height, width = canvas.shape[:2]
     light = 1 + np.float32(rng.uniform(0, 0.5)) * _ramp(height, width, rng.uniform(0, 2 * np.pi))
     lit = canvas * light[..., None]

@@ -1,4 +1,4 @@
-"""The made-up set: deterministic, valid COCO, and boxes that agree with arithmetic."""
+"""The synthetic data set: deterministic, valid COCO, and boxes that agree with arithmetic."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ def test_boxes_lie_inside_their_images(shapes):
         assert item["area"] == pytest.approx(width * height, abs=0.01)
 
 
-def test_a_finished_set_is_left_alone(shapes):
+def test_a_complete_set_is_not_rewritten(shapes):
     before = {path: path.stat().st_mtime_ns for path in shapes.rglob("*.*")}
     write_shapes(shapes, train=40, val=6, image_size=128, seed=3)
     assert before == {path: path.stat().st_mtime_ns for path in shapes.rglob("*.*")}
 
 
-def test_a_missing_image_is_drawn_again(tmp_path):
+def test_a_missing_image_is_written_again(tmp_path):
     write_shapes(tmp_path, train=2, val=1, image_size=64)
     lost = tmp_path / "train2017" / "shapes_000002.jpg"
     content = lost.read_bytes()
@@ -103,7 +103,7 @@ def test_other_parameters_do_not_overwrite(shapes):
         write_shapes(shapes, train=40, val=6, image_size=128, seed=5)
 
 
-def test_a_foreign_set_is_not_overwritten(tmp_path):
+def test_another_data_set_is_not_overwritten(tmp_path):
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "instances_val2017.json").write_text('{"images": []}')
     with pytest.raises(FileExistsError, match="another data set"):
@@ -122,7 +122,7 @@ def test_square_by_hand():
     assert outline_box(contours, 240, 320) == (80.0, 60.0, 120.0, 100.0)
 
 
-def test_square_turned_by_an_eighth_is_wider_by_the_root_of_two():
+def test_square_rotated_by_an_eighth_is_wider_by_the_root_of_two():
     half = round(20 * math.sqrt(2), 2)
     box = outline_box(outline("square", (100.0, 80.0), 40.0, turn=math.pi / 4), 240, 320)
     assert box == (100 - half, 80 - half, 100 + half, 80 + half)
@@ -135,7 +135,7 @@ def test_squeeze_narrows_along_its_tilt():
     assert outline_box(upright, 240, 320) == (80.0, 70.0, 120.0, 90.0)
 
 
-def test_box_is_cut_at_the_edge():
+def test_box_is_clipped_to_the_image():
     assert outline_box(outline("square", (310.0, 5.0), 40.0), 240, 320) == (290, 0, 320, 25)
 
 
