@@ -63,7 +63,8 @@ def write_shapes(
         root: folder to write to; created if missing.
         train: number of training images.
         val: number of validation images.
-        image_size: longer side of the images, pixels; the shorter side is the same or three quarters of it.
+        image_size: longer side of the images, pixels; the shorter side is the same or three
+            quarters of it.
         seed: of annotations and pixels.
 
     Returns:
