@@ -14,10 +14,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from igcv3det.config import PostprocessConfig
 from igcv3det.detection.box_coder import BoxCoder
+from igcv3det.detection.nms import class_wise_nms
 from igcv3det.structures import Detections, HeadOutputs
 
 # Boxes per wanted detection in the first round of NMS; affects speed only.
@@ -131,7 +131,7 @@ def _nms(boxes: Tensor, scores: Tensor, labels: Tensor, config: PostprocessConfi
     while True:
         count = max(4 * count, _FIRST_ROUND * config.detections_per_image)
         best = order[:count]
-        keep = batched_nms(boxes[best], scores[best], labels[best], config.iou_threshold)
+        keep = class_wise_nms(boxes[best], scores[best], labels[best], config.iou_threshold)
         if len(keep) >= config.detections_per_image or count >= len(order):
             return best[keep[: config.detections_per_image]]
 
