@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from igcv3det import moved
 from igcv3det.version import __version__
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ _MODULES = {
     "structures": ("Categories", "Detections", "HeadOutputs", "Target"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+moved.install()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "igcv3det"
 # Rooms by floor, lowest first. A room is a module or a sub-package; the longest name that fits a
 # module counts. A module imports from lower floors and from its own room, and nothing else.
 FLOORS = [
-    ["structures", "config", "config_files", "version", "shapes"],
+    ["structures", "config", "config_files", "moved", "version", "shapes"],
     ["models", "detection", "io", "preprocess", "description", "pretrained"],
     ["detector", "datasets", "runtime"],
     ["checkpoint", "fastpath"],
