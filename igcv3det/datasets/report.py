@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from igcv3det.datasets.issues import DatasetIssue, count_kinds
 from igcv3det.datasets.store import AnnotationStore
+from igcv3det.detection.iou import box_iou
 
 SMALL_AREA, MEDIUM_AREA = 32.0**2, 96.0**2
 """COCO's bounds between small, medium and large, px² of the original image."""

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from igcv3det.detection.iou import box_area, box_intersection, box_iou
+
 BACKGROUND = -1
 """Of an anchor that learns to be background."""
 IGNORED = -2
@@ -86,8 +88,8 @@ def match_batch(
     matched[image_index, anchor_index] = box_index
     for image, regions in enumerate(crowds or ()):
         if len(regions):
-            shared = _intersection(regions.to(anchors), anchors).amax(dim=0)
-            is_in_crowd = shared > crowd_ioa * _area(anchors)
+            shared = box_intersection(regions.to(anchors), anchors).amax(dim=0)
+            is_in_crowd = shared > crowd_ioa * box_area(anchors)
             matched[image].masked_fill_(is_in_crowd & (matched[image] == BACKGROUND), IGNORED)
     return matched
 
@@ -105,7 +107,7 @@ _Overlaps = tuple[_Nearest, Sequence[Tensor], list[tuple[float, int]]]
 
 def _image_by_image(boxes: Sequence[Tensor], anchors: Tensor) -> _Overlaps:
     """For CPUs: a few boxes against all anchors stay in the processor's cache."""
-    overlaps = [_overlap(of_image, anchors) for of_image in boxes]
+    overlaps = [box_iou(of_image, anchors) for of_image in boxes]
     iou = torch.zeros(len(boxes), len(anchors), device=anchors.device, dtype=anchors.dtype)
     box = torch.zeros(iou.shape, dtype=torch.int64, device=anchors.device)
     for image, overlap in enumerate(overlaps):
@@ -121,7 +123,7 @@ def _all_at_once(boxes: Sequence[Tensor], anchors: Tensor) -> _Overlaps:
     # with one box more, so that there is a row where no image has any
     padded = pad_sequence([*boxes, anchors.new_zeros(1, 4)], batch_first=True)[:-1]
     most = padded.shape[1]
-    flat = _overlap(padded.reshape(-1, 4), anchors)
+    flat = box_iou(padded.reshape(-1, 4), anchors)
     overlap = flat.reshape(len(boxes), most, -1)
     values, indices = _best(flat).reshape(2, len(boxes), most).tolist()
     best = [
@@ -193,25 +195,3 @@ def _best_anchors(overlap: Tensor, number: int) -> Iterator[tuple[float, int]]:
     values, anchors = overlap.topk(min(number, len(overlap)))
     pairs = sorted(zip((-values).tolist(), anchors.tolist(), strict=True))
     return (pair for pair in pairs if pair[0] < 0)
-
-
-def _overlap(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """[N, A] IoU; 0 for a box without area or of NaN."""
-    shared = _intersection(boxes, anchors)
-    union = _area(boxes)[:, None] + _area(anchors) - shared
-    return shared.div_(union).nan_to_num_(nan=0.0)
-
-
-def _intersection(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """[N, A] areas that boxes and anchors share."""
-    # Column by column: half the time of torchvision's box_iou, whose inner loop is the pair (x, y).
-    left, top, right, bottom = boxes[:, :, None].unbind(dim=1)  # [N, 1] each
-    anchor_left, anchor_top, anchor_right, anchor_bottom = anchors.T.contiguous()
-    width = torch.minimum(right, anchor_right) - torch.maximum(left, anchor_left)
-    height = torch.minimum(bottom, anchor_bottom) - torch.maximum(top, anchor_top)
-    return width.clamp_(min=0).mul_(height.clamp_(min=0))
-
-
-def _area(boxes: Tensor) -> Tensor:
-    """[N] areas of [N, 4] boxes."""
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

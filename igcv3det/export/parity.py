@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from igcv3det.detection.box_coder import BoxCoder
+from igcv3det.detection.iou import box_iou
 from igcv3det.detection.postprocess import class_scores
 from igcv3det.detector import SSDLite
 from igcv3det.evaluation import CocoEvaluator

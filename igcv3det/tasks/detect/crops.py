@@ -13,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from igcv3det.detection.iou import box_iou
 from igcv3det.preprocess import Preprocess, Resized
 
 Floats = NDArray[np.float64]
@@ -71,7 +72,8 @@ def random_iou_crop(rng: Generator, canvas: Floats, boxes: Floats, min_scale: fl
         if min_iou is None:
             return canvas
         crops = _random_rectangles(rng, canvas, min_scale)
-        ious = np.where(has_centre(crops[:, None], boxes), _ious(crops, boxes), -1.0)
+        ious = box_iou(crops, boxes)
+        ious = np.where(has_centre(crops[:, None], boxes), ious, -1.0)
         crops = crops[ious.max(axis=1) >= min_iou]
         if len(crops):
             return cast("Floats", crops[0])
@@ -134,12 +136,3 @@ def _random_rectangles(rng: Generator, canvas: Floats, min_scale: float) -> Floa
     ratios = sizes[:, 0] / sizes[:, 1]
     allowed = (ratios >= ASPECT_RATIOS[0]) & (ratios <= ASPECT_RATIOS[1])
     return np.concatenate([corners, corners + sizes], axis=1)[allowed]
-
-
-def _ious(rectangles: Floats, boxes: Floats) -> Floats:
-    """[T, N] intersection over union."""
-    low = np.maximum(rectangles[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(rectangles[:, None, 2:], boxes[None, :, 2:])
-    overlap = np.clip(high - low, 0.0, None).prod(axis=-1)
-    areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (rectangles, boxes)]
-    return cast("Floats", overlap / (areas[0][:, None] + areas[1][None] - overlap))

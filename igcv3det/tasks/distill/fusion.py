@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
+from igcv3det.detection.iou import box_iou
 from igcv3det.structures import Detections
 
 
