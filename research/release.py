@@ -3,9 +3,10 @@
 Usage:
     python tools/release.py --checkpoint best.ckpt --facts facts.json [--output FILE.safetensors]
 
-``facts.json`` holds texts that the file carries: ``status`` ("preview" or "release"), ``figures``,
-``data``, ``teachers``, ``licence``. The weights become float16; the tool tells how far its outputs
-are from the checkpoint's on the images of ``--images``. Exit status: 0 written, 1 could not, 2
+``facts.json`` holds the texts that the file carries as metadata: ``status`` ("preview" or
+"release"), ``figures``, ``data``, ``teachers`` ("none" where there are none), ``licence``. Metadata
+of the checkpoint is kept where the facts do not replace it. The weights become float16;
+``--images`` reports the largest change of a score. Exit status: 0 written, 1 could not be done, 2
 wrong call.
 """
 
@@ -25,6 +26,7 @@ from igcv3det.checkpoint import (
     checksum,
     half_weights,
     load_detector,
+    read_metadata,
     save_detector,
 )
 from igcv3det.detector import SSDLite
@@ -50,6 +52,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         facts = _facts(options.facts)
         detector = load_detector(options.checkpoint)
+        if options.checkpoint.suffix == ".safetensors":
+            facts = {**read_metadata(options.checkpoint), **facts}
         facts[CHECKSUM] = checksum(half_weights(detector))
         save_detector(detector, options.output, facts, dtype=torch.float16)
         size = options.output.stat().st_size / 1e6

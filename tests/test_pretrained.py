@@ -2,20 +2,30 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from igcv3det import build_detector, load_detector, pretrained
-from igcv3det.checkpoint import checksum, preview_notice, read_metadata, save_detector
+from igcv3det.checkpoint import (
+    checksum,
+    preview_notice,
+    read_config,
+    read_metadata,
+    save_detector,
+)
+from igcv3det.cli.eval import main as evaluate
 from igcv3det.config import BackboneConfig, DetectorConfig
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
 from igcv3det.predictor import Predictor
 from igcv3det.pretrained import DEFAULT, PRETRAINED
+from research.convert.ssdlite import CONFIG
 from tools.release import main
 
 FACTS = {"status": "preview", "figures": "AP 0", "data": "none", "teachers": "none", "licence": "x"}
+CONFIGS = Path(__file__).parent.parent / "configs"
 TINY = DetectorConfig(num_classes=80, image_size=64, backbone=BackboneConfig(width=0.25))
 
 
@@ -49,14 +59,17 @@ def test_pretrained_files_are_small_and_say_where_they_come_from(name):
     facts = read_metadata(PRETRAINED[name])
     for key in ("status", "figures", "data", "teachers", "licence", "weights_sha256"):
         assert facts[key]
+    assert "Apache-2.0" in facts["licence"]
+    assert PRETRAINED[name].name in (CONFIGS.parent / "NOTICE").read_text()
     notice = preview_notice(name)
     assert (notice is None) == (facts["status"] == "release")
     assert notice is None or facts["figures"] in notice
 
 
 def test_the_baseline_is_tensorflows():
-    detector = load_detector("mobilenetv2")
-    assert (detector.config.backbone.name, detector.config.image_size) == ("mobilenetv2", 300)
+    detector = load_detector("mobilenetv2")  # compares the checksum
+    assert detector.config == CONFIG
+    assert detector.config == read_config(CONFIGS / "mobilenetv2_ssdlite300_tf.yaml")
     assert detector.categories == COCO_CATEGORIES
     assert len(detector.anchors) == 1917  # of the pipeline's configuration at 300 px
     # 2,223,872 without the classifier, as torchvision counts; extra layers and heads by their
@@ -68,6 +81,19 @@ def test_the_baseline_is_tensorflows():
         for c, a in zip((576, 1280, 512, 256, 256, 128), (3, *[6] * 5), strict=True)
     )
     assert sum(p.numel() for p in detector.head.parameters()) == heads
+    # the statistics that training starts from were measured: the graph has 0 and 1 - eps
+    first = detector.backbone.features[0][1]
+    assert not torch.allclose(first.running_var, torch.full((), 1 - first.eps), atol=0.01)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "expected"), [("igcv3-d", 0.149), ("mobilenetv2", 0.313)])
+def test_the_published_average_precision(real_data, tmp_path, name, expected):
+    coco = real_data / "coco_subset"
+    annotations = coco / "annotations" / "instances_val2017.json"
+    words = ["--annotations", annotations, "--images", coco / "val2017", "--output", tmp_path / "m"]
+    assert evaluate(["--checkpoint", name, *map(str, words)]) == 0
+    assert json.loads((tmp_path / "m").read_text())["AP"] == pytest.approx(expected, abs=6e-4)
 
 
 def test_a_predictor_without_a_path_takes_it():
@@ -119,6 +145,14 @@ def test_the_outputs_are_compared(packed, tmp_path, capsys):
     write_image(tmp_path / "photos" / "a.png", image)
     assert pack(packed, "--images", tmp_path / "photos") == 0
     assert "on 1 images" in capsys.readouterr().out
+
+
+def test_metadata_of_the_checkpoint_is_kept(packed):
+    detector = load_detector(packed / "best.safetensors")
+    save_detector(detector, packed / "best.safetensors", {"data": "old", "converted_by": "me"})
+    assert pack(packed) == 0
+    metadata = read_metadata(packed / "out.safetensors")
+    assert (metadata["converted_by"], metadata["data"]) == ("me", FACTS["data"])
 
 
 @pytest.mark.parametrize(
