@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
 
 test: lint
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

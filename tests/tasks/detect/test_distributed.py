@@ -1,12 +1,17 @@
-"""Two processes on one CPU."""
+"""Two processes joined by gloo compute what one does with batches twice as large."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from distributed_runs import TRAININGS, VALIDATIONS, run, run_as_one_of_two
+from processes import run_processes
+from torch.testing import assert_close
 
 from igcv3det.shapes.dataset import write_shapes
 
@@ -31,8 +36,47 @@ images: 2
 """
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """What one process finds, and each of two."""
+    folder = tmp_path_factory.mktemp("distributed")
+    # seven images make three batches of two: an odd number, and one image is left out
+    annotations = write_shapes(folder / "data", train=7, val=5, image_size=64) / "annotations"
+    content = json.loads((annotations / "instances_val2017.json").read_text())
+    for name, images in (("five", content["images"]), ("one", content["images"][:1])):
+        ids = {image["id"] for image in images}
+        own = [a for a in content["annotations"] if a["image_id"] in ids]
+        changed = {**content, "images": images, "annotations": own}
+        (annotations / f"{name}.json").write_text(json.dumps(changed))
+    (folder / "two").mkdir()
+    run_processes(run_as_one_of_two, folder / "two")
+    found = [torch.load(folder / "two" / f"{rank}.pt") for rank in range(2)]
+    return run(folder / "data", folder / "one", 1), *found
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_gradients_and_weights_are_those_of_one_process(runs, name):
+    (gradients, weights), (found, found_weights), other = (of_run[name] for of_run in runs)
+    assert len(gradients) == {1: 3, 2: 2}[TRAININGS[name][1]]
+    assert any(gradient.abs().max() > 1e-3 for gradient in gradients[0].values())
+    assert_close(found, gradients, rtol=1e-4, atol=1e-6)
+    assert_close(found_weights, weights, rtol=1e-4, atol=1e-6)
+    assert_close((found, found_weights), other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("annotations", VALIDATIONS)
+def test_validation_is_that_of_one_process(runs, annotations):
+    one, *others = (of_run[annotations] for of_run in runs)
+    names = [name for name in one if name.startswith("val/A")]
+    assert len(names) == 12
+    assert one["val/AR100"] > 0
+    for other in others:  # NaN where no object is of that size
+        found, expected = (torch.tensor([of[name] for name in names]) for of in (other, one))
+        assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.slow
-def test_validation_is_that_of_one_process(tmp_path):
+def test_commands_share_one_run_folder_and_its_figures(tmp_path):
     # five images: the processes have different numbers of batches
     write_shapes(tmp_path / "data", train=8, val=5, image_size=96)
     (tmp_path / "tiny.yaml").write_text(CONFIG)
