@@ -1,4 +1,4 @@
-"""SSDLite on IGCV3 or MobileNetV2: the one place where networks and boxes meet.
+"""SSDLite on IGCV3 or MobileNetV2: joins the networks and the anchors.
 
 At 320x320 with IGCV3-D 1.0 or MobileNetV2 1.0:
 
@@ -43,18 +43,17 @@ class Backbone(Protocol):
 
 
 class SSDLite(nn.Module):
-    """A backbone, extra layers, prediction layers and the anchors they speak of.
+    """A backbone, extra layers, prediction layers and the anchors of their outputs.
 
-    Matching and losses (`detection.losses`) and the way from outputs to boxes
-    (`detection.postprocess`) are functions of `HeadOutputs` and ``anchors``: one ``forward`` serves
-    training, evaluation and export.
+    Losses (`detection.losses`) and postprocessing (`detection.postprocess`) are functions of
+    `HeadOutputs` and ``anchors``: one ``forward`` serves training, evaluation and export.
 
     Args:
-        config: everything but the weights.
+        config: architecture, input size, preprocessing and postprocessing.
         categories: what the labels mean; None numbers them.
 
     Attributes:
-        anchors: [A, 4] xyxy, pixels of the network input; a buffer that no checkpoint holds.
+        anchors: [A, 4] xyxy, pixels of the network input; a buffer that is not in state dicts.
 
     Raises:
         ValueError: another number of categories than ``config.num_classes``.
@@ -90,7 +89,7 @@ class SSDLite(nn.Module):
 
     @property
     def feature_sizes(self) -> list[tuple[int, int]]:
-        """(height, width) of each map, in cells: every halving rounds up."""
+        """(height, width) of each map in cells; halving rounds up."""
         reductions = list(cast(Backbone, self.backbone).feature_reductions)
         for _ in self.config.head.extra_channels:
             reductions.append(reductions[-1] * 2)
@@ -98,7 +97,7 @@ class SSDLite(nn.Module):
         return [(side, side) for side in sides]
 
     def forward(self, images: Tensor) -> HeadOutputs:
-        """Raw predictions for normalised images [B, 3, S, S], S being ``config.image_size``.
+        """Raw head outputs for normalised images [B, 3, S, S], S being ``config.image_size``.
 
         Raises:
             ValueError: images of another size than the anchors were made for.
@@ -121,10 +120,16 @@ def build_backbone(
     strides: tuple[int, ...] = IMAGENET_STRIDES,
     padding: Padding = "symmetric",
 ) -> nn.Module:
-    """The network that ``config`` names, with random weights and, without classes, no classifier.
+    """A backbone with random weights.
+
+    Args:
+        config: which network, and its hyper-parameters.
+        num_classes: of the classifier; 0 leaves the classifier out.
+        strides: of the stem and the first block of each of the seven stages.
+        padding: of strided convolutions.
 
     Raises:
-        ValueError: a field of IGCV3 that is set for MobileNetV2.
+        ValueError: a field of IGCV3 is set for MobileNetV2.
     """
     if config.name == "igcv3":
         return IGCV3(config, num_classes, strides=strides, padding=padding)

@@ -39,7 +39,8 @@ from igcv3det.fastpath.block_variants import BlockVariant, block_convs
 from igcv3det.fastpath.deploy import VARIANTS, Variant, deploy
 from igcv3det.measure.latency import Timing, time_in_turn
 from igcv3det.measure.tables import text_table
-from igcv3det.models.igcv3 import IGCV3, IGCV3Block
+from igcv3det.models.igcv3 import IGCV3
+from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.runtime.sessions import open_session
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

@@ -1,6 +1,7 @@
 """tools/export.py as it is called from a shell."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,9 @@ for _package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
 
 from coco_files import coco, write_json  # noqa: E402
 from export.networks import TENSORFLOW, lively_detector, write_images  # noqa: E402
+from exported_files import write_stub  # noqa: E402
 
+import igcv3det.export  # noqa: E402
 from igcv3det.checkpoint import save_detector  # noqa: E402
 from igcv3det.runtime import load_exported  # noqa: E402
 from tools.export import main  # noqa: E402
@@ -28,21 +31,59 @@ def photos(tmp_path_factory):
 
 
 def test_a_file_and_its_report(checkpoint, photos, tmp_path, capsys):
+    stray = Path(photos) / "._0.png"  # as macOS leaves beside 0.png
+    stray.write_bytes(b"\0\5\x16\7")
     output = tmp_path / "new" / "tiny.onnx"
     assert main(["--checkpoint", checkpoint, "--output", str(output), "--parity", photos]) == 0
+    stray.unlink()
     assert load_exported(output).spec.precision == "fp32"
     report = json.loads((tmp_path / "new" / "tiny.onnx.parity.json").read_text())
-    assert report["faults"] == []
-    assert report["images"] == {"from": photos, "number": 4, "confident_score": 0.3}
-    assert report["detections"]["found"] == report["detections"]["confident"] >= 10
+    assert report["disagreements"] == []
+    assert report["limits"] == {"score": 0.001, "unmatched": 0.02, "AP": 0.005}
+    assert report["images"] == {"number": 4, "confident_score": 0.3, "from": photos}
+    assert report["detections"]["matched"] == report["detections"]["confident"] >= 10
     assert report["candidates"]["score"]["largest"] < 1e-4
-    printed = capsys.readouterr().out
-    assert "10 of 10 detections above 0.3 matched" in printed
-    assert printed.rstrip().endswith("tiny.onnx.parity.json")
+    printed = capsys.readouterr()
+    assert "10 of 10 detections above 0.3 matched, 0 extra" in printed.out
+    assert printed.out.rstrip().endswith("tiny.onnx.parity.json")
+    (line,) = printed.err.splitlines()
+    assert line.startswith("export: left out of the comparison: ")
+    assert "._0.png" in line
+
+
+@pytest.fixture
+def without_export(monkeypatch):
+    """Writes a stub in the place of a detector, which finds other things."""
+
+    def write(detector, path, spec, calibration, *, weight_bits):
+        write_stub(path, spec)
+
+    monkeypatch.setattr(igcv3det.export, "export_detector", write)
+
+
+def test_a_file_that_disagrees(without_export, checkpoint, photos, tmp_path, capsys):
+    output = tmp_path / "a.onnx"
+    call = ["--checkpoint", checkpoint, "--output", str(output), "--nms", "--parity", photos]
+    assert main(call) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert any("detections are missing, of 10 above 0.3; limit 2%" in line for line in errors)
+    assert len(json.loads((tmp_path / "a.onnx.parity.json").read_text())["disagreements"]) >= 1
+
+
+def test_annotations_that_cannot_be_read_do_not_lose_the_report(
+    without_export, checkpoint, photos, tmp_path, capsys
+):
+    output = tmp_path / "a.onnx"
+    call = ["--checkpoint", checkpoint, "--output", str(output), "--nms", "--images", photos]
+    assert main([*call, "--annotations", str(tmp_path / "no.json")]) == 1
+    assert "no.json: no such file" in capsys.readouterr().err
+    assert (
+        json.loads((tmp_path / "a.onnx.parity.json").read_text())["detections"]["confident"] == 10
+    )
 
 
 @pytest.mark.slow
-def test_synthetic_images_for_want_of_real_ones(checkpoint, tmp_path):
+def test_synthetic_shapes_without_parity_images(checkpoint, tmp_path):
     output = tmp_path / "tiny.xml"
     assert main(["--checkpoint", checkpoint, "--output", str(output), "--nms", "--preprocess"]) == 0
     report = json.loads((tmp_path / "tiny.xml.parity.json").read_text())
@@ -67,12 +108,19 @@ def test_average_precision_and_int8(checkpoint, photos, tmp_path, capsys):
     report = json.loads((tmp_path / "tiny.onnx.parity.json").read_text())
     assert report["AP"]["images"] == 4
     assert report["AP"]["unreadable"] == []
-    assert report["AP"]["loss"] == pytest.approx(report["AP"]["eager"] - report["AP"]["exported"])
+    assert report["AP"]["loss"] == pytest.approx(report["AP"]["pytorch"] - report["AP"]["exported"])
     assert "Calibrating on 4 images" in capsys.readouterr().out
 
 
+def test_images_are_looked_for_before_the_export(checkpoint, tmp_path, capsys):
+    output = tmp_path / "a.onnx"
+    call = ["--checkpoint", checkpoint, "--output", str(output), "--parity", str(tmp_path / "no")]
+    assert main(call) == 1
+    assert "no such folder of images" in capsys.readouterr().err
+    assert not output.exists()
+
+
 def _sizes(folder):
-    from pathlib import Path
 
     from igcv3det.io.images import read_image
 
@@ -86,7 +134,7 @@ def test_what_cannot_be_done(checkpoint, tmp_path, capsys):
     empty = str(tmp_path)
     call = ["--checkpoint", checkpoint, "--output", output, "--precision", "int8"]
     assert main([*call, "--calibration", empty]) == 1
-    assert "no image to calibrate on" in capsys.readouterr().err
+    assert f"{empty}: no images to compare on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

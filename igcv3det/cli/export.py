@@ -10,12 +10,15 @@ Without --nms the graph takes batches of any size and returns boxes [B, A, 4] an
 with it, it takes one image and returns boxes [N, 4], scores [N] and labels [N] after class-wise
 NMS. Without --preprocess the input is the normalised float32 [B, 3, S, S]; with it, uint8 RGB
 images [B, H, W, 3] of any size, and boxes are in their pixels. The file records all of this, the
-classes and the thresholds. fp16 halves the file; int8 needs --calibration: a few hundred images
-like those that the detector will see, but not those of the evaluation. There are no bfloat16 files:
-OpenVINO computes any .xml in bfloat16 if asked to when loading (igcv3det.runtime.load_exported).
+classes and the thresholds. fp16 halves the file. int8 needs --calibration: a few hundred images
+like those that the detector will see, but not those of the evaluation. Its weights take 7 bits,
+which every processor computes correctly; --weight-bits 8 is finer, but saturates on processors with
+AVX2 and no VNNI. There are no bfloat16 files: OpenVINO computes any .xml in bfloat16 if asked to
+when loading (igcv3det.runtime.load_exported).
 
 The report FILE.parity.json compares detections on the images of --parity (else of --images or
---calibration, else on synthetic shapes), and AP if --annotations are given.
+--calibration, else on synthetic shapes), and AP if --annotations are given. It holds the limits
+that the file is judged by. Unreadable images of --parity are named and left out.
 
 Exit status: 0 all done, 1 something could not be read or written, or the file does not agree with
 PyTorch, 2 wrong call.
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".onnx", ".xml")
 CALIBRATION_IMAGES = 300
 PARITY_IMAGES = 50
-DRAWN_SIZE = 320  # pixels
+SHAPES_SIZE = 320  # pixels
 
 
 def main(args: list[str] | None = None) -> int:
@@ -74,6 +77,13 @@ def _parse(args: list[str]) -> argparse.Namespace:
         metavar="N",
         help=f"number of calibration images (default: {CALIBRATION_IMAGES})",
     )
+    add(
+        "--weight-bits",
+        type=int,
+        choices=[7, 8],
+        default=7,
+        help="bits of int8 weights; 8 only for processors with VNNI (default: 7)",
+    )
     add("--parity", type=Path, metavar="DIR", help="images to compare with PyTorch on")
     add(
         "--parity-images",
@@ -100,14 +110,39 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.runtime import load_exported
 
     logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
-    detector = load_detector(options.checkpoint or DEFAULT)
-    _export(detector, options)
-    exported = load_exported(options.output)
-    parity = _report(detector, exported, options)
-    wrong = [*parity["faults"], *parity.get("AP", {}).get("unreadable", ())]
-    for sentence in wrong:
-        report("export", f"{options.output}: {sentence}")
-    return 1 if wrong else 0
+    with tempfile.TemporaryDirectory() as temporary:
+        files, source = _parity_images(options, Path(temporary))
+        detector = load_detector(options.checkpoint or DEFAULT)
+        _export(detector, options)
+        exported = load_exported(options.output)
+        parity, failures = _parity(detector, exported, files, options)
+    parity["images"] |= {"from": source}
+    path = options.output.with_name(f"{options.output.name}.parity.json")
+    path.write_text(json.dumps(parity, indent=1), encoding="utf-8")
+    _print_parity(parity)
+    print(f"Report is in {path}")
+    for sentence in failures:
+        report("export", sentence)
+    return 1 if failures else 0
+
+
+def _parity_images(options: argparse.Namespace, temporary: Path) -> tuple[list[Path], str]:
+    """Readable images to compare on, and what they are; found before the time of an export."""
+    from igcv3det.export import list_images
+    from igcv3det.export.calibration import split_readable
+    from igcv3det.shapes.dataset import write_shapes
+
+    folder = options.parity or options.images or options.calibration
+    source = str(folder)
+    if folder is None:
+        data = write_shapes(temporary, train=1, val=PARITY_IMAGES, image_size=SHAPES_SIZE)
+        folder, source = data / "val2017", "synthetic shapes, for want of --parity"
+    files, unreadable = split_readable(list_images(folder, options.parity_images))
+    for sentence in unreadable:
+        report("export", f"left out of the comparison: {sentence}")
+    if not files:
+        raise ValueError(f"{folder}: no images to compare on")
+    return files, source
 
 
 def _export(detector: SSDLite, options: argparse.Namespace) -> None:
@@ -120,72 +155,68 @@ def _export(detector: SSDLite, options: argparse.Namespace) -> None:
         preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
         calibration = CalibrationSet(options.calibration, preprocess, options.calibration_images)
         print(f"Calibrating on {len(calibration)} images of {options.calibration}")
-    facts = ExportSpec(options.precision, options.preprocess, options.nms)
-    export_detector(detector, options.output, facts, calibration)
+    spec = ExportSpec(options.precision, options.preprocess, options.nms)
+    export_detector(detector, options.output, spec, calibration, weight_bits=options.weight_bits)
     weights = options.output.with_suffix(".bin")
     beside = f" and {weights}" if options.output.suffix == ".xml" else ""
     print(f"Exported to {options.output}{beside}")
 
 
-def _report(
-    detector: SSDLite, exported: ExportedDetector, options: argparse.Namespace
-) -> dict[str, Any]:
-    from igcv3det.export import list_images
-    from igcv3det.export.parity import (
-        CONFIDENT,
-        compare_candidates,
-        compare_detections,
-        compare_precision,
-        faults,
-    )
-    from igcv3det.shapes.dataset import write_shapes
+def _parity(
+    detector: SSDLite,
+    exported: ExportedDetector,
+    files: list[Path],
+    options: argparse.Namespace,
+) -> tuple[dict[str, Any], list[str]]:
+    """The report, and a sentence for everything that failed or disagrees."""
+    from igcv3det.export import parity
 
-    folder = options.parity or options.images or options.calibration
-    with tempfile.TemporaryDirectory() as drawn:
-        if folder is None:
-            folder = write_shapes(drawn, train=1, val=PARITY_IMAGES, image_size=DRAWN_SIZE)
-            folder, shown = folder / "val2017", "synthetic shapes, for want of --parity"
-        else:
-            shown = str(folder)
-        files = list_images(folder, options.parity_images)
-        if not files:
-            raise ValueError(f"{folder}: no images to compare on")
-        parity: dict[str, Any] = {
-            "file": str(options.output),
-            "export": exported.spec.as_description(exported.config),
-            "images": {"from": shown, "number": len(files), "confident_score": CONFIDENT},
-            "detections": compare_detections(detector, exported, files),
-        }
-        if not exported.spec.nms:
-            parity["candidates"] = compare_candidates(detector, exported, files)
+    limits = parity.limits_of(exported)
+    found: dict[str, Any] = {
+        "file": str(options.output),
+        "export": exported.spec.as_description(exported.config),
+        "images": {"number": len(files), "confident_score": parity.CONFIDENT},
+        "limits": {**limits._asdict(), "AP": parity.AP_LIMIT},
+        "detections": parity.compare_detections(detector, exported, files),
+    }
+    if not exported.spec.nms:
+        found["candidates"] = parity.compare_candidates(detector, exported, files)
+    failures = []
     if options.annotations:
-        parity["AP"] = compare_precision(detector, exported, options.annotations, options.images)
-    parity["faults"] = faults(parity, exported)
-    path = options.output.with_name(f"{options.output.name}.parity.json")
-    path.write_text(json.dumps(parity, indent=1), encoding="utf-8")
-    _print_report(parity)
-    print(f"Report is in {path}")
-    return parity
+        try:
+            data = options.annotations, options.images
+            found["AP"] = parity.compare_ap(detector, exported, *data)
+            failures += found["AP"]["unreadable"]
+        except (OSError, ValueError) as error:
+            failures.append(str(error))
+    found["disagreements"] = parity.disagreements(found, limits)
+    failures += [f"{options.output}: {sentence}" for sentence in found["disagreements"]]
+    return found, failures
 
 
-def _print_report(parity: dict[str, Any]) -> None:
-    from igcv3det.export.parity import CONFIDENT
-
+def _print_parity(parity: dict[str, Any]) -> None:
     images, found = parity["images"], parity["detections"]
-    print(f"Against PyTorch on {images['number']} images ({images['from']}):")
+    print(f"Compared with PyTorch on {images['number']} images ({images['from']}):")
     print(
-        f"  {found['found']} of {found['confident']} detections above {CONFIDENT} matched, "
-        f"{found['added']} extra"
+        f"  {found['matched']} of {found['confident']} detections above "
+        f"{images['confident_score']} matched, {found['extra']} extra"
     )
-    for part, frame in (("detections", "image"), ("candidates", "network input")):
-        for figure, unit in (("score", ""), ("box_px", f" px of the {frame}")):
-            difference = parity.get(part, {}).get(figure)
+    if not found["confident"]:
+        report(
+            "export",
+            f"PyTorch finds nothing above {images['confident_score']} in these images, so they "
+            "show little; take images with objects (--parity)",
+        )
+    for kind, frame in (("detections", "image"), ("candidates", "network input")):
+        for quantity, unit in (("score", ""), ("box_px", f" px of the {frame}")):
+            difference = parity.get(kind, {}).get(quantity)
             if difference and difference["largest"] is not None:
                 print(
-                    f"  {figure.removesuffix('_px')} difference of {part}: largest "
-                    f"{difference['largest']:.2g}{unit}, mean {difference['mean']:.2g}{unit}"
+                    f"  {quantity.removesuffix('_px')} difference of {kind}: "
+                    f"median {difference['median']:.2g}, 95th percentile {difference['p95']:.2g}, "
+                    f"largest {difference['largest']:.2g}{unit}"
                 )
     if "AP" in parity:
         ap = parity["AP"]
-        figures = ["-" if ap[k] is None else f"{ap[k]:.4f}" for k in ("eager", "exported", "loss")]
-        print("  AP on {} images: PyTorch {}, exported {}, loss {}".format(ap["images"], *figures))
+        values = ["-" if ap[k] is None else f"{ap[k]:.4f}" for k in ("pytorch", "exported", "loss")]
+        print("  AP on {} images: PyTorch {}, exported {}, loss {}".format(ap["images"], *values))

@@ -1,4 +1,4 @@
-"""Detectors for other runtimes: written, quantised, and compared with PyTorch."""
+"""Writes detectors for other runtimes, quantises them and compares the files with PyTorch."""
 
 from igcv3det.export.calibration import CALIBRATION_IMAGES, CalibrationSet, list_images
 from igcv3det.export.exporter import export_detector

@@ -1,6 +1,6 @@
-"""Joining the parts of an exported graph, and writing the whole, in ONNX and in OpenVINO.
+"""Joins the subgraphs of an exported graph and writes the file, for ONNX and for OpenVINO.
 
-Parts speak of tensors by name: each reads what was written under the names of its inputs last.
+Subgraphs are connected by tensor names: each input reads what was last written under its name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from igcv3det.description import DESCRIPTION
-from igcv3det.runtime.sessions import openvino_core
+from igcv3det.runtime.sessions import first_line, openvino_core
 from igcv3det.version import __version__
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import openvino
 
 
-class Part(NamedTuple):
-    """A piece of an exported graph.
+class Subgraph(NamedTuple):
+    """One step of an exported graph.
 
     Attributes:
-        name: put before the names of its inner tensors and nodes.
+        name: prefix of the names of its inner tensors and nodes.
         model: its inputs are named after what they read.
-        writes: what its outputs are to be known as, in their order.
+        writes: names under which its outputs are read by others, in order.
     """
 
     name: str
@@ -32,19 +32,24 @@ class Part(NamedTuple):
     writes: tuple[str, ...]
 
 
-def join_onnx(parts: Sequence[Part], outputs: Sequence[str]) -> onnx.ModelProto:
-    """One model of all parts; its input is the first part's, its outputs are these names."""
+def join_onnx(subgraphs: Sequence[Subgraph], outputs: Sequence[str]) -> onnx.ModelProto:
+    """Joins subgraphs into one model.
+
+    Args:
+        subgraphs: in the order in which they run; the first one's input becomes the model's.
+        outputs: names, of those that the subgraphs write, that become the model's outputs.
+    """
     import onnx
 
-    (first_input,) = parts[0].model.graph.input
+    (first_input,) = subgraphs[0].model.graph.input
     written = {first_input.name: first_input.name}
     joined = onnx.GraphProto(name="igcv3det", input=[first_input])
     ports: dict[str, onnx.ValueInfoProto] = {}
-    for part in parts:
-        graph = part.model.graph
+    for subgraph in subgraphs:
+        graph = subgraph.model.graph
         names = {port.name: written[port.name] for port in graph.input}
-        _append(joined, graph, names, part.name)
-        for port, name in zip(graph.output, part.writes, strict=True):
+        _append(joined, graph, names, subgraph.name)
+        for port, name in zip(graph.output, subgraph.writes, strict=True):
             written[name], ports[name] = names[port.name], port
     public = {written[name]: name for name in outputs}
     for node in joined.node:
@@ -57,8 +62,8 @@ def join_onnx(parts: Sequence[Part], outputs: Sequence[str]) -> onnx.ModelProto:
         joined,
         producer_name="igcv3det",
         producer_version=__version__,
-        ir_version=parts[-1].model.ir_version,
-        opset_imports=[_operator_set(parts)],
+        ir_version=subgraphs[-1].model.ir_version,
+        opset_imports=[_operator_set(subgraphs)],
     )
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -73,22 +78,26 @@ def save_onnx(model: onnx.ModelProto, path: Path, description: str) -> None:
 
 
 def read_openvino(model: onnx.ModelProto) -> openvino.Model:
-    """The same graph as OpenVINO has it."""
+    """An ONNX model, read by OpenVINO."""
     core = openvino_core("OpenVINO's form")
     read: openvino.Model = core.read_model(model=model.SerializeToString())
     return read
 
 
 def join_openvino(
-    parts: Sequence[tuple[openvino.Model, tuple[str, ...]]], outputs: Sequence[str]
+    subgraphs: Sequence[tuple[openvino.Model, tuple[str, ...]]], outputs: Sequence[str]
 ) -> openvino.Model:
-    """As `join_onnx`, for parts that OpenVINO has read already; they are used up by this."""
+    """As `join_onnx`, for models of OpenVINO, each with the names that it writes.
+
+    The models given become part of the result and cannot be used on their own any more.
+    """
     import openvino
 
-    (parameter,) = parts[0][0].get_parameters()
-    (input_name,) = parts[0][0].input(0).get_names()
+    first, _ = subgraphs[0]
+    (parameter,) = first.get_parameters()
+    (input_name,) = first.input(0).get_names()
     written = {input_name: parameter.output(0)}
-    for model, writes in parts:
+    for model, writes in subgraphs:
         for port in model.inputs:
             source = written[port.get_any_name()]
             if source.get_node() is not port.get_node():
@@ -96,7 +105,7 @@ def join_openvino(
                     reader.replace_source_output(source)
         for port, name in zip(model.outputs, writes, strict=True):
             written[name] = port.get_node().input_value(0)
-    for model, _ in parts:  # a name that a part used inside must not be found twice
+    for model, _ in subgraphs:  # inner names of two subgraphs may be alike
         for node in model.get_ordered_ops():
             for output in node.outputs():
                 output.get_tensor().set_names(set())
@@ -108,18 +117,25 @@ def join_openvino(
 
 
 def save_openvino(model: openvino.Model, path: Path, description: str) -> None:
-    """Writes a model with its description; the weights go to a ``.bin`` beside it."""
+    """Writes a model with its description; the weights go to a ``.bin`` beside it.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
     import openvino
 
     model.set_rt_info(description, [DESCRIPTION])
-    # As they are: half precision, where wanted, is in the network already, and nowhere else
-    openvino.save_model(model, path, compress_to_fp16=False)
+    try:
+        # Not compressed: a network in half precision is so already, the rest must not be
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(f"{path}: OpenVINO cannot write it: {first_line(error)}") from error
 
 
 def _append(
     joined: onnx.GraphProto, graph: onnx.GraphProto, names: dict[str, str], prefix: str
 ) -> None:
-    """Adds a graph's nodes and constants, renamed; ``names`` learns the new names."""
+    """Adds a graph's nodes and constants, renamed; ``names`` gets the new names."""
     for constant in graph.initializer:
         names[constant.name] = f"{prefix}/{constant.name}"
         joined.initializer.add().CopyFrom(constant)
@@ -131,15 +147,16 @@ def _append(
         added.name = f"{prefix}/{node.op_type}_{index}"
         added.input[:] = [names[name] if name else "" for name in node.input]
         added.output[:] = [names[name] if name else "" for name in node.output]
-        # The tracer notes source lines and their folders on the machine that exports
+        # The tracer records source files with their paths on the exporting machine
         added.ClearField("metadata_props")
         added.ClearField("doc_string")
 
 
-def _operator_set(parts: Sequence[Part]) -> onnx.OperatorSetIdProto:
-    """The one that all parts use; another domain's operators would not run everywhere."""
-    used = {node.domain for part in parts for node in part.model.graph.node}
-    sets = [own for part in parts for own in part.model.opset_import if own.domain in used]
+def _operator_set(subgraphs: Sequence[Subgraph]) -> onnx.OperatorSetIdProto:
+    """The one that all subgraphs use; operators of another domain would not run everywhere."""
+    models = [subgraph.model for subgraph in subgraphs]
+    used = {node.domain for model in models for node in model.graph.node}
+    sets = [own for model in models for own in model.opset_import if own.domain in used]
     assert len({(own.domain, own.version) for own in sets}) == 1, sets
     first: onnx.OperatorSetIdProto = sets[0]
     return first

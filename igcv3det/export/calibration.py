@@ -1,10 +1,11 @@
-"""Images to calibrate 8-bit files on, and to compare files on."""
+"""Images to calibrate int8 files on, and to compare files on."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +17,20 @@ logger = logging.getLogger(__name__)
 
 CALIBRATION_IMAGES = 300
 """NNCF's default too."""
+WeightBits = Literal[7, 8]
 Array = NDArray[np.float32]
 
 
 class CalibrationSet:
-    """Images of a folder as network inputs [1, 3, S, S], read when their turn comes.
+    """Images of a folder as network inputs [1, 3, S, S], read one by one.
 
     Images are taken at even steps through the sorted names, so that a folder sorted by source
-    gives some of each; what cannot be read is logged and left out.
+    contributes some of each source. Unreadable ones are logged and left out.
 
     Args:
-        folder: images, not those of inner folders.
+        folder: of images; inner folders are not searched.
         preprocess: the detector's.
-        limit: at most so many.
+        limit: largest number of images.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -39,7 +41,9 @@ class CalibrationSet:
         self, folder: str | Path, preprocess: Preprocess, limit: int = CALIBRATION_IMAGES
     ) -> None:
         self._preprocess = preprocess
-        self.files = [path for path in list_images(folder, limit) if _is_readable(path)]
+        self.files, unreadable = split_readable(list_images(folder, limit))
+        for sentence in unreadable:
+            logger.warning("left out of the calibration: %s", sentence)
         if not self.files:
             raise ValueError(f"{folder}: no image to calibrate on")
 
@@ -52,7 +56,7 @@ class CalibrationSet:
 
 
 def list_images(folder: str | Path, limit: int | None = None) -> list[Path]:
-    """Image files of a folder by name, at most ``limit`` at even steps.
+    """Image files of a folder sorted by name, at most ``limit`` of them, at even steps.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -68,10 +72,14 @@ def list_images(folder: str | Path, limit: int | None = None) -> list[Path]:
     return [files[index * len(files) // limit] for index in range(limit)]
 
 
-def _is_readable(path: Path) -> bool:
-    try:
-        read_image(path)
-    except ImageReadError as error:
-        logger.warning("left out of the calibration: %s", error)
-        return False
-    return True
+def split_readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The files that can be read as images, and one sentence for each of the others."""
+    readable, unreadable = [], []
+    for path in files:
+        try:
+            read_image(path)
+        except ImageReadError as error:
+            unreadable.append(str(error))
+        else:
+            readable.append(path)
+    return readable, unreadable

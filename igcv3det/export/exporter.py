@@ -1,9 +1,9 @@
 """Detectors as ONNX files and as OpenVINO's XML with its BIN.
 
-A file is put together from parts: preprocessing (if asked for), the network, its decoding to boxes
-and scores, and class-wise suppression (if asked for). Only the network is ever stored in half
-precision or quantised; everything around it computes in float32. PyTorch traces network and
-decoding, so their arithmetic is written once; the other parts are in `igcv3det.export.graphs`.
+An exported graph consists of subgraphs: preprocessing (optional), the network, its decoding to
+boxes and scores, and class-wise NMS (optional). Only the network is stored in half precision or
+quantised; everything around it computes in float32. PyTorch traces network and decoding, so their
+arithmetic is written once; the other subgraphs are in `igcv3det.export.graphs`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,15 @@ from igcv3det.detection.box_coder import BoxCoder
 from igcv3det.detection.postprocess import class_scores
 from igcv3det.detector import SSDLite
 from igcv3det.export.assemble import (
-    Part,
+    Subgraph,
     join_onnx,
     join_openvino,
     read_openvino,
     save_onnx,
     save_openvino,
 )
-from igcv3det.export.calibration import CalibrationSet
-from igcv3det.export.graphs import (
-    nms_graph,
-    preprocessing_graph,
-    rescaling_graph,
-)
+from igcv3det.export.calibration import CalibrationSet, WeightBits
+from igcv3det.export.graphs import nms_graph, preprocessing_graph, rescaling_graph
 from igcv3det.export.onnx_quantization import quantize_onnx
 from igcv3det.export.openvino_quantization import quantize_openvino
 from igcv3det.export.tracing import trace_onnx
@@ -52,7 +48,7 @@ if TYPE_CHECKING:
 
 NETWORK = "network"
 HEADS = ("logits", "offsets")
-_TRACED_BATCH = 2  # a batch of one would be taken for a constant
+_TRACED_BATCH = 2  # the tracer would take a batch of one for a constant
 
 
 def export_detector(
@@ -60,48 +56,76 @@ def export_detector(
     path: str | Path,
     spec: ExportSpec | None = None,
     calibration: CalibrationSet | None = None,
+    *,
+    weight_bits: WeightBits = 7,
 ) -> None:
     """Writes a detector for another runtime, with its description inside.
 
     Args:
-        detector: in any state; it is exported as it evaluates, and stays as it is.
+        detector: in any mode, on any device; it is exported as in evaluation mode and left
+            unchanged.
         path: ends in ``.onnx``, or in ``.xml``: then a ``.bin`` is written beside it.
-        spec: precision, and whether preprocessing and suppression go inside.
+        spec: precision, and whether the graph includes preprocessing and NMS.
         calibration: images; for int8, and for that only.
+        weight_bits: of int8 weights. 7 suits every processor; 8 is finer, but saturates on
+            processors with AVX2 and no VNNI (`igcv3det.export.onnx_quantization`).
 
     Raises:
+        FileExistsError: the ``.bin`` beside a new ``.xml`` belongs to something else.
         ImportError: a package of the extra ``export`` is missing.
-        ValueError: another ending, or int8 without images.
+        OSError: the file cannot be written.
+        ValueError: another suffix, or int8 without images.
     """
     path, spec = Path(path), spec or ExportSpec()
     if path.suffix not in (".onnx", ".xml"):
         raise ValueError(f"{path}: an exported detector is an .onnx or .xml file")
     if (spec.precision == "int8") != (calibration is not None):
         raise ValueError(f"{path}: int8 and images to calibrate on go together")
+    weights = path.with_suffix(".bin")
+    if path.suffix == ".xml" and weights.exists() and not path.exists():
+        raise FileExistsError(f"{weights}: exists without {path.name} and would be overwritten")
     for package in ("onnx", "onnxscript", *(["openvino"] if path.suffix == ".xml" else [])):
         import_extra(package, path)
-    description = json.dumps(description_of(detector, spec))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".onnx":
-        # In int8 multiplying zeros costs less than the copies between groups
-        parts = _parts(detector, spec, "dense" if calibration else "onnxruntime")
-        if calibration is not None:
-            quantized = quantize_onnx(parts[NETWORK].model, calibration)
-            parts[NETWORK] = parts[NETWORK]._replace(model=quantized)
-        model = join_onnx(list(parts.values()), spec.output_names)
-        save_onnx(model, path, description)
-    else:
-        parts = _parts(detector, spec, "openvino")
-        models = {name: read_openvino(part.model) for name, part in parts.items()}
-        if calibration is not None:
-            models[NETWORK] = quantize_openvino(models[NETWORK], calibration)
-        pieces = [(models[name], part.writes) for name, part in parts.items()]
-        save_openvino(join_openvino(pieces, spec.output_names), path, description)
+    write = _write_onnx if path.suffix == ".onnx" else _write_openvino
+    write(detector, path, spec, calibration, weight_bits)
 
 
 def description_of(detector: SSDLite, spec: ExportSpec) -> dict[str, Any]:
-    """What an exported file says of itself: a checkpoint's description and the export's spec."""
+    """The description in an exported file: a checkpoint's, and the spec of the export."""
     return {**describe_detector(detector), EXPORT: spec.as_description(detector.config)}
+
+
+def _write_onnx(
+    detector: SSDLite,
+    path: Path,
+    spec: ExportSpec,
+    calibration: CalibrationSet | None,
+    weight_bits: WeightBits,
+) -> None:
+    # In int8, multiplying zeros costs less than the copies between groups
+    subgraphs = _subgraphs(detector, spec, "dense" if calibration else "onnxruntime")
+    if calibration is not None:
+        quantized = quantize_onnx(subgraphs[NETWORK].model, calibration, weight_bits)
+        subgraphs[NETWORK] = subgraphs[NETWORK]._replace(model=quantized)
+    model = join_onnx(list(subgraphs.values()), spec.output_names)
+    save_onnx(model, path, json.dumps(description_of(detector, spec)))
+
+
+def _write_openvino(
+    detector: SSDLite,
+    path: Path,
+    spec: ExportSpec,
+    calibration: CalibrationSet | None,
+    weight_bits: WeightBits,
+) -> None:
+    subgraphs = _subgraphs(detector, spec, "openvino")
+    models = {name: read_openvino(subgraph.model) for name, subgraph in subgraphs.items()}
+    if calibration is not None:
+        models[NETWORK] = quantize_openvino(models[NETWORK], calibration, weight_bits)
+    pairs = [(models[name], subgraph.writes) for name, subgraph in subgraphs.items()]
+    model = join_openvino(pairs, spec.output_names)
+    save_openvino(model, path, json.dumps(description_of(detector, spec)))
 
 
 class _Network(nn.Module):
@@ -111,9 +135,9 @@ class _Network(nn.Module):
         super().__init__()
         self.detector = detector.to(dtype)
         self.dtype = dtype
-        for part in self.detector.modules():
-            if isinstance(part, nn.ReLU6):
-                part.inplace = False  # in place it takes the tracer twice as long
+        for module in self.detector.modules():
+            if isinstance(module, nn.ReLU6):
+                module.inplace = False  # in place it takes the tracer twice as long
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         outputs: HeadOutputs = self.detector(images.to(self.dtype))
@@ -121,7 +145,7 @@ class _Network(nn.Module):
 
 
 class _Decoding(nn.Module):
-    """Logits and offsets to boxes, clipped, and scores."""
+    """Logits and offsets to clipped boxes and scores."""
 
     def __init__(self, detector: SSDLite) -> None:
         super().__init__()
@@ -136,22 +160,22 @@ class _Decoding(nn.Module):
         return boxes.clamp(min=0, max=self.config.image_size), scores
 
 
-def _parts(detector: SSDLite, spec: ExportSpec, form: Variant) -> dict[str, Part]:
-    """All parts by name, in the order in which they run."""
+def _subgraphs(detector: SSDLite, spec: ExportSpec, variant: Variant) -> dict[str, Subgraph]:
+    """All subgraphs by name, in the order in which they run."""
     config, anchors = detector.config, len(detector.anchors)
     batch = 1 if spec.nms else None
-    parts = [
-        Part(NETWORK, _trace_network(deploy(detector, form), spec), HEADS),
-        Part("decoding", _trace_decoding(detector, batch), CANDIDATE_OUTPUTS),
+    subgraphs = [
+        Subgraph(NETWORK, _trace_network(deploy(detector, variant), spec), HEADS),
+        Subgraph("decoding", _trace_decoding(detector, batch), CANDIDATE_OUTPUTS),
     ]
     if spec.preprocessing:
         before = preprocessing_graph(config.preprocess, config.image_size, batch)
-        parts.insert(0, Part("preprocessing", before, (INPUT, "sides")))
-        parts.append(Part("rescaling", rescaling_graph(anchors, batch), ("boxes",)))
+        subgraphs.insert(0, Subgraph("preprocessing", before, (INPUT, "sides")))
+        subgraphs.append(Subgraph("rescaling", rescaling_graph(anchors, batch), ("boxes",)))
     if spec.nms:
         after = nms_graph(config.postprocess, anchors, config.num_classes)
-        parts.append(Part("suppression", after, NMS_OUTPUTS))
-    return {part.name: part for part in parts}
+        subgraphs.append(Subgraph("nms", after, NMS_OUTPUTS))
+    return {subgraph.name: subgraph for subgraph in subgraphs}
 
 
 def _trace_network(detector: SSDLite, spec: ExportSpec) -> onnx.ModelProto:

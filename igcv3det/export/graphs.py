@@ -1,9 +1,9 @@
-"""The parts of an exported graph that are no network: preprocessing before it, suppression after.
+"""The subgraphs around the network: preprocessing, rescaling of boxes, NMS.
 
 They are written as ONNX text, so that what a file computes can be read here line by line, and are
-joined to the traced network by `igcv3det.export`. All of them are of operator set 18: the one that
-PyTorch's exporter writes without a conversion, and the first whose Resize takes axes; nothing here
-needs a later one, and the earlier the set, the older the runtimes that read the file.
+joined to the traced network by `igcv3det.export.assemble`. All use operator set 18, the first whose
+Resize takes axes and the one that PyTorch's exporter writes without a conversion. Nothing here
+needs a later one, and older runtimes read older sets.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _HEADER = f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>'
 def preprocessing_graph(config: PreprocessConfig, size: int, batch: int | None) -> onnx.ModelProto:
     """`Preprocess` as a graph, images uint8 [B, H, W, 3] to normalised float32 [B, 3, S, S].
 
-    TensorFlow's stretching is the same; OpenCV's differs by one grey level in some places, since
-    it computes with fixed-point weights, which no runtime does.
+    TensorFlow's resizing is reproduced exactly. OpenCV's differs by one grey level in some pixels,
+    because OpenCV computes with fixed-point weights and the runtimes do not.
 
     A second output ``sides`` holds (W, H, W, H) / S, for boxes in the images' own pixels.
     """
     if config.resize == "tensorflow":
-        mode, rounding = "asymmetric", "rounded = Identity (stretched)"
+        mode, rounding = "asymmetric", "rounded = Identity (resized)"
     else:
         mode = "half_pixel"
         rounding = "half = Constant <value_float = 0.5> ()\n"
-        rounding += "raised = Add (stretched, half)\nrounded = Floor (raised)"
+        rounding += "raised = Add (resized, half)\nrounded = Floor (raised)"
     return _parsed(f"""{_HEADER}
         preprocess (uint8[{batch or "batch"}, height, width, 3] images)
             => (float[{batch or "batch"}, 3, {size}, {size}] normalised, float[4] sides)
@@ -47,7 +47,7 @@ def preprocessing_graph(config: PreprocessConfig, size: int, batch: int | None) 
         {{
             planes = Transpose <perm = [0, 3, 1, 2]> (images)
             pixels = Cast <to = 1> (planes)
-            stretched = Resize <
+            resized = Resize <
                 mode = "linear", coordinate_transformation_mode = "{mode}", axes = [2, 3]
             > (pixels, , , size)
             {rounding}
@@ -61,7 +61,7 @@ def preprocessing_graph(config: PreprocessConfig, size: int, batch: int | None) 
 
 
 def rescaling_graph(anchors: int, batch: int | None) -> onnx.ModelProto:
-    """Boxes [B, A, 4] of the network input to those of the images, by ``sides``."""
+    """Boxes [B, A, 4] in pixels of the network input to pixels of the images, by ``sides``."""
     boxes = f"float[{batch or 'batch'}, {anchors}, 4]"
     return _parsed(f"""{_HEADER}
         rescale ({boxes} boxes, float[4] sides) => ({boxes} rescaled)
@@ -71,8 +71,8 @@ def rescaling_graph(anchors: int, batch: int | None) -> onnx.ModelProto:
 def nms_graph(config: PostprocessConfig, anchors: int, num_classes: int) -> onnx.ModelProto:
     """`select_detections` as a graph, for one image.
 
-    Boxes [1, A, 4], clipped, and scores [1, A, K] to boxes [N, 4], scores [N] and labels [N], best
-    first. Among equal scores other boxes may win than in PyTorch.
+    Clipped boxes [1, A, 4] and scores [1, A, K] to boxes [N, 4], scores [N] and labels [N], best
+    first. Ties between equal scores may be broken differently than in PyTorch.
     """
     best_of_class = "candidate_scores = Identity (by_class)"
     if config.candidates_per_class < anchors:
@@ -83,10 +83,10 @@ def nms_graph(config: PostprocessConfig, anchors: int, num_classes: int) -> onnx
             weakest = Gather <axis = 2> (top, last)
             is_candidate = GreaterOrEqual (by_class, weakest)
             candidate_scores = Where (is_candidate, by_class, nothing)"""
-    # No class can have more places among the best of all classes than there are
+    # No class can have more detections than all classes together
     most = min(config.candidates_per_class, config.detections_per_image)
     return _parsed(f"""{_HEADER}
-        suppress (float[1, {anchors}, 4] boxes, float[1, {anchors}, {num_classes}] scores)
+        nms (float[1, {anchors}, 4] boxes, float[1, {anchors}, {num_classes}] scores)
             => (float[detections, 4] best_boxes, float[detections] best_scores,
                 int64[detections] labels)
         <

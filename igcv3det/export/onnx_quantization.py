@@ -1,13 +1,17 @@
 """8-bit ONNX graphs by ONNX Runtime's quantiser, with the bias correction that it lacks.
 
-Only the network's convolutions and what stands between them are rounded; decoding and scores are
-not part of the graph given here. Weights are rounded per output channel, activations per tensor,
-after ReLU6, not before it, and over the mean range of a calibration image, as NNCF does: the
-expansions of IGCV3 have no ReLU6 that would bound them, and the rare extremes of one image would
-coarsen the steps for all.
+Only the network's convolutions and the operators between them are quantised; decoding and scores
+are not in the graph given here. Weights are quantised per output channel, activations per tensor
+and after ReLU6. The range of an activation is the mean, over the calibration images, of each
+image's smallest and largest value: the expansions of IGCV3 have no ReLU6 that would bound them, and
+the extremes of one image would coarsen the steps for all.
 
-Rounded weights move the mean of what a convolution gives, most of all in depthwise ones, whose
-channels have nine weights each. The bias takes that back, from what the rounding does to the mean
+Weights take 7 of the 8 bits by default. Processors with AVX2 but without VNNI add two products of
+an activation (0..255) and a weight in a signed 16-bit register: 2 * 255 * 127 does not fit and
+saturates, 2 * 255 * 64 fits.
+
+Quantised weights shift the mean of a convolution's outputs, most of all in depthwise convolutions,
+whose channels have nine weights each. The bias compensates, by what quantisation does to the mean
 input: Nagel et al., Data-Free Quantization, arXiv:1906.04721, section 4.2, with measured means.
 """
 
@@ -21,22 +25,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from igcv3det.export.calibration import WeightBits
 from igcv3det.runtime.sessions import import_extra
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 Array = NDArray[np.float32]
-_LEVELS = 127  # of a symmetric 8-bit weight
-_OPERATORS = ["Conv", "Add", "Clip"]  # without Clip, rounding would come before ReLU6
+_LEVELS: dict[WeightBits, int] = {7: 64, 8: 127}  # largest weight; what the quantiser takes
+_OPERATORS = ["Conv", "Add", "Clip"]  # without Clip, quantisation would come before ReLU6
 
 
-def quantize_onnx(network: ModelProto, inputs: Iterable[Array]) -> ModelProto:
+def quantize_onnx(
+    network: ModelProto, inputs: Iterable[Array], weight_bits: WeightBits = 7
+) -> ModelProto:
     """The network with 8-bit convolutions, by QuantizeLinear and DequantizeLinear around them.
 
     Args:
         network: one input [B, 3, S, S], batch normalisation folded.
-        inputs: images as [1, 3, S, S]; gone through twice.
+        inputs: images as [1, 3, S, S]; iterated twice.
+        weight_bits: 8 is finer, for processors with VNNI only.
     """
     quantization = import_extra("onnxruntime.quantization", "int8 for ONNX")
     shape_inference = import_extra("onnxruntime.quantization.shape_inference", "int8 for ONNX")
@@ -45,7 +53,7 @@ def quantize_onnx(network: ModelProto, inputs: Iterable[Array]) -> ModelProto:
         prepared, result = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         shape_inference.quant_pre_process(network, prepared)
         model = onnx.load(prepared)
-        _correct_biases(model, _mean_inputs(model, inputs))
+        _correct_biases(model, _mean_inputs(model, inputs), _LEVELS[weight_bits])
         quantization.quantize_static(
             model,
             result,
@@ -53,9 +61,10 @@ def quantize_onnx(network: ModelProto, inputs: Iterable[Array]) -> ModelProto:
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=_OPERATORS,
             per_channel=True,
+            reduce_range=weight_bits == 7,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            extra_options={"CalibMovingAverage": True},  # with one batch of ranges, their mean
+            extra_options={"CalibMovingAverage": True},  # the mean of the images' ranges
         )
         quantized: ModelProto = onnx.load(result)
     return quantized
@@ -78,7 +87,7 @@ def _convolutions(model: ModelProto) -> list[NodeProto]:
 
 
 def _mean_inputs(model: ModelProto, inputs: Iterable[Array]) -> dict[str, Array]:
-    """[C] mean of every tensor that a convolution reads, over images and places."""
+    """[C] mean of every tensor that a convolution reads, over images and positions."""
     onnx = import_extra("onnx", "int8 for ONNX")
     runtime = import_extra("onnxruntime", "int8 for ONNX")
     probe = onnx.ModelProto()
@@ -108,13 +117,13 @@ def _mean_inputs(model: ModelProto, inputs: Iterable[Array]) -> dict[str, Array]
     }
 
 
-def _correct_biases(model: ModelProto, mean_inputs: dict[str, Array]) -> None:
-    """Takes from each bias what rounding the weights adds for the mean input, in place."""
+def _correct_biases(model: ModelProto, mean_inputs: dict[str, Array], levels: int) -> None:
+    """Subtracts from each bias what quantised weights add for the mean input, in place."""
     onnx = import_extra("onnx", "int8 for ONNX")
     constants = {constant.name: constant for constant in model.graph.initializer}
     for index, node in enumerate(_convolutions(model)):
         weight = onnx.numpy_helper.to_array(constants[node.input[1]])  # [C', C / groups, h, w]
-        shift = _rounding_shift(weight, mean_inputs[node.input[0]])
+        shift = _mean_shift(weight, mean_inputs[node.input[0]], levels)
         bias = -shift
         if len(node.input) > 2:
             bias = onnx.numpy_helper.to_array(constants[node.input[2]]) - shift
@@ -127,9 +136,9 @@ def _correct_biases(model: ModelProto, mean_inputs: dict[str, Array]) -> None:
     model.graph.initializer.extend(kept)
 
 
-def _rounding_shift(weight: Array, mean_input: Array) -> Array:
-    """[C'] change of the mean output when weights are rounded to 8 bits for each channel."""
-    step = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / _LEVELS
+def _mean_shift(weight: Array, mean_input: Array, levels: int) -> Array:
+    """[C'] change of the mean output when weights are quantised for each channel."""
+    step = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / levels
     step[step == 0] = 1
     change = (np.round(weight / step) * step - weight).sum(axis=(2, 3))  # [C', C / groups]
     groups = len(mean_input) // change.shape[1]

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def trace_onnx(
     module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...]
 ) -> onnx.ModelProto:
-    """A module as an ONNX model; a batch of more than one becomes free."""
-    free = all(len(value) > 1 for value in inputs.values())
+    """A module as an ONNX model; the batch is dynamic if all inputs have more than one row."""
+    is_dynamic = all(len(value) > 1 for value in inputs.values())
     batch = torch.export.Dim("batch")
-    shapes = tuple({0: batch} for _ in inputs) if free else None
+    shapes = tuple({0: batch} for _ in inputs) if is_dynamic else None
     with _quiet("onnxscript", "onnx_ir"), warnings.catch_warnings():
-        # It says that two inputs share one name for their batch, which is what is wanted
+        # It warns that two inputs share one name for their batch, which is intended
         warnings.filterwarnings("ignore", message="# The axis name: batch", category=UserWarning)
         program = torch.onnx.export(
             module.eval(),
@@ -44,7 +44,7 @@ def trace_onnx(
 
 @contextlib.contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Keeps loggers to warnings: the exporter tells of every node that it folds or renames."""
+    """Limits loggers to warnings: the exporter logs every node that it folds or renames."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

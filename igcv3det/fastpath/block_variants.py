@@ -36,7 +36,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from igcv3det.models.igcv3 import IGCV3Block
+from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.models.layers import ChannelPermutation
 
 Written = Literal["dense", "grouped"]

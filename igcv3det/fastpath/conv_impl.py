@@ -26,7 +26,8 @@ from igcv3det.fastpath.depthwise import replace_depthwise
 from igcv3det.fastpath.folded import FoldedConvNorm
 from igcv3det.fastpath.frozen_norms import convolve, frozen_affine, replace_sequences
 from igcv3det.fastpath.sync_norms import is_synced, synced_batch_norm
-from igcv3det.models.igcv3 import IGCV3, IGCV3Block
+from igcv3det.models.igcv3 import IGCV3
+from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.models.layers import BATCH_NORMS
 
 ConvImpl = Literal["reference", "fast", "folded"]

@@ -24,7 +24,8 @@ from igcv3det.fastpath.block_variants import (
     gather_weight,
 )
 from igcv3det.fastpath.conv_impl import set_conv_impl
-from igcv3det.models.igcv3 import IGCV3, IGCV3Block
+from igcv3det.models.igcv3 import IGCV3
+from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.models.layers import BATCH_NORMS
 
 Variant = Literal["permuted", "dense", "mixed", "grouped", "torch", "onnxruntime", "openvino"]

@@ -1,1 +1,1 @@
-"""Networks: images in, features and raw predictions out; nothing here knows what a box is."""
+"""Networks: images in, features and raw head outputs out; no boxes."""

@@ -1,8 +1,8 @@
-"""Which input channels reach which output channels of a chain of convolutions: path counts.
+"""Numbers of paths from input to output channels through a chain of convolutions.
 
-The complementary condition of the IGC family is a statement about this matrix: for every pair of an
-input and an output channel there is exactly one path (the strict condition, IGCV2 section 3.2) or
-at least one (the loose one, IGCV3 section 3.2).
+The complementary condition of the IGC family is a statement about this matrix: every pair of an
+input and an output channel has exactly one path (strict, IGCV2 section 3.2) or at least one (loose,
+IGCV3 section 3.2).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from igcv3det.models.layers import ChannelPermutation
 
 
 def path_counts(layers: Iterable[nn.Module]) -> Tensor:
-    """Counts the paths through a chain of layers, whatever their weights.
+    """Counts the paths through a chain of layers; weights do not matter.
 
     Args:
-        layers: convolutions (of whose groups alone the answer depends), permutations, and layers
-            that keep every channel to itself (normalisation, activation, `nn.Identity`); an
-            `nn.Sequential` stands for its parts.
+        layers: convolutions (only their groups matter), permutations, and layers that work on each
+            channel alone (normalisation, activation, `nn.Identity`); an `nn.Sequential` counts as
+            its children.
 
     Returns:
         [C', C] float32: paths from each input channel to each output channel.

@@ -1,20 +1,20 @@
-"""IGCV2, IGCV3's other baseline: a pointwise convolution as a product of sparse ones.
+"""IGCV2, IGCV3's other baseline: pointwise convolutions as products of sparse ones.
 
 Source: Xie, Wang, Zhang, Lai, Hong, Qi, "IGCV2: Interleaved Structured Sparse Convolutional Neural
 Networks", CVPR 2018, arXiv 1804.06202. A block is ``P_L W_L ... P_2 W_2 W_1``::
 
     W_1         depthwise 3x3, stride
     W_2 .. W_L  1x1 in branches of K_l channels, a permutation between two of them
-    ReLU        once, at the end: in between the product is to stand for one dense convolution
+    ReLU        once, at the end: the product of the W replaces one dense convolution
 
 each W followed by batch normalisation. With ``K_2 K_3 ... K_L = C`` there is exactly one path from
-each input to each output channel (the complementary condition); the parameters are fewest where all
-K are alike (the balance condition). Equal branches whose product exceeds C give some pairs several
-paths: the loose condition, which IGCV3 took over.
+each input to each output channel (the complementary condition); the number of parameters is
+smallest where all K are equal (the balance condition). Equal branches whose product exceeds C give
+some pairs several paths: the loose condition, which IGCV3 adopted.
 
-Differs from the paper: of its table of networks only this could be found, that the width doubles
-at each of two halvings of the map; six blocks a stage make the depth of 20. Channels are chosen for
-the number of parameters that IGCV3's authors give.
+Differs from the paper: its table of networks was not available except that the width doubles where
+the map is halved; six blocks a stage give the depth of 20. Channels are chosen to match the number
+of parameters that IGCV3's authors report.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ STRIDES = (1, 1, 2, 2)  # of the stem and of the first block of each stage
 
 @dataclass(frozen=True)
 class IGCV2Config:
-    """IGCV2: its width and how its pointwise convolutions are taken apart."""
+    """IGCV2: its width, and how its pointwise convolutions are factorised."""
 
     channels: int = 576
-    """Of the first of three stages; doubled in the second and in the third."""
+    """Of the first of three stages; doubled in the second and again in the third."""
     blocks: int = BLOCKS
     """In each stage."""
     branch: int | None = None
-    """K, channels of a branch, the same in all layers; None: balanced over ``layers``."""
+    """K, channels of a branch in all layers; None: balanced over ``layers``."""
     layers: int | None = 2
     """Grouped 1x1 convolutions of a block, the paper's L - 1; None: as few as ``branch`` needs."""
     strides: tuple[int, ...] = STRIDES
@@ -73,8 +73,8 @@ def branch_sizes(channels: int, branch: int | None, layers: int | None) -> tuple
 
     Args:
         channels: C of the block's input.
-        branch: the same K for all; None balances: the factors of C that make the least sum.
-        layers: how many; None takes as few as let ``K ** layers`` reach C.
+        branch: one K for all; None balances: the factors of C with the smallest sum.
+        layers: their number; None takes the smallest with ``K ** layers`` >= C.
 
     Raises:
         ValueError: K does not divide C, C has no such factors, or neither argument is given.
@@ -97,7 +97,7 @@ def branch_sizes(channels: int, branch: int | None, layers: int | None) -> tuple
 
 
 def _balanced(channels: int, layers: int, least: int = 2) -> tuple[int, ...] | None:
-    """The ascending factors, none below ``least``, of smallest sum."""
+    """The ascending factors with the smallest sum, none below ``least``."""
     if layers == 1:
         return (channels,) if channels >= least else None
     candidates = [
@@ -112,8 +112,8 @@ def _balanced(channels: int, layers: int, least: int = 2) -> tuple[int, ...] | N
 class InterleavedPointwise(nn.Sequential):
     """A 1x1 convolution as grouped ones with permutations between them.
 
-    The first of them widens. Each mixes runs of K neighbouring channels; the permutation after it
-    brings together channels that have not met yet.
+    The first one changes the number of channels. Each mixes groups of K neighbouring channels; the
+    permutation after it brings together channels that were not mixed yet.
 
     Args:
         in_channels: C.
@@ -159,7 +159,7 @@ def _interleaved(
 
 @lru_cache(maxsize=64)
 def _is_dense(in_channels: int, out_channels: int, sizes: tuple[int, ...]) -> bool:
-    with torch.device("meta"):  # the weights do not matter, nor are random numbers to be drawn
+    with torch.device("meta"):  # no weights are needed, and no random numbers drawn
         layers = list(_interleaved(in_channels, out_channels, sizes, norm_layer(1e-5, 0.1)))
     with torch.device("cpu"):  # whatever device the network is built on
         return bool(path_counts(layers).min() >= 1)
@@ -222,7 +222,7 @@ class IGCV2(nn.Module):
         self.classifier = nn.Linear(current, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # the fan of a branch: with the whole layer's the product of sparse ones would fade
+                # the fan of a branch: with the layer's the product of sparse weights would fade
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="linear")
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0, 0.01)

@@ -14,7 +14,7 @@ from igcv3det.config import Padding
 
 Norm = partial[nn.BatchNorm2d]
 BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
-"""What normalises [B, C, H, W] by channel: `convert_sync_batchnorm` replaces one by the other."""
+"""Norms of [B, C, H, W]; Lightning's ``sync_batchnorm`` replaces the first by the second."""
 
 
 def norm_layer(eps: float, momentum: float) -> Norm:
@@ -54,15 +54,15 @@ def conv_norm(
 
 
 class ChannelPermutation(nn.Module):
-    """Deals the super-channels of ``groups`` branches out in turn (ShuffleNet's channel shuffle).
+    """Interleaves the super-channels of ``groups`` branches (ShuffleNet's channel shuffle).
 
-    With A and B the branches of two groups and four super-channels, A0 A1 B0 B1 becomes A0 B0 A1
-    B1.
+    With branches A and B of two groups and four super-channels, A0 A1 B0 B1 becomes A0 B0 A1 B1.
 
     Args:
         channels: C.
         groups: g, contiguous branches of the input.
-        super_channels: Cs, contiguous pieces that move as a whole; None moves single channels.
+        super_channels: Cs, number of contiguous pieces that move as a whole; None moves single
+            channels.
 
     Raises:
         ValueError: Cs does not divide the channels, or g does not divide Cs.
@@ -102,7 +102,7 @@ class ChannelPermutation(nn.Module):
         return ChannelPermutation(self.channels, self.pieces // self.groups, self.pieces)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Permutes [B, C, H, W] along C; the memory format stays."""
+        """Permutes [B, C, H, W] along C and keeps the memory format."""
         pieces = (self.groups, self.pieces // self.groups, self.channels // self.pieces)
         if x.is_contiguous(memory_format=torch.channels_last):  # else the layers after would copy
             cells = x.permute(0, 2, 3, 1)
@@ -117,11 +117,11 @@ class ChannelPermutation(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """A strided convolution padded as TensorFlow's SAME: odd pixels go to the bottom and the right.
+    """A strided convolution with TensorFlow's SAME padding: odd pixels go to the bottom and right.
 
     The input is padded so that every side gives ``ceil(side / stride)`` outputs. For 3x3 at stride
-    2 an even side gets (0, 1) and an odd one (1, 1), where PyTorch's ``padding=1`` gives (1, 1) to
-    both.
+    2 an even side is padded by (0, 1) and an odd one by (1, 1); PyTorch's ``padding=1`` pads both
+    by (1, 1).
 
     Source: TensorFlow, "Notes on padding", tf.nn.convolution.
     """
@@ -144,9 +144,9 @@ def same_padding(x: Tensor, kernel_size: tuple[int, ...], stride: tuple[int, ...
 
 
 def set_padding(module: nn.Module, padding: Padding) -> None:
-    """Gives every strided convolution inside ``module`` the padding asked for, in place.
+    """Sets the padding of every strided convolution inside ``module``, in place.
 
-    Weights and names stay as they are, so a state dict fits either way.
+    Weights and their names do not change, so state dicts fit either way.
     """
     if padding == "symmetric":
         return

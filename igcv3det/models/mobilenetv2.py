@@ -16,7 +16,7 @@ from igcv3det.models.igcv3 import IMAGENET_STRIDES
 from igcv3det.models.layers import norm_layer, set_padding
 from igcv3det.models.sections import tapped_features
 
-SECTION_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # of stem, seven stages and last 1x1
+SECTION_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # first block of each section, and the end
 TAP_BLOCK = 14  # the first 160-channel block, stride 16 to 32
 # t, c, n of the paper's table 2
 STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
@@ -51,7 +51,7 @@ class MobileNetV2(nn.Module):
         strides: tuple[int, ...] = IMAGENET_STRIDES,
         padding: Padding = "symmetric",
     ) -> None:
-        # importing torchvision takes as long as importing torch, so it waits until it is needed
+        # Imported here: torchvision takes as long to import as torch
         from torchvision.models.mobilenetv2 import MobileNetV2 as TorchvisionMobileNetV2
 
         super().__init__()
@@ -80,18 +80,18 @@ class MobileNetV2(nn.Module):
         """The two taps of SSDLite for images [B, 3, H, W], finest first."""
         return tapped_features(self, x)
 
-    def forward_section(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """One part of the network: 0 is the stem, 1 to 7 are the stages, 8 is the last 1x1.
+    def forward_section(self, section: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """One section of the network: 0 is the stem, 1 to 7 are the stages, 8 is the last 1x1.
 
         Args:
-            part: which.
-            x: [B, C, H, W], the image for the stem, else the output of the part before.
+            section: its number.
+            x: [B, C, H, W], the image for the stem, else the output of the section before.
 
         Returns:
-            The part's output, and the fine tap of SSDLite from the stage that holds it.
+            The section's output, and SSDLite's fine tap from the stage that has it, else None.
         """
         tap: Tensor | None = None
-        for index in range(SECTION_STARTS[part], SECTION_STARTS[part + 1]):
+        for index in range(SECTION_STARTS[section], SECTION_STARTS[section + 1]):
             block = self.features[index]
             if index == TAP_BLOCK:
                 expand, *rest = block.conv

@@ -1,4 +1,4 @@
-"""The nine parts that both backbones are walked through by: stem, seven stages, last 1x1."""
+"""The nine sections that both backbones are divided into: stem, seven stages, last 1x1."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ NUM_SECTIONS = 9
 
 
 class SectionedBackbone(Protocol):
-    """What both backbones of this package offer."""
+    """A backbone that can be run section by section."""
 
-    def forward_section(self, part: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """One of the nine parts: its output, and the fine tap of SSDLite where it holds it."""
+    def forward_section(self, section: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A section's output, and SSDLite's fine tap from the section that has it."""
 
 
 def tapped_features(backbone: SectionedBackbone, x: Tensor) -> list[Tensor]:
-    """The taps of SSDLite for images [B, 3, H, W], finest first: the fine one and the last part."""
+    """SSDLite's taps for images [B, 3, H, W], finest first: the fine tap and the last section."""
     taps: list[Tensor] = []
-    for part in range(NUM_SECTIONS):
-        x, tap = backbone.forward_section(part, x)
+    for section in range(NUM_SECTIONS):
+        x, tap = backbone.forward_section(section, x)
         if tap is not None:
             taps.append(tap)
     return [*taps, x]

@@ -1,9 +1,9 @@
-"""SSDLite's own layers: the maps below the backbone and the depthwise-separable prediction layers.
+"""SSDLite's layers: extra feature maps and depthwise-separable prediction layers.
 
 Source: MobileNetV2 (arXiv 1801.04381) section 6.2; torchvision's models/detection/ssdlite.py and
 TensorFlow's ssdlite_mobilenet_v2_coco.config agree on the shapes. The authors of IGCV3 group the
-1x1 convolutions of their extra layers; here they are dense for both backbones, so that a comparison
-of two detectors is one of two backbones.
+1x1 convolutions of their extra layers; here they are dense for both backbones, so that comparing
+two detectors compares their backbones only.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from igcv3det.config import HeadConfig
 from igcv3det.models.layers import conv_norm, norm_layer
 from igcv3det.structures import HeadOutputs
 
-CLASS_PRIOR = (
-    0.01  # share of anchors that a sigmoid head takes for an object at the start (RetinaNet)
-)
+CLASS_PRIOR = 0.01
+"""Initial score of every class in a sigmoid head (RetinaNet)."""
 
 
 class ExtraLayers(nn.Module):
@@ -58,7 +57,7 @@ class ExtraLayers(nn.Module):
 
 
 class SSDLiteHead(nn.Module):
-    """Classification and box regression of every anchor, one pair of prediction layers a map.
+    """Classification and box regression of every anchor, one pair of prediction layers per map.
 
     Args:
         in_channels: channels of each map.
@@ -92,7 +91,7 @@ class SSDLiteHead(nn.Module):
                 )
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
-        """Predictions of all maps, maps in order, cells row by row, anchors of a cell together."""
+        """Predictions of all maps in order: cells row by row, the anchors of a cell together."""
         logits = [
             _rows(layer(x), self.columns)
             for layer, x in zip(self.classification, features, strict=True)

@@ -132,7 +132,7 @@ class _OnnxSession:
             errors.NotImplemented,
             errors.RuntimeException,
         ) as error:
-            reason = _first_line(error)
+            reason = first_line(error)
             raise ValueError(f"{path}: ONNX Runtime cannot read it: {reason}") from error
         self.inputs = [_onnx_port(node) for node in self._session.get_inputs()]
         self.outputs = [_onnx_port(node) for node in self._session.get_outputs()]
@@ -159,7 +159,7 @@ class _OpenVinoSession:
             if b"<net" in path.read_bytes()[:_HEAD] and not weights.is_file():
                 message = f"{weights}: no such file; {path.name} needs these weights"
                 raise FileNotFoundError(message) from error
-            reason = _first_line(error)
+            reason = first_line(error)
             raise ValueError(f"{path}: OpenVINO cannot read it: {reason}") from error
         self.inputs = [_openvino_port(port) for port in model.inputs]
         self.outputs = [_openvino_port(port) for port in model.outputs]
@@ -188,7 +188,7 @@ def _openvino_port(port: Any) -> Port:  # noqa: ANN401
     return Port(port.get_any_name(), np.dtype(port.element_type.to_dtype()).name, shape)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of a message, without the source locations that OpenVINO begins with."""
     lines = [line.strip() for line in str(error).splitlines()]
     messages = (line for line in lines if line and not line.startswith("Exception from"))

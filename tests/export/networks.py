@@ -1,4 +1,4 @@
-"""Detectors small enough to export in seconds, with answers as lively as a trained one's."""
+"""Detectors small enough to export in seconds, with scores as varied as a trained one's."""
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ IGCV3 = DetectorConfig(
 
 
 def lively_detector(config):
-    """Random weights, statistics of images in its norms, and scores all over 0..1."""
+    """Random weights, norms with the statistics of a batch, and scores all over 0..1."""
     torch.manual_seed(0)
     detector = build_detector(config, CATEGORIES).train()
     with torch.no_grad():

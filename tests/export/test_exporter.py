@@ -54,9 +54,9 @@ def assert_agrees(detector, path, images, score, box_px):
     exported = load_exported(path)
     found = compare_detections(detector, exported, images)
     assert found["confident"] >= 10
-    # where numbers differ at all, an overlap may cross the threshold of suppression
-    lost = found["confident"] - found["found"]
-    assert max(lost, found["added"]) <= (0 if score < 1e-3 else 0.05 * found["confident"])
+    # where numbers differ at all, an overlap may cross the threshold of NMS
+    missing = found["confident"] - found["matched"]
+    assert max(missing, found["extra"]) <= (0 if score < 1e-3 else 0.05 * found["confident"])
     assert found["score"]["largest"] < score
     assert found["box_px"]["largest"] < box_px
     if not exported.spec.nms:
@@ -102,7 +102,7 @@ def test_what_an_onnx_file_carries(exported_file):
 def test_openvino_with_everything_inside(exported_file, images):
     spec = ExportSpec(preprocessing=True, nms=True)
     detector, path = exported_file("igcv3", ".xml", spec)
-    # OpenCV's stretching differs by a grey level here and there
+    # OpenCV's resizing differs by a grey level in some pixels
     assert_agrees(detector, path, images, 0.1, 10)
     exported = load_exported(path)
     assert (exported.config, exported.categories, exported.spec) == (IGCV3, CATEGORIES, spec)
@@ -118,7 +118,7 @@ ALL = [
     for kind, inside in {
         "candidates": (False, False),
         "image": (True, False),
-        "suppressed": (False, True),
+        "nms": (False, True),
         "all": (True, True),
     }.items()
 ]
@@ -152,7 +152,7 @@ def test_int8(exported_file, images, suffix):
     preprocess = Preprocess(IGCV3.preprocess, IGCV3.image_size)
     calibration = CalibrationSet(images[0].parent, preprocess)
     detector, path = exported_file("igcv3", suffix, ExportSpec("int8"), calibration)
-    # what rounding costs a trained network is measured in test_real_model.py
+    # the loss of a trained network is measured in test_real_model.py
     report = compare_candidates(detector, load_exported(path), images)
     assert 1e-4 < report["score"]["mean"] < 0.03
     assert report["box_px"]["mean"] < 0.5
@@ -160,7 +160,7 @@ def test_int8(exported_file, images, suffix):
     assert b"QuantizeLinear" in content or b"FakeQuantize" in content
 
 
-def test_a_detector_stays_identity_collate(exported_file):
+def test_the_detector_is_left_unchanged(exported_file):
     detector, _ = exported_file("tensorflow", ".onnx", ExportSpec())
     fresh = lively_detector(TENSORFLOW)
     for name, value in fresh.state_dict().items():
@@ -173,6 +173,13 @@ def test_wrong_calls(tmp_path):
         export_detector(detector, tmp_path / "a.pb")
     with pytest.raises(ValueError, match=r"a.onnx: int8 and images to calibrate on go together"):
         export_detector(detector, tmp_path / "a.onnx", ExportSpec("int8"))
+
+
+def test_weights_of_something_else_are_not_overwritten(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"other weights")
+    with pytest.raises(FileExistsError, match=r"a.bin: exists without a.xml"):
+        export_detector(lively_detector(IGCV3), tmp_path / "a.xml")
+    assert (tmp_path / "a.bin").read_bytes() == b"other weights"
 
 
 def test_an_exporter_that_is_not_installed(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The hand-written parts against the code that they repeat."""
+"""The hand-written subgraphs against the code that they repeat."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def crowd(anchors, classes, seed=0):
 CONFIGS = {
     "own": PostprocessConfig(),
     "few candidates": PostprocessConfig(candidates_per_class=8),
-    "few places": PostprocessConfig(detections_per_image=5),
+    "few detections": PostprocessConfig(detections_per_image=5),
     "strict": PostprocessConfig(score_threshold=0.7, iou_threshold=0.3),
     "tolerant": PostprocessConfig(score_threshold=0.0, iou_threshold=0.95),
     "none": PostprocessConfig(score_threshold=0.9999),
@@ -96,7 +96,7 @@ CONFIGS = {
 
 @RUN
 @pytest.mark.parametrize("name", CONFIGS)
-def test_suppression(run, name):
+def test_nms(run, name):
     config = CONFIGS[name]
     boxes, scores = crowd(60, 3)
     found = run(nms_graph(config, 60, 3), {"boxes": boxes, "scores": scores})
@@ -110,7 +110,7 @@ def test_suppression(run, name):
 
 
 @RUN
-def test_suppression_of_an_answer_of_nan(run):
+def test_nms_of_nan(run):
     boxes, scores = crowd(20, 2)
     graph = nms_graph(PostprocessConfig(), 20, 2)
     found = run(graph, {"boxes": boxes * np.nan, "scores": scores * np.nan})
@@ -118,7 +118,7 @@ def test_suppression_of_an_answer_of_nan(run):
 
 
 @RUN
-def test_suppression_of_one_class(run):
+def test_nms_of_one_class(run):
     boxes = np.array([[[0, 0, 9, 9], [20, 20, 30, 30]]], dtype=np.float32)
     scores = np.array([[[0.25], [0.75]]], dtype=np.float32)
     found = run(nms_graph(PostprocessConfig(), 2, 1), {"boxes": boxes, "scores": scores})

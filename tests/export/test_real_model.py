@@ -14,9 +14,9 @@ for _package in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"):
 from igcv3det.export import CalibrationSet, export_detector, list_images  # noqa: E402
 from igcv3det.export.parity import (  # noqa: E402
     AP_LIMIT,
+    compare_ap,
     compare_candidates,
     compare_detections,
-    compare_precision,
 )
 from igcv3det.preprocess import Preprocess  # noqa: E402
 from igcv3det.runtime import ExportSpec, load_exported  # noqa: E402
@@ -40,7 +40,7 @@ def test_float32_is_the_same_on_photographs(real_data, detector, tmp_path, suffi
     images = list_images(real_data / "coco_subset" / "val2017", 20)
     found = compare_detections(detector, load_exported(path), images)
     assert found["confident"] > 50
-    assert (found["found"], found["added"]) == (found["confident"], 0)
+    assert (found["matched"], found["extra"]) == (found["confident"], 0)
     candidates = compare_candidates(detector, load_exported(path), images)
     assert candidates["score"]["largest"] < 1e-4
     assert candidates["box_px"]["largest"] < 0.01
@@ -54,7 +54,7 @@ def test_int8_keeps_the_average_precision(real_data, detector, tmp_path, suffix)
     path = tmp_path / f"tf{suffix}"
     export_detector(detector, path, ExportSpec("int8"), calibration)
     annotations = subset / "annotations" / "instances_val2017.json"
-    figures = compare_precision(detector, load_exported(path), annotations, subset / "val2017")
-    logger.info("int8 %s: %s", suffix, figures)
-    assert figures["images"] == 200
-    assert figures["loss"] <= AP_LIMIT
+    ap = compare_ap(detector, load_exported(path), annotations, subset / "val2017")
+    logger.info("int8 %s: %s", suffix, ap)
+    assert ap["images"] == 200
+    assert ap["loss"] <= AP_LIMIT

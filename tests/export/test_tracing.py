@@ -1,3 +1,5 @@
+"""Modules as ONNX graphs."""
+
 import logging
 
 import torch
@@ -6,7 +8,7 @@ from torch import nn
 from igcv3det.export.tracing import trace_onnx
 
 
-def test_the_exporter_keeps_its_steps_to_itself(caplog):
+def test_the_exporter_logs_nothing(caplog):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6(), nn.Conv2d(4, 4, 3), nn.ReLU6())
     level = logging.getLogger("onnxscript").level
     with caplog.at_level(logging.INFO):

@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from igcv3det.config import BackboneConfig
 from igcv3det.models.connectivity import path_counts
-from igcv3det.models.igcv3 import CIFAR_STRIDES, IGCV3, IGCV3Block, igcv3_d, igcv3_w
+from igcv3det.models.igcv3 import CIFAR_STRIDES, IGCV3, igcv3_d, igcv3_w
+from igcv3det.models.igcv3_block import IGCV3Block
 
 
 def _parameters(module):

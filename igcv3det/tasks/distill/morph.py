@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
-from igcv3det.models.igcv3 import IGCV3, IGCV3Block
+from igcv3det.models.igcv3 import IGCV3
+from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.models.mobilenetv2 import SECTION_STARTS, MobileNetV2
 from igcv3det.models.sections import NUM_SECTIONS
 from igcv3det.tasks.distill.start import copy_shared_parts
