@@ -7,28 +7,35 @@ so neither needs the YAML that trained it. A YAML alone gives a detector with ra
 
 from __future__ import annotations
 
-import hashlib
 import json
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from igcv3det.config import Config, DetectorConfig, config_from_dict
+from igcv3det.config import Config, DetectorConfig, config_from_dict, merge_config
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
-from igcv3det.description import DESCRIPTION, describe, parse_description, read_description
+from igcv3det.description import DESCRIPTION, contradictions, describe, read_description
 from igcv3det.detector import SSDLite, build_detector
 from igcv3det.pretrained import resolve_model
+from igcv3det.structures import Categories
+from igcv3det.weight_files import (
+    existing_file,
+    parse_file_description,
+    read_described,
+    read_metadata,
+    read_safetensors,
+    read_torch,
+    weights_under,
+    write_safetensors,
+)
+from igcv3det.yaml_files import read_yaml
 
-CHECKSUM, STATUS, FIGURES = "weights_sha256", "status", "figures"  # keys of metadata
+STATUS, FIGURES = "status", "figures"  # keys of metadata
 DETECTOR_PREFIX = "detector."  # of the weights in a Lightning checkpoint
 CLASSIFIER_PREFIX = "classifier."
+YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def describe_detector(detector: SSDLite) -> dict[str, Any]:
@@ -53,6 +60,7 @@ def save_detector(
 
     Raises:
         ValueError: another suffix, or metadata under the description's own key.
+        OSError: the file cannot be written.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -64,8 +72,7 @@ def save_detector(
         for name, value in detector.state_dict().items()
     }
     description = json.dumps(describe_detector(detector))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {DESCRIPTION: description, **(metadata or {})})
+    write_safetensors(path, tensors, {DESCRIPTION: description, **(metadata or {})})
 
 
 def load_detector(model: str | Path) -> SSDLite:
@@ -82,7 +89,7 @@ def load_detector(model: str | Path) -> SSDLite:
             do not fit; the message names the file and what is wrong.
     """
     path = existing_file(resolve_model(model))
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in YAML_SUFFIXES:
         config = read_config(path)
         coco = COCO_CATEGORIES if config.num_classes == len(COCO_CATEGORIES) else None
         return build_detector(config, coco).eval()
@@ -92,57 +99,48 @@ def load_detector(model: str | Path) -> SSDLite:
     return detector.eval()
 
 
-def read_described(path: Path, prefix: str, kind: str) -> tuple[dict[str, Tensor], Any]:
-    """The weights of a trained file, and its description as it stands there, unchecked.
+def read_trained_config(model: str | Path) -> tuple[DetectorConfig, Categories]:
+    """The description of a trained detector, without its weights.
 
     Args:
-        path: ``*.safetensors`` or Lightning's ``*.ckpt``.
-        prefix: of the weights' names in a checkpoint.
-        kind: what the file should hold, for the message.
-
-    Raises:
-        ValueError: another ending, or not readable as what the ending says.
-    """
-    if path.suffix == ".safetensors":
-        weights, metadata = read_safetensors(path)
-        expected = metadata.get(CHECKSUM)
-        if expected is not None and (found := checksum(weights)) != expected:
-            raise ValueError(f"{path}: damaged: {CHECKSUM} is {found}, not {expected}")
-        return weights, parse_description(metadata.get(DESCRIPTION), path)
-    if path.suffix == ".ckpt":
-        checkpoint = read_torch(path)
-        weights = weights_under(checkpoint.get("state_dict", {}), prefix)
-        return weights, checkpoint.get(DESCRIPTION)
-    raise ValueError(
-        f"{path}: a {kind} is a .safetensors, .ckpt or .yaml file, not {path.suffix!r}"
-    )
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """The texts that `save_detector` was given for this safetensors file.
+        model: a name of pretrained weights, ``*.safetensors`` or Lightning's ``*.ckpt``.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a safetensors file.
+        ValueError: the file describes no detector; the message names it.
     """
-    path = existing_file(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    metadata.pop(DESCRIPTION, None)
-    return metadata
+    path = existing_file(resolve_model(model))
+    return read_description(parse_file_description(path, "detector"), path)
 
 
 def read_config(path: str | Path) -> DetectorConfig:
-    """The ``model.detector`` part of a YAML configuration.
+    """The detector of a YAML configuration.
+
+    That is its mapping ``model.detector``. A configuration that starts from trained weights
+    (``model.weights``) has their description, changed by that mapping; a mapping that describes a
+    backbone, such as that of a run's ``config.yaml``, does without the file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not YAML, no such part, or a field that does not fit; names file and field.
+        FileNotFoundError: there is no such file, or not the one of the weights.
+        ValueError: not YAML, no detector, a field that does not fit or contradicts the weights;
+            the message names file and field.
     """
-    return read_model_config(path, "detector", DetectorConfig)
+    path = existing_file(path)
+    model = _model_mapping(path)
+    values, weights = model.get("detector") or {}, model.get("weights")
+    has_file = weights is not None and resolve_model(weights).is_file()
+    if weights is None or (not has_file and "backbone" in values):
+        return read_model_config(path, "detector", DetectorConfig)
+    try:
+        trained, _ = read_trained_config(weights)
+        config = merge_config(trained, values, "model.detector")
+        if conflicts := contradictions(config, trained):
+            raise ValueError(f"model.weights {weights} was trained with {'; '.join(conflicts)}")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: model.weights {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return config
 
 
 def read_model_config(path: str | Path, key: str, kind: type[Config]) -> Config:
@@ -152,19 +150,19 @@ def read_model_config(path: str | Path, key: str, kind: type[Config]) -> Config:
         FileNotFoundError: there is no such file.
         ValueError: not YAML, no such mapping, or a field that does not fit; names file and field.
     """
-    path = existing_file(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as YAML: {error}") from error
-    model = content.get("model") if isinstance(content, dict) else None
-    values = model.get(key) if isinstance(model, dict) else None
+    values = _model_mapping(existing_file(path)).get(key)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: has no model.{key} mapping")
     try:
         return config_from_dict(kind, values, f"model.{key}")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _model_mapping(path: Path) -> dict[str, Any]:
+    content = read_yaml(path)
+    model = content.get("model") if isinstance(content, dict) else None
+    return model if isinstance(model, dict) else {}
 
 
 def load_backbone(backbone: nn.Module, path: str | Path) -> None:
@@ -211,49 +209,31 @@ def preview_notice(model: str | Path) -> str | None:
 
 
 def half_weights(detector: SSDLite) -> dict[str, Tensor]:
-    """The weights as a released file has them: float16, counters as they are."""
+    """The weights of a released file: float16, except the counters."""
     return {
         name: value.half() if value.is_floating_point() else value
         for name, value in detector.state_dict().items()
     }
 
 
-def checksum(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of all tensors, in the order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].contiguous().cpu()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Strictly loads a state dict; every complaint is in one ValueError that names the file."""
+    """Loads a state dict whose names and shapes must be the module's.
+
+    Raises:
+        ValueError: they are not; the message names the file and the first of them.
+    """
     expected = module.state_dict()
-    faults = [f"missing {name}" for name in expected.keys() - weights.keys()]
-    faults += [f"unknown {name}" for name in weights.keys() - expected.keys()]
+    misfits = [f"missing {name}" for name in expected.keys() - weights.keys()]
+    misfits += [f"unknown {name}" for name in weights.keys() - expected.keys()]
     for name in expected.keys() & weights.keys():
         if expected[name].shape != weights[name].shape:
             shapes = f"{tuple(weights[name].shape)}, not {tuple(expected[name].shape)}"
-            faults.append(f"{name} has shape {shapes}")
-    if faults:
-        shown = "; ".join(sorted(faults)[:5])
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+            misfits.append(f"{name} has shape {shapes}")
+    if misfits:
+        shown = "; ".join(sorted(misfits)[:5])
+        more = f"; and {len(misfits) - 5} more" if len(misfits) > 5 else ""
         raise ValueError(f"{path}: weights do not fit: {shown}{more}")
     module.load_state_dict(weights)
-
-
-def existing_file(path: str | Path) -> Path:
-    """The path, if it is a file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    return path
 
 
 def _build_described(description: Any, path: Path) -> SSDLite:  # noqa: ANN401
@@ -262,38 +242,3 @@ def _build_described(description: Any, path: Path) -> SSDLite:  # noqa: ANN401
         return build_detector(config, categories)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Weights and texts of a safetensors file.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return weights, dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-
-
-def read_torch(path: Path) -> dict[str, Any]:
-    """The mapping that ``torch.save`` wrote; only plain values and tensors are read.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends early"
-        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, not a mapping of weights")
-    return content
-
-
-def weights_under(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Those whose names begin so, without the beginning."""
-    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

@@ -11,12 +11,25 @@ import json
 from pathlib import Path
 from typing import Any
 
-from igcv3det.config import DetectorConfig, config_from_dict
+from igcv3det.config import DetectorConfig, config_from_dict, flatten
 from igcv3det.structures import Categories
 
 DESCRIPTION = "igcv3det"
 """Key of the description in every kind of file."""
 FORMAT = 1
+FREE_FIELDS = (
+    "num_classes",
+    "image_size",
+    "preprocess.resize",
+    "postprocess.",
+    "backbone.dropout",
+    "backbone.zero_init",
+    "backbone.norm_momentum",
+    "head.norm_momentum",
+    "head.init_std",
+)
+"""Beginnings of the fields of `DetectorConfig` that a detector may have otherwise than the one
+whose weights it takes; `contradictions` names all others."""
 
 
 def describe(config: DetectorConfig, categories: Categories) -> dict[str, Any]:
@@ -26,6 +39,27 @@ def describe(config: DetectorConfig, categories: Categories) -> dict[str, Any]:
         "detector": dataclasses.asdict(config),
         "categories": {"ids": list(categories.ids), "names": list(categories.names)},
     }
+
+
+def contradictions(config: DetectorConfig, trained: DetectorConfig) -> list[str]:
+    """Fields in which a detector differs from the one whose weights it takes.
+
+    ``FREE_FIELDS`` may differ: outputs for the same input stay the same, or, with another image
+    size or resizing, come from the same network on other pixels.
+
+    Returns:
+        For each field both values, as messages have them: "padding same, not symmetric".
+
+    Example:
+        >>> contradictions(DetectorConfig(padding="same"), DetectorConfig(num_classes=3))
+        ['padding symmetric, not same']
+    """
+    own, other = (flatten(dataclasses.asdict(c)) for c in (config, trained))
+    return [
+        f"{key} {_shown(value)}, not {_shown(own[key])}"
+        for key, value in other.items()
+        if own[key] != value and not key.startswith(FREE_FIELDS)
+    ]
 
 
 def read_description(description: Any, path: Path) -> tuple[DetectorConfig, Categories]:  # noqa: ANN401
@@ -73,3 +107,7 @@ def parse_description(text: str | None, path: Path) -> Any:  # noqa: ANN401
         return json.loads(text) if text else None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: its {DESCRIPTION!r} description is not JSON: {error}") from error
+
+
+def _shown(value: object) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)

@@ -19,6 +19,7 @@ map    source                                      C     H, W     stride  anchor
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from torch import Tensor, nn
@@ -86,6 +87,16 @@ class SSDLite(nn.Module):
         anchors = generate_anchors(config.anchors, config.image_size, self.feature_sizes)
         self.anchors: Tensor
         self.register_buffer("anchors", anchors, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SSDLite:
+        """Leaves the anchors in float32 when the weights change their type.
+
+        In bfloat16 a coordinate of 300 pixels has steps of 2.
+        """
+        anchors = self.anchors
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.anchors = anchors.to(self.anchors.device)
+        return self
 
     @property
     def feature_sizes(self) -> list[tuple[int, int]]:

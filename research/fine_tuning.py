@@ -72,9 +72,11 @@ def train(start: Start, seed: int, options: argparse.Namespace) -> list[float]:
         ValueError: data or weights do not fit.
     """
     config = CONFIGS / f"finetune_{options.dataset}{start.config}.yaml"
-    arguments = ["--config", str(config), "--images", "0", "--data.root", str(options.data)]
-    arguments += ["--model.weights", "null" if start.weights is None else str(start.weights)]
-    if start.weights is None:
+    arguments = ["--config", str(config), "--logged_images", "0", "--data.root", str(options.data)]
+    if start.weights is not None:
+        arguments += ["--model.weights", str(start.weights)]
+    else:
+        arguments += ["--model.random_init", "true"]
         arguments += ["--model.optim.lr", _RATE_FROM_NOTHING]
     if options.epochs is not None:
         arguments += ["--trainer.max_epochs", str(options.epochs)]

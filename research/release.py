@@ -20,10 +20,8 @@ from pathlib import Path
 import torch
 
 from igcv3det.checkpoint import (
-    CHECKSUM,
     FIGURES,
     STATUS,
-    checksum,
     half_weights,
     load_detector,
     read_metadata,
@@ -34,6 +32,7 @@ from igcv3det.io.images import read_image
 from igcv3det.io.sources import find_sources
 from igcv3det.preprocess import Preprocess
 from igcv3det.pretrained import DEFAULT, PRETRAINED
+from igcv3det.weight_files import CHECKSUM, checksum
 
 FACTS = (STATUS, FIGURES, "data", "teachers", "licence")
 LIMIT_MB = 10

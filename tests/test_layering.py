@@ -11,9 +11,12 @@ PACKAGE = Path(__file__).parent.parent / "igcv3det"
 # Rooms by floor, lowest first. A room is a module or a sub-package; the longest name that fits a
 # module counts. A module imports from lower floors and from its own room, and nothing else.
 FLOORS = [
-    ["structures", "config", "config_files", "moved", "version", "shapes"],
+    [
+        *("structures", "config", "config_files", "moved", "version", "shapes"),
+        *("atomic_files", "yaml_files"),
+    ],
     ["models", "detection", "io", "preprocess", "description", "pretrained"],
-    ["detector", "datasets", "runtime"],
+    ["detector", "datasets", "runtime", "weight_files"],
     ["checkpoint", "fastpath"],
     ["predictor", "engine"],
     ["evaluation"],

@@ -1,4 +1,5 @@
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,9 @@ def call(data, tmp_path):
 
 
 def one_line(capsys):
-    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("train_det")]
+    (line,) = [
+        x for x in capsys.readouterr().err.splitlines() if re.match("(igcv3det )?train: ", x)
+    ]
     return line
 
 

@@ -1,4 +1,4 @@
-"""A detector and data small enough to train in a blink; nothing on disk but the annotations."""
+"""A detector and data that train in milliseconds; nothing on disk but the annotations."""
 
 import json
 
@@ -71,10 +71,10 @@ class TinyData(LightningDataModule):
         return self.train_dataloader()
 
 
-def module(**changes):
+def module(kind=DetectionModule, **changes):
     torch.manual_seed(0)
     given = {"detector": DETECTOR, "optim": OPTIM, "categories": CATEGORIES}
-    return DetectionModule(**(given | changes))
+    return kind(**(given | changes))
 
 
 def trainer(folder, callbacks=(), **options):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
+from igcv3det.cli.command import report
 from igcv3det.config_files import find_config
 
 if TYPE_CHECKING:
+    from igcv3det.engine.interrupts import RunInterruptedError
     from igcv3det.engine.run_cli import RunCLI
 
 CONFIG_OPTIONS = ("-c", "--config")
@@ -23,8 +26,27 @@ def prepare_process() -> None:
 
 
 def train(program: type[RunCLI], args: list[str]) -> int:
-    """Trains as the arguments say."""
-    return program.program_main(with_config_files(args))
+    """Trains as the arguments say.
+
+    Returns:
+        Exit status: 0 trained, 2 wrong call, 130 or 143 ended by Ctrl-C or SIGTERM.
+
+    Raises:
+        ValueError: Lightning refuses the trainer's options, or the loss is not finite.
+    """
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    from igcv3det.engine.callbacks import NonFiniteLossError
+    from igcv3det.engine.interrupts import RunInterruptedError
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return program.program_main(with_config_files(args))
+    except RunInterruptedError as stop:
+        _report_interrupt(program.program[0], stop)
+        return stop.exit_status
+    except (MisconfigurationException, NonFiniteLossError) as error:
+        raise ValueError(str(error)) from error
 
 
 def with_config_files(args: list[str]) -> list[str]:
@@ -34,8 +56,8 @@ def with_config_files(args: list[str]) -> list[str]:
         FileNotFoundError: a configuration that is neither a file nor a name.
 
     Example:
-        >>> with_config_files(["--config", "igcv3det/config.py", "--images", "0"])
-        ['--config', 'igcv3det/config.py', '--images', '0']
+        >>> with_config_files(["--config", "igcv3det/config.py", "--seed_everything", "0"])
+        ['--config', 'igcv3det/config.py', '--seed_everything', '0']
     """
     replaced: list[str] = []
     for index, word in enumerate(args):
@@ -47,3 +69,11 @@ def with_config_files(args: list[str]) -> list[str]:
         else:
             replaced.append(word)
     return replaced
+
+
+def _report_interrupt(name: str, stop: RunInterruptedError) -> None:
+    if stop.resume_with is None:
+        report(name, f"{stop}, before anything was saved")
+        return
+    saved = "" if stop.step is None else f" after step {stop.step}, which is saved"
+    report(name, f"{stop}{saved}; resume with:\n  {stop.resume_with}")

@@ -1,4 +1,4 @@
-"""Around the steps: the stop on a loss that is not finite, seeds, the end of the run, reports."""
+"""Callbacks of every training: non-finite losses, seeds, the end of the run, reports."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+PROGRESS_REFRESH_STEPS = 10
 
 
 class NonFiniteLossError(RuntimeError):
@@ -21,15 +24,15 @@ class NonFiniteLossError(RuntimeError):
 
 
 class FiniteLossGuard(Callback):
-    """Stops the run before a batch whose loss is not finite touches the weights.
+    """Stops the run before a batch whose loss is not finite changes the weights.
 
     On the CPU the check comes before the backward pass. On a GPU waiting there would stall the
-    queue, so the loss is copied aside and checked one step later, and before any checkpoint is
-    written: the checkpoints on disk are always from before the fault. Gradients are not checked;
-    under fp16 the scaler deals with their overflow.
+    queue, so the loss is copied to the host and checked one step later, and before a checkpoint is
+    written: every checkpoint on disk is from before the first non-finite loss. Gradients are not
+    checked; under fp16 the scaler handles their overflow.
 
     Args:
-        image_ids: ids of the images of a batch, for the message.
+        image_ids: returns the ids of a batch's images, for the message.
     """
 
     def __init__(self, image_ids: Callable[[Any], list[int]]) -> None:
@@ -44,13 +47,13 @@ class FiniteLossGuard(Callback):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Notes whose batch it is."""
+        """Notes the batch's image ids."""
         self._image_ids = self._read_image_ids(batch)
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Checks this batch, or on a GPU the one before.
+        """Checks this batch, or on a GPU the previous one.
 
         Raises:
             NonFiniteLossError: names the step, each part of the loss and the batch's image ids.
@@ -61,7 +64,7 @@ class FiniteLossGuard(Callback):
             _check_finite(values, list(losses), self._image_ids, trainer.global_step)
             return
         self._check_pending()
-        # only a copy to pinned memory leaves the host free
+        # only a copy to pinned memory does not block the host
         copy = torch.empty(values.shape, pin_memory=True).copy_(values, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
@@ -70,7 +73,7 @@ class FiniteLossGuard(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Lets no checkpoint be written after a fault that is not known yet."""
+        """Checks the previous batch before a checkpoint is written."""
         self._check_pending()
 
     def _check_pending(self) -> None:
@@ -89,15 +92,15 @@ def _check_finite(values: Tensor, names: list[str], image_ids: list[int], step: 
     )
     raise NonFiniteLossError(
         f"the loss of step {step} is not finite ({parts}); image ids of the batch: {image_ids}; "
-        "the checkpoints are from before; look at these images, or lower model.optim.lr"
+        "the checkpoints are from before this step; check these images, or lower model.optim.lr"
     )
 
 
 class RepeatableSteps(Callback):
-    """Seeds PyTorch anew at every training batch, from the run's seed, the batch and the process.
+    """Seeds PyTorch at every training batch, from the run's seed, the batch and the process.
 
-    What dropout draws in a step then depends on nothing that came before, so a resumed run repeats
-    an unbroken one without any generator's state in the checkpoint.
+    Random numbers of a step, such as those of dropout, then do not depend on earlier steps, so a
+    resumed run repeats an uninterrupted one without a generator's state in the checkpoint.
 
     Args:
         seed: of the run.
@@ -119,10 +122,10 @@ class RepeatableSteps(Callback):
 
 
 class StopAtStep(Callback):
-    """Ends the run after ``max_steps`` optimizer steps, its last weights validated.
+    """Ends the run after ``max_steps`` optimizer steps and a validation of the last weights.
 
-    The trainer's own ``max_steps`` leaves them unvalidated within an epoch, and makes Lightning 2.6
-    count an epoch twice when a run is resumed from that epoch's end.
+    The trainer's own ``max_steps`` does not validate within an epoch, and makes Lightning 2.6 count
+    an epoch twice when a run is resumed from that epoch's end.
 
     Args:
         max_steps: optimizer steps of the whole run.
@@ -132,7 +135,7 @@ class StopAtStep(Callback):
         self.max_steps = max_steps
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A run that was over stays over."""
+        """Ends a run that is resumed after its last step."""
         self._stop(trainer)
 
     def on_train_batch_end(
@@ -143,7 +146,7 @@ class StopAtStep(Callback):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Asks for the stop that Lightning validates before."""
+        """Asks Lightning to stop, which it does after a validation."""
         self._stop(trainer)
 
     def _stop(self, trainer: Trainer) -> None:
@@ -151,22 +154,34 @@ class StopAtStep(Callback):
             trainer.should_stop = True
 
 
+class ProgressLine(TQDMProgressBar):
+    """Lightning's progress bar without ``v_num``, which shows a part of a logger's name here."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=PROGRESS_REFRESH_STEPS)
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """The metrics at the end of the line."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
 class ReportLines(Callback):
-    """One line in the log after each validation.
+    """Logs one line after each validation.
 
     Args:
-        figures: names of the metrics that matter.
+        figures: names of the metrics to show.
     """
 
-    def __init__(
-        self,
-        figures: Sequence[str] = ("val/AP", "val/AP50", "val/AP75", "val/score", "val/loss"),
-    ) -> None:
+    def __init__(self, figures: Sequence[str]) -> None:
         self.figures = figures
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Epoch, step and the figures that matter."""
+        """Logs epoch, step and metrics."""
         if trainer.sanity_checking:
             return
         figures = trainer.callback_metrics

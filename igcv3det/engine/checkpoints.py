@@ -1,30 +1,34 @@
-"""When checkpoints are written, and that a kill in the middle leaves the old one whole."""
+"""When checkpoints are written, and which one is the best."""
 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping
+from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from torch import Tensor
 
-from igcv3det.checkpoint import load_detector, save_detector
+from igcv3det.atomic_files import replacing
+from igcv3det.config import flatten
 from igcv3det.description import DESCRIPTION
 from igcv3det.engine.ema import TRAINING_WEIGHTS
+from igcv3det.engine.run_folder import log_step
 
 logger = logging.getLogger(__name__)
 
 LAST, BEST, RELEASE = "last.ckpt", "best.ckpt", "best.safetensors"
+_VAL_PROGRESS = "epoch_loop.val_loop.batch_progress"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, then renames.
+    """Writes a checkpoint beside the previous one, then replaces it.
 
     Lightning's own writer goes through the system's temporary folder; from another file system the
     final move is a copy, which a kill can cut in half.
@@ -39,37 +43,62 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Saves to a local path.
 
         Raises:
+            OSError: the file cannot be written; a full disk is named as such.
             TypeError: storage options, which local files do not have.
         """
         if storage_options is not None:
             raise TypeError("checkpoints go to a local folder, which takes no storage options")
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with replacing(Path(path)) as partial, partial.open("wb") as file:
+            recorder = _WriteErrors(file)
+            try:
+                torch.save(checkpoint, cast("BinaryIO", recorder))
+            except RuntimeError:
+                # PyTorch reports a failed write as "unexpected pos", without the reason
+                if recorder.error is None:
+                    raise
+                raise recorder.error from None
+
+
+class _WriteErrors(RawIOBase):
+    """A file that remembers why a write failed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:  # noqa: ANN401
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps ``last.ckpt``, from which a run can be resumed: every few steps and after each epoch.
+    """Keeps ``last.ckpt``, which a run is resumed from.
+
+    It is written every few steps, before every validation, after each epoch, and after the step at
+    which a run is told to stop, whoever told it.
 
     Args:
         folder: where it goes.
-        every_n_steps: optimizer steps between two within an epoch.
-        max_steps: where the run ends, if it may end within an epoch.
+        every_n_steps: optimizer steps between two checkpoints within an epoch.
     """
 
-    def __init__(self, folder: Path, every_n_steps: int, max_steps: int | None = None) -> None:
+    def __init__(self, folder: Path, every_n_steps: int) -> None:
         self.path = folder / LAST
         self.every_n_steps = every_n_steps
-        self.max_steps = max_steps
         self._saved_step = 0
+        self._before_validation = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What was resumed from need not be saved again."""
+        """The checkpoint that a run is resumed from need not be saved again."""
         self._saved_step = trainer.global_step
 
     def on_train_batch_end(
@@ -80,17 +109,50 @@ class LastCheckpoint(Checkpoint):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Saves at round steps, and at the last one of a run that ends within an epoch."""
-        step = trainer.global_step
-        if trainer.is_last_batch or step == self._saved_step:
-            return  # the end of an epoch is saved after its validation
-        if step % self.every_n_steps == 0 or step == self.max_steps:
+        """Saves at round steps and where the run stops; an epoch's last batch comes later."""
+        is_due = trainer.global_step % self.every_n_steps == 0 or trainer.should_stop
+        if is_due and not trainer.is_last_batch:
+            self.save_after_batch(trainer)
+
+    def save_after_batch(self, trainer: Trainer) -> None:
+        """Saves in ``on_train_batch_end``, unless this step is saved already.
+
+        Not for the last batch of an epoch: Lightning would resume after that epoch's validation.
+        """
+        if trainer.global_step != self._saved_step:
+            log_step(trainer)
             self._save(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves, so that a validation that is cut short is repeated from its beginning."""
+        if not trainer.sanity_checking and trainer.global_step != self._saved_step:
+            self._before_validation = True
+            self._save(trainer)
+            self._before_validation = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves a complete epoch; one that was cut short would resume at the next."""
         if trainer.is_last_batch:
             self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Marks a checkpoint from before a validation, for Lightning to run it when resumed.
+
+        Without the mark, which is the count of a validation batch that was started and not
+        finished, Lightning takes the validation for done.
+        """
+        if self._before_validation:
+            progress = checkpoint["loops"]["fit_loop"][_VAL_PROGRESS]
+            total = progress["total"]
+            started = total["completed"] + 1
+            progress["total"] = {
+                **total,
+                "ready": started,
+                "started": started,
+                "processed": total["completed"],
+            }
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -101,23 +163,51 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path, weights_only=False)
 
 
-def best_checkpoint(folder: Path, monitor: str = "val/AP", mode: str = "max") -> ModelCheckpoint:
-    """Keeps ``best.ckpt``, the validation of highest AP, or of another figure."""
-    return ModelCheckpoint(
-        dirpath=folder,
-        filename=Path(BEST).stem,
-        monitor=monitor,
-        mode=mode,
-        save_on_train_epoch_end=False,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps ``best.ckpt``, of the validation with the best value of a metric; of equals the last.
+
+    Args:
+        folder: where it goes.
+        monitor: name of the metric.
+        mode: "max" or "min".
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=Path(BEST).stem,
+            monitor=monitor,
+            mode=mode,
+            save_on_train_epoch_end=False,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+
+    @property
+    def state_key(self) -> str:
+        """As checkpoints of earlier versions have it."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether no validation was better than another: none gave a number, or all gave 0."""
+        score = self.best_model_score
+        if score is None or not bool(torch.isfinite(score)):
+            return True
+        return self.mode == "max" and float(score) == 0
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether this validation's value is at least as good as the best so far."""
+        best = self.best_model_score
+        ties = current is not None and best is not None and bool(current == best)
+        # Lightning gives NaN as the worst value, an infinity
+        return ties or super().check_monitor_top_k(trainer, current)
 
 
 def require_continuation(
     checkpoint: Mapping[str, Any], description: Mapping[str, Any], ema_decay: float | None
 ) -> None:
-    """Refuses to resume from what this run would not go on with.
+    """Refuses to resume from a checkpoint of another run.
 
     Args:
         checkpoint: that is resumed from.
@@ -127,10 +217,15 @@ def require_continuation(
     Raises:
         ValueError: another network, or averaged weights that this run would not keep.
     """
-    if checkpoint.get(DESCRIPTION) != description:
+    saved = checkpoint.get(DESCRIPTION)
+    if saved != description:
+        before = flatten(saved) if isinstance(saved, dict) else {}
+        now = flatten(dict(description))
+        differing = [key for key in {**now, **before} if before.get(key) != now.get(key)]
         raise ValueError(
-            "the checkpoint holds another network or other classes than this run's "
-            "configuration; to start from its weights pass --model.weights, not --ckpt_path"
+            "the checkpoint holds another network or other classes than this run's configuration "
+            f"({', '.join(differing[:3])}); to start from its weights pass --model.weights, not "
+            "--ckpt_path"
         )
     if ema_decay is None and TRAINING_WEIGHTS in checkpoint:
         raise ValueError(
@@ -139,26 +234,33 @@ def require_continuation(
         )
 
 
-def release_detector(checkpoint: Path, target: Path) -> None:
-    """Writes a detector's ``best.safetensors``."""
-    save_detector(load_detector(checkpoint), target)
+def finish(
+    folder: Path, release: Callable[[Path, Path], None], best: BestCheckpoint | None = None
+) -> Path | None:
+    """Leaves ``best.ckpt`` and ``best.safetensors`` in the folder of checkpoints.
 
-
-def finish(folder: Path, release: Callable[[Path, Path], None] = release_detector) -> Path | None:
-    """Leaves ``best.ckpt`` (the last one where nothing was validated) and ``best.safetensors``.
+    Where no validation was better than another, the last checkpoint is the best.
 
     Args:
         folder: the run's ``checkpoints``.
         release: writes the second from the first.
+        best: the callback that kept the first.
 
     Returns:
         The file to infer with; None when the run saved nothing.
     """
-    last, best, target = folder / LAST, folder / BEST, folder / RELEASE
-    if not best.exists():
-        if not last.exists():
-            return None
-        logger.warning("nothing was validated: %s is the last checkpoint", best)
-        shutil.copyfile(last, best)
-    release(best, target)
+    last, chosen, target = folder / LAST, folder / BEST, folder / RELEASE
+    if last.exists() and (not chosen.exists() or best is None or best.is_undecided):
+        validated = best is not None and best.best_model_score is not None
+        reason = (
+            f"{best.monitor} was NaN or 0 in every validation"
+            if validated and best
+            else ("nothing was validated")
+        )
+        logger.warning("%s: %s is the last checkpoint", reason, chosen)
+        with replacing(chosen) as partial:
+            shutil.copyfile(last, partial)
+    if not chosen.exists():
+        return None
+    release(chosen, target)
     return target

@@ -1,8 +1,9 @@
 """Exponential moving average of the weights: what is evaluated, saved and released.
 
-Lightning's own ``EMAWeightAveraging`` does not serve: its decay is constant, so that a long one
-keeps the random start for thousands of steps, and a delayed start validates weights that were never
-trained (Lightning-AI/pytorch-lightning#21724). Here the decay ramps up from the first step on.
+Differs from Lightning's ``EMAWeightAveraging``: its decay is constant, so that a long average
+contains the random initialisation for thousands of steps, and a delayed start validates weights
+that were never trained (Lightning-AI/pytorch-lightning#21724). Here the decay ramps up from the
+first step on.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ TRAINING_WEIGHTS = "training_weights"  # the raw state dict beside the averaged 
 class WeightAverage:
     """The average of a module's state dict.
 
-    Floating-point entries are averaged, running statistics of batch normalisation included: they
-    then belong to the averaged weights. Counters are copied.
+    Floating-point entries are averaged, in float32 at least: in bfloat16 an average does not change
+    once its updates are below half a unit in the last place. Running statistics of batch
+    normalisation are averaged too, so that they belong to the averaged weights. Counters are
+    copied.
 
     Args:
         module: its tensors are read in place at every update, so it must be on its device already.
         decay: limit of the decay, in (0, 1). Update ``t`` uses ``min(decay, (1 + t) / (10 + t))``.
+
+    Attributes:
+        limit: of the decay.
+        updates: done so far.
 
     Source: the ramp is that of TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``.
     """
@@ -35,7 +42,13 @@ class WeightAverage:
         live = module.state_dict()  # detached, but the same storage as the module's own
         self._names = list(live)
         self._live = list(live.values())
-        self._average = [value.clone() for value in self._live]
+        self._average = [
+            value.to(_average_dtype(value.dtype), copy=True)  # keeps the memory format
+            if value.is_floating_point()
+            else value.clone()
+            for value in self._live
+        ]
+        self._raw: list[Tensor] | None = None
         floats = [i for i, value in enumerate(self._live) if value.is_floating_point()]
         self._live_floats = [self._live[i] for i in floats]
         self._average_floats = [self._average[i] for i in floats]
@@ -47,24 +60,31 @@ class WeightAverage:
 
     @property
     def decay(self) -> float:
-        """Of the next update."""
+        """Decay of the next update."""
         return min(self.limit, (1 + self.updates) / (10 + self.updates))
 
     @torch.no_grad()
     def update(self) -> None:
         """Moves the average towards the module's present weights."""
-        torch._foreach_lerp_(self._average_floats, self._live_floats, 1 - self.decay)
+        live = [
+            value.to(average.dtype)  # the same tensor where the types are alike
+            for average, value in zip(self._average_floats, self._live_floats, strict=True)
+        ]
+        torch._foreach_lerp_(self._average_floats, live, 1 - self.decay)
         for average, value in self._counters:
             average.copy_(value)
         self.updates += 1
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchanges the module's weights and the average, in place; a second call undoes it."""
-        for average, value in zip(self._average, self._live, strict=True):
-            kept = value.clone()
-            value.copy_(average)
-            average.copy_(kept)
+        """Puts the average into the module; a second call puts the module's own weights back."""
+        values, self._raw = (
+            (self._average, [value.clone() for value in self._live])
+            if self._raw is None
+            else (self._raw, None)
+        )
+        for value, other in zip(self._live, values, strict=True):
+            value.copy_(other)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averaged tensors under the module's own names."""
@@ -72,31 +92,35 @@ class WeightAverage:
 
     @torch.no_grad()
     def load(self, weights: dict[str, Tensor], updates: int) -> None:
-        """Continues an average.
+        """Continues the average of an earlier run.
 
         Raises:
             ValueError: the names are not the module's.
         """
         if weights.keys() != set(self._names):
             different = sorted(weights.keys() ^ set(self._names))
-            raise ValueError(f"averaged weights do not fit the detector: {different[:5]}")
+            raise ValueError(f"averaged weights do not fit the network: {different[:5]}")
         for name, average in zip(self._names, self._average, strict=True):
             average.copy_(weights[name])
         self.updates = updates
 
 
-class AveragedWeights(Callback):
-    """Keeps a `WeightAverage` of ``module.detector``; validation runs on it.
+def _average_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
-    A checkpoint holds the average where inference looks (``state_dict``, prefix ``detector.``) and
-    the raw weights under ``training_weights`` for resuming.
+
+class AveragedWeights(Callback):
+    """Keeps a `WeightAverage` of a part of the module; validation runs on it.
+
+    A checkpoint holds the average where inference looks (``state_dict``, prefix ``detector.``, say)
+    and the raw weights under ``training_weights`` for resuming.
 
     Args:
         decay: see `WeightAverage`.
-        part: the module's attribute that is averaged, if it is not the detector.
+        part: name of the module's attribute that is averaged.
     """
 
-    def __init__(self, decay: float, part: str = "detector") -> None:
+    def __init__(self, decay: float, part: str) -> None:
         self.decay = decay
         self.part = part
         self._prefix = f"{part}."
@@ -107,7 +131,7 @@ class AveragedWeights(Callback):
         self._swapped = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts, or goes on, now that the weights are on their device."""
+        """Starts or continues the average, now that the weights are on their device."""
         self.average = WeightAverage(cast("nn.Module", getattr(pl_module, self.part)), self.decay)
         if self._loaded is not None:
             self.average.load(self._loaded, self._updates)
@@ -121,13 +145,13 @@ class AveragedWeights(Callback):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """One update per optimizer step, however many batches it took."""
+        """Updates once for each optimizer step, however many batches it took."""
         if self.average is not None and trainer.global_step > self._step:
             self.average.update()
             self._step = trainer.global_step
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts the averaged weights into the detector."""
+        """Puts the averaged weights into the module."""
         if self.average is not None and not self._swapped:
             self.average.swap()
             self._swapped = True
@@ -139,23 +163,23 @@ class AveragedWeights(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Puts the raw weights back when validation was cut short."""
+        """Puts the raw weights back after a validation that failed."""
         self._restore()
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters; the weights themselves go where inference looks."""
+        """Counters; the averaged weights are the checkpoint's ``state_dict``."""
         updates = self.average.updates if self.average is not None else 0
         return {"step": self._step, "updates": updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Counters of the run that is resumed."""
+        """Reads the counters of the run that is resumed."""
         self._step = state_dict["step"]
         self._updates = state_dict["updates"]
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Average to ``state_dict``, raw weights beside it."""
+        """Saves the average as ``state_dict`` and the raw weights beside it."""
         if self.average is None:
             return
         checkpoint[TRAINING_WEIGHTS] = checkpoint["state_dict"]
@@ -167,7 +191,7 @@ class AveragedWeights(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Raw weights back into the module, which already holds the averaged ones.
+        """Loads the raw weights into the module, which already holds the averaged ones.
 
         Raises:
             ValueError: the checkpoint comes from a run without averaging.

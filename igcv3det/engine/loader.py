@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,13 +15,13 @@ from igcv3det.engine.sampler import EpochBatches
 logger = logging.getLogger(__name__)
 
 Position = tuple[int, int]
-"""(epoch, batches of it that are done)."""
+"""(epoch, number of its batches that were trained on)."""
 
 
 def resume_position(trainer: Any) -> Position:  # noqa: ANN401 (Lightning's; importing it is slow)
-    """Epoch and batch, by the number of batches whose training is complete.
+    """Epoch and batch to continue with, by the number of batches that were trained on.
 
-    Counted over all epochs: when ``max_steps`` is set, Lightning 2.6 counts an epoch twice if it
+    These are counted over all epochs: with ``max_steps``, Lightning 2.6 counts an epoch twice if it
     resumes from a checkpoint of that epoch's end.
     """
     batches = int(trainer.fit_loop.epoch_loop.batch_progress.total.completed)
@@ -28,22 +29,22 @@ def resume_position(trainer: Any) -> Position:  # noqa: ANN401 (Lightning's; imp
 
 
 def rank_and_world_size(trainer: Any) -> tuple[int, int]:  # noqa: ANN401 (likewise)
-    """(rank, number of processes); without a trainer there is one."""
+    """Rank and number of processes; 0 and 1 without a trainer."""
     return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
 def warn_of_other_batches(begun: dict[str, Any] | None, now: dict[str, Any]) -> None:
-    """Warns if a resumed run will see other batches than it was begun with.
+    """Warns if a resumed run will see other batches than it was started with.
 
     Args:
         begun: the data module's state in the checkpoint; None where nothing is resumed.
-        now: its state today.
+        now: its present state.
     """
     begun = begun or now
     if changed := [key for key, value in now.items() if begun.get(key) != value]:
         logger.warning(
-            "resumed with other %s than the run was begun with (%s, now %s): it goes on, but "
-            "with other batches than an unbroken run",
+            "resumed with another %s than the run was started with (%s, now %s): its batches "
+            "differ from those of an uninterrupted run",
             ", ".join(changed),
             begun,
             now,
@@ -53,17 +54,17 @@ def warn_of_other_batches(begun: dict[str, Any] | None, now: dict[str, Any]) -> 
 class BatchLoader:
     """Batches of a data set, with worker processes that live from epoch to epoch.
 
-    It is not a torch ``DataLoader`` but holds one: Lightning would rebuild that with samplers of
-    its own. Iterating does nothing until the first batch is wanted: Lightning makes iterators
-    before it has restored its counters; when it takes the first batch, ``position`` can read them.
+    It holds a torch ``DataLoader`` instead of being one: Lightning would rebuild that with samplers
+    of its own. An iteration begins with the first batch that is asked for: Lightning makes
+    iterators before it restores its counters, which ``position`` reads.
 
     Args:
         dataset: takes keys (epoch, index).
         batches: which keys make a batch.
         num_workers: processes; 0 loads in this one.
         pin_memory: copy batches to memory that a GPU reads directly.
-        position: asked at the start of an iteration where to begin. None goes on where the last one
-            ended, or where ``load_state_dict`` says.
+        position: returns where an iteration begins. None continues where the last one ended, or
+            where ``load_state_dict`` says.
         collate: samples of a batch to what a worker sends.
         restore: what a worker sent to what is iterated over.
     """
@@ -93,6 +94,11 @@ class BatchLoader:
             persistent_workers=num_workers > 0,
         )
 
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch, of one process."""
+        return self.batches.batch_size
+
     def __len__(self) -> int:
         """Batches of a whole epoch."""
         return len(self.batches)
@@ -109,9 +115,9 @@ class BatchLoader:
 
     @property
     def _iterator(self) -> Any:  # noqa: ANN401
-        """Where Lightning looks for worker processes to stop when a run ends or fails.
+        """The iterator whose worker processes Lightning stops when a run ends or fails.
 
-        Left to the garbage collector, torch waits five seconds for each of them.
+        Without this torch waits five seconds for each of them when the iterator is collected.
         """
         return self._loader._iterator
 
@@ -120,14 +126,19 @@ class BatchLoader:
         self._loader._iterator = iterator
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is: what was handed out, not what workers have prepared."""
+        """The position after the last batch that was returned; workers may be ahead of it."""
         return {"epoch": self._epoch, "done": self._done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Makes the next iteration start where the saved one was."""
+        """Makes the next iteration start at a saved position."""
         self._epoch, self._done = state["epoch"], state["done"]
 
 
 def _start_worker(worker: int) -> None:
-    """One thread for each process: more would only take turns on the same cores."""
+    """Sets up a worker process.
+
+    OpenCV gets one thread: more would take turns on the same cores. Ctrl-C reaches all processes of
+    a terminal; the one that trains decides what follows, and needs its loaders until then.
+    """
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,15 +1,54 @@
-"""How a wrong call is answered."""
+"""The parser of the training commands."""
 
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
+from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
+from igcv3det.engine.arguments import notify, old_keys, rename_keys
+from igcv3det.yaml_files import dump_yaml, parse_yaml
 
-class OneLineParser(LightningArgumentParser):
-    """Answers a wrong call with what is wrong; LightningCLI's usage alone is sixty lines."""
+_RENAMED = hasattr(LightningArgumentParser, "instantiate")  # since jsonargparse 4.49
+
+
+class RunParser(LightningArgumentParser):
+    """Takes configuration files with old names of keys; answers a wrong call with one line.
+
+    LightningCLI's usage alone is sixty lines.
+
+    Attributes:
+        renamed: old keys to new ones.
+    """
+
+    renamed: Mapping[str, str] = {}
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:  # noqa: ANN401
+        """As jsonargparse does, after renaming the keys."""
+        try:
+            values = parse_yaml(content)
+            old = old_keys(values, self.renamed) if isinstance(values, dict) else []
+            for key in old:
+                notify(key, self.renamed)
+            if old:
+                content = dump_yaml(rename_keys(values, self.renamed))
+        except ValueError as error:
+            self.error(str(error), error)
+        parsed: Namespace = super().parse_string(content, *args, **kwargs)
+        return parsed
+
+    def instantiate_classes(self, cfg: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Makes the configured objects."""
+        if _RENAMED:
+            return self.instantiate(cfg, **kwargs)
+        return super().instantiate_classes(cfg, **kwargs)
+
+    def dump_all(self, config: Namespace) -> str:
+        """The configuration as YAML, nulls included."""
+        return str(self.dump(config, **{"skip_unset" if _RENAMED else "skip_none": False}))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Writes the message and ends the program.

@@ -3,47 +3,115 @@
 ::
 
     runs/name/
-      config.yaml       everything the run was started with
+      config.yaml       every option, as the run used it
       metrics.csv       one row a logged step
       checkpoints/      last.ckpt, best.ckpt, best.safetensors
-      images/         ground truth and predictions, a folder an epoch
+
+Tasks add their own, such as images of predictions.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-CHECKPOINTS, IMAGES = "checkpoints", "images"
+from igcv3det.atomic_files import atomic_write
+from igcv3det.engine.parser import RunParser
+
+CHECKPOINTS, CONFIG, METRICS = "checkpoints", "config.yaml", "metrics.csv"
 
 
 def choose_run_folder(wanted: Path, ckpt_path: Path | None = None) -> Path:
-    """Where a run writes, so that no earlier run is lost.
+    """Makes the folder that a run writes to, so that no earlier run is lost.
 
-    A run that is resumed goes on in its own folder, if that is ``wanted`` or one of its numbered
-    followers. Otherwise a folder that holds something already is left alone and the first free one
-    of ``name-2``, ``name-3`` ... is taken.
+    A run that is resumed stays in its own folder, if that is ``wanted`` or one of its numbered
+    followers. Otherwise a folder that holds something is not touched, and the first free one of
+    ``name-2``, ``name-3`` ... is taken. Of runs that start at the same time each gets its own:
+    making the folder of checkpoints decides.
 
     Args:
         wanted: the configured folder; need not exist.
         ckpt_path: the checkpoint to resume from.
+
+    Raises:
+        OSError: the folder cannot be made.
     """
-    wanted = Path(wanted)
-    if ckpt_path is not None and ckpt_path.resolve().parent.name == CHECKPOINTS:
-        own = ckpt_path.resolve().parent.parent
-        name, _, number = own.name.rpartition("-")
-        follows = number.isdigit() and name == wanted.name
-        if own.parent == wanted.resolve().parent and (own.name == wanted.name or follows):
-            return wanted.with_name(own.name)
-    folder, number_next = wanted, 2
-    while folder.exists() and any(folder.iterdir()):
-        folder = wanted.with_name(f"{wanted.name}-{number_next}")
-        number_next += 1
+    if ckpt_path is not None and (own := _own_folder(wanted, ckpt_path)) is not None:
+        return own
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return wanted  # the first process makes the folder, and writes to it
+    folder, number = wanted, 2
+    while not _is_claimed(folder):
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+        number += 1
     return folder
+
+
+def drop_if_empty(folder: Path) -> None:
+    """Removes the folder of a run that has written nothing."""
+    for empty in (folder / CHECKPOINTS, folder):
+        try:
+            empty.rmdir()
+        except OSError:  # not empty, or not there
+            return
+
+
+def _own_folder(wanted: Path, ckpt_path: Path) -> Path | None:
+    """The folder of the run that a checkpoint belongs to, if that is ``wanted`` or a follower."""
+    checkpoints = ckpt_path.resolve().parent
+    if checkpoints.name != CHECKPOINTS:
+        return None
+    own = checkpoints.parent
+    name, _, number = own.name.rpartition("-")
+    is_follower = number.isdigit() and name == wanted.name
+    if own.parent == wanted.resolve().parent and (own.name == wanted.name or is_follower):
+        return wanted.with_name(own.name)
+    return None
+
+
+def _is_claimed(folder: Path) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        return False
+    try:
+        (folder / CHECKPOINTS).mkdir()
+    except FileExistsError:  # by a run that started a moment ago
+        return False
+    return True
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` to the run folder, whatever loggers there are."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes the configuration once, in the first process."""
+        if trainer.is_global_zero and not self.already_saved:
+            assert isinstance(self.parser, RunParser)
+            text = self.parser.dump_all(self.config)
+            atomic_write(Path(trainer.default_root_dir) / self.config_filename, text)
+        self.already_saved = True
+
+
+def log_step(trainer: Trainer) -> None:
+    """Gives the tables the values of the step that ends; Lightning does so after its callbacks.
+
+    A checkpoint saved by a callback would otherwise be ahead of the tables.
+    """
+    connector = trainer._logger_connector
+    if trainer.fit_loop._should_accumulate() or not connector.should_update_logs:
+        return
+    metrics = {key: float(value) for key, value in connector.metrics["log"].items()}
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped
+    for table in trainer.loggers:
+        if isinstance(table, MetricsFile) and metrics:
+            table.log_metrics({"epoch": trainer.current_epoch, **metrics}, step=step)
 
 
 class MetricsFile(Logger):
@@ -59,29 +127,29 @@ class MetricsFile(Logger):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
-        self.path = folder / "metrics.csv"
+        self.path = folder / METRICS
         self._rows: list[dict[str, str]] = []
         self._columns = ["step", "epoch"]
         self._changed = False
 
     @property
     def name(self) -> str:
-        """Nothing below the run folder."""
+        """Empty: the file is in the run folder itself."""
         return ""
 
     @property
     def version(self) -> str:
-        """Nothing below the run folder."""
+        """Empty: the file is in the run folder itself."""
         return ""
 
     @property
     def save_dir(self) -> str:
-        """The run folder; Lightning puts ``config.yaml`` there."""
+        """The run folder."""
         return str(self.folder)
 
     @rank_zero_only
     def resume(self, step: int) -> None:
-        """Takes up the rows that the run wrote before optimizer step ``step``."""
+        """Reads the rows that the run wrote before optimizer step ``step``."""
         if not self.path.exists():
             return
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -107,19 +175,17 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes the whole table, beside the old one first, so that a kill leaves one of both."""
+        """Writes the whole table, if it has changed."""
         if not self._changed:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self._rows)
-        partial.replace(self.path)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        atomic_write(self.path, text.getvalue(), durable=False)
         self._changed = False
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Writes what is left."""
+        """Writes the rows since the last save."""
         self.save()

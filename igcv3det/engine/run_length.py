@@ -12,7 +12,7 @@ class RunLength(NamedTuple):
 
     Attributes:
         steps: optimizer steps of the whole run.
-        batch: images of one of them, of all processes and accumulated batches together.
+        batch: images of a step, of all processes and accumulated batches together.
     """
 
     steps: int
@@ -23,17 +23,17 @@ def run_length(trainer: Trainer, max_steps: int | None) -> RunLength:
     """The length of the run that a trainer is set up for.
 
     Args:
-        trainer: with its data attached.
+        trainer: with its data attached; the training loader has a ``batch_size``.
         max_steps: where the schedule ends if that is before the trainer's own end.
 
     Raises:
-        ValueError: a run without end has no cosine.
+        ValueError: a schedule needs an end, and the run has none.
     """
     total = trainer.estimated_stepping_batches
     if max_steps is not None:
         total = min(total, max_steps)
     if total == float("inf"):
         raise ValueError("the schedule needs an end: pass --trainer.max_epochs or max_steps")
-    per_process = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+    per_process = trainer.train_dataloader.batch_size  # type: ignore[union-attr]
     batch = per_process * trainer.world_size * trainer.accumulate_grad_batches
     return RunLength(int(total), batch)

@@ -1,4 +1,4 @@
-"""In which order images are seen: a function of seed, epoch and process, and of nothing else."""
+"""The order of images: a function of seed, epoch and process only."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 Key = tuple[int, int]
-"""(epoch, index): random changes depend on both, and workers learn of the epoch in no other way."""
+"""(epoch, index); random changes depend on both, and workers know the epoch only from here."""
 
 
 class EpochBatches(Sampler[list[Key]]):
     """Batches of keys for one of ``world_size`` processes, from any batch of any epoch on.
 
-    Shuffled batches are all full: in each epoch another few images are left out at the end, and all
-    processes have equally many. Unshuffled, every image comes exactly once over all processes.
+    Shuffled batches are all full: each epoch leaves out the last few images of its order, and all
+    processes have the same number of batches. Unshuffled, every image comes exactly once over all
+    processes.
 
     >>> batches = EpochBatches(5, batch_size=2)
     >>> batches.epoch, batches.first = 3, 1
@@ -28,15 +29,15 @@ class EpochBatches(Sampler[list[Key]]):
         batch_size: of one process.
         shuffle: another order in each epoch.
         seed: of the orders.
-        rank: which process this is.
-        world_size: how many there are.
+        rank: number of this process.
+        world_size: number of processes.
 
     Attributes:
-        epoch: whose order comes next.
+        epoch: the epoch of the next iteration.
         first: batches to leave out at its start, because they have been trained on.
 
     Raises:
-        ValueError: shuffled, and the images do not make one full batch for every process.
+        ValueError: too few images: fewer than processes, or, shuffled, than a full batch for each.
     """
 
     def __init__(
@@ -51,7 +52,12 @@ class EpochBatches(Sampler[list[Key]]):
         if shuffle and length < batch_size * world_size:
             raise ValueError(
                 f"{length} images do not make a batch of {batch_size} for each of {world_size} "
-                "processes; lower batch_size"
+                "processes; lower data.batch_size"
+            )
+        if 0 < length < world_size:
+            raise ValueError(
+                f"{length} images are too few for {world_size} processes: pass --trainer.devices "
+                f"{length} or fewer"
             )
         self.length = length
         self.batch_size = batch_size
@@ -70,7 +76,7 @@ class EpochBatches(Sampler[list[Key]]):
         return -(-own // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """The batches of ``epoch`` from ``first`` on."""
+        """The batches of ``epoch``, from number ``first``."""
         epoch, own = self.epoch, self._order()[self.rank :: self.world_size]
         for batch in range(self.first, len(self)):
             start = batch * self.batch_size

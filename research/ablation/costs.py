@@ -156,7 +156,7 @@ def _as_trained(plan: Plan, experiment: Experiment) -> nn.Module:
     """In execution and memory layout; the fast execution writes zeros out, so it is not counted."""
     model = plan.settings(experiment)["model"]
     network = build_network(plan.classifier(experiment))
-    set_conv_impl(network, model.get("execution", "reference"))
+    set_conv_impl(network, model.get("conv_impl", model.get("execution", "reference")))
     if model.get("channels_last", False):
         network.to(memory_format=torch.channels_last)
     return network

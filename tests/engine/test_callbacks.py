@@ -82,7 +82,9 @@ def test_last_weights_are_validated_once(tmp_path, max_steps, validated_at):
 
 def test_report_is_one_line_a_validation(tmp_path, caplog):
     with caplog.at_level("INFO", logger="igcv3det.engine.callbacks"):
-        trainer = tiny.trainer(tmp_path, [ReportLines()], max_epochs=2, num_sanity_val_steps=2)
+        trainer = tiny.trainer(
+            tmp_path, [ReportLines(["val/AP"])], max_epochs=2, num_sanity_val_steps=2
+        )
         trainer.fit(tiny.module(), datamodule=tiny.TinyData(tmp_path))
     lines = [r.getMessage() for r in caplog.records if r.name == "igcv3det.engine.callbacks"]
     assert len(lines) == 2

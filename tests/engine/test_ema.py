@@ -45,6 +45,26 @@ def test_statistics_are_averaged_and_counters_copied():
     assert kept["1.num_batches_tracked"].item() == 7
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_long_average_of_low_precision_weights_moves(dtype):
+    """1.0, then 1.25 for many steps: the average is known in closed form."""
+    module = nn.Linear(1, 1, dtype=dtype)
+    with torch.no_grad():
+        module.weight.fill_(1.0)
+        average = WeightAverage(module, decay=0.9998)
+        average.updates = 10**6  # past the ramp
+        module.weight.fill_(1.25)
+        for _ in range(500):
+            average.update()
+        expected = 1.25 - 0.25 * 0.9998**500
+        assert average.state_dict()["weight"].item() == pytest.approx(expected, abs=1e-5)
+        average.swap()
+        assert module.weight.item() == pytest.approx(expected, abs=2**-8)  # rounded to the dtype
+        average.swap()
+        assert module.weight.item() == 1.25
+        assert average.state_dict()["weight"].item() == pytest.approx(expected, abs=1e-5)
+
+
 def test_swap_twice_changes_nothing():
     module = network()
     average = WeightAverage(module, decay=0.9)
@@ -61,7 +81,7 @@ def test_swap_twice_changes_nothing():
         assert torch.equal(average.state_dict()[name], averaged[name])
 
 
-def test_goes_on_where_it_was():
+def test_continues_where_it_was():
     module = network()
     average = WeightAverage(module, decay=0.9)
     average.update()

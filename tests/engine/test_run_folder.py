@@ -1,6 +1,9 @@
-import pytest
+from concurrent.futures import ThreadPoolExecutor
 
-from igcv3det.engine.run_folder import MetricsFile, choose_run_folder
+import pytest
+from pytorch_lightning.utilities import rank_zero_only
+
+from igcv3det.engine.run_folder import MetricsFile, choose_run_folder, drop_if_empty
 
 
 def filled(folder):
@@ -10,20 +13,42 @@ def filled(folder):
 
 
 def test_free_or_empty_folder_is_taken(tmp_path):
-    assert choose_run_folder(tmp_path / "run") == tmp_path / "run"
+    assert choose_run_folder(tmp_path / "new" / "run") == tmp_path / "new" / "run"
     (tmp_path / "run").mkdir()
     assert choose_run_folder(tmp_path / "run") == tmp_path / "run"
 
 
-def test_earlier_runs_are_left_alone(tmp_path):
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(choose_run_folder, [tmp_path / "run"] * 8))
+    assert sorted(folder.name for folder in folders) == [
+        "run",
+        *(f"run-{number}" for number in range(2, 9)),
+    ]
+
+
+def test_folder_of_a_run_that_wrote_nothing_is_free_again(tmp_path):
+    drop_if_empty(choose_run_folder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    filled(tmp_path / "other")
+    drop_if_empty(tmp_path / "other")
+    assert (tmp_path / "other" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_other_processes_of_a_run_make_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert choose_run_folder(tmp_path / "run") == tmp_path / "run"
+    assert not (tmp_path / "run").exists()
+
+
+def test_earlier_runs_are_not_touched(tmp_path):
     filled(tmp_path / "run")
     assert choose_run_folder(tmp_path / "run") == tmp_path / "run-2"
-    filled(tmp_path / "run-2")
     assert choose_run_folder(tmp_path / "run") == tmp_path / "run-3"
 
 
 @pytest.mark.parametrize("name", ["run", "run-2"])
-def test_resumed_run_goes_on_in_its_folder(tmp_path, name):
+def test_resumed_run_stays_in_its_folder(tmp_path, name):
     filled(tmp_path / "run")
     folder = filled(tmp_path / name) if name != "run" else tmp_path / name
     last = folder / "checkpoints" / "last.ckpt"

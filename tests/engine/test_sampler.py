@@ -63,7 +63,7 @@ def test_processes_share_an_epoch_of_training():
         assert set(parts[0][step]) | set(parts[1][step]) == set(alone[step])
 
 
-@pytest.mark.parametrize("length", [1, 2, 7, 8])
+@pytest.mark.parametrize("length", [2, 3, 7, 8])
 def test_processes_share_validation_without_padding(length):
     parts = [keys(length=length, batch_size=3, rank=rank, world_size=2) for rank in range(2)]
     assert sorted(indices(parts[0]) + indices(parts[1])) == list(range(length))
@@ -71,6 +71,11 @@ def test_processes_share_validation_without_padding(length):
         assert len(part) == len(EpochBatches(length, 3, rank=rank, world_size=2))
 
 
+def test_fewer_images_than_processes_are_refused():
+    with pytest.raises(ValueError, match=r"1 images are too few for 2 processes: .* 1 or fewer"):
+        EpochBatches(1, 3, world_size=2)
+
+
 def test_too_few_images_are_refused():
-    with pytest.raises(ValueError, match="lower batch_size"):
+    with pytest.raises(ValueError, match=r"lower data\.batch_size"):
         EpochBatches(7, 4, shuffle=True, world_size=2)

@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors.torch import save_file
 from torch import nn
 
-from igcv3det.checkpoint import existing_file, load_weights, read_described, read_model_config
+from igcv3det.checkpoint import load_weights, read_model_config
 from igcv3det.config import config_from_dict
 from igcv3det.description import DESCRIPTION, FORMAT
 from igcv3det.tasks.classify.config import ClassifierConfig
 from igcv3det.tasks.classify.networks import build_network
+from igcv3det.weight_files import existing_file, read_described, write_safetensors
 
 NETWORK_PREFIX = "network."  # of the weights in a Lightning checkpoint
 
@@ -62,8 +62,7 @@ def save_classifier(
     weights = classifier.network.state_dict()
     tensors = {name: value.cpu().contiguous() for name, value in weights.items()}
     description = json.dumps(classifier_metadata(classifier.config, classifier.names))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {**(metadata or {}), DESCRIPTION: description})
+    write_safetensors(path, tensors, {**(metadata or {}), DESCRIPTION: description})
 
 
 def load_classifier(path: str | Path) -> Classifier:

@@ -68,7 +68,7 @@ class ClassificationModule(LightningModule):
         weights: a backbone or classifier to start from, whatever its classes.
         pad: black pixels around small images before their random crop; comes from the data.
         channels_last: memory layout of images and weights.
-        execution: ``fast`` computes the same without permutations (`fastpath.conv_impl`); for
+        conv_impl: ``fast`` computes the same without permutations (`fastpath.conv_impl`); for
             channels-last on CPUs.
         compile: compile the network with ``torch.compile``.
 
@@ -86,7 +86,7 @@ class ClassificationModule(LightningModule):
         weights: str | None = None,
         pad: int = 4,
         channels_last: bool = False,
-        execution: ConvImpl = "reference",
+        conv_impl: ConvImpl = "reference",
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class ClassificationModule(LightningModule):
         self.network = build_network(classifier)
         if weights is not None:
             load_backbone(self.network, Path(weights))
-        set_conv_impl(self.network, execution)
+        set_conv_impl(self.network, conv_impl)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
         if compile:

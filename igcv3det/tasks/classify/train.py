@@ -42,7 +42,7 @@ class ClassificationCLI(RunCLI):
         "model.schedule": ScheduleConfig,
         "data.augment": ImageAugmentConfig,
     }
-    program = ("train_cls", "Trains a classifier.")
+    program = ("train-cls", "Trains a classifier.")
     best = ("val/top1", "max")
 
     def link(self, parser: LightningArgumentParser) -> None:

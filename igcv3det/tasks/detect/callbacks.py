@@ -1,4 +1,4 @@
-"""What detection adds around the steps: image ids for messages, predictions drawn."""
+"""Callbacks of detection training: image ids for messages, drawn predictions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from igcv3det.io.drawing import draw_side_by_side
 from igcv3det.io.images import write_image
 from igcv3det.structures import Categories, Detections, Target
 
+IMAGES = "images"
+"""Folder of the drawn images in a run folder."""
+
 
 def target_image_ids(batch: Any) -> list[int]:  # noqa: ANN401
     """Image ids of a batch of images and targets."""
@@ -28,7 +31,7 @@ class PredictionImages(Callback):
 
     Args:
         folder: where the epochs' folders go.
-        images: how many, the first of the validation set; 0 writes none.
+        images: number of images, the first of the validation set; 0 writes none.
         threshold: predictions of at least this score are drawn.
     """
 
@@ -39,7 +42,7 @@ class PredictionImages(Callback):
         self._left = 0
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Counts anew."""
+        """Starts to count."""
         wanted = trainer.is_global_zero and not trainer.sanity_checking
         self._left = self.images if wanted else 0
 
@@ -52,7 +55,7 @@ class PredictionImages(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draws as many of this batch as are still wanted."""
+        """Draws images of this batch until there are enough."""
         if self._left <= 0:
             return
         detector = cast("SSDLite", pl_module.detector)

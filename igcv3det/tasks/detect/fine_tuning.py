@@ -1,4 +1,4 @@
-"""Starting from a detector of other classes."""
+"""Starting from a trained detector, usually of other classes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
+from igcv3det.description import contradictions
 from igcv3det.detector import SSDLite
 from igcv3det.structures import Categories
 
@@ -17,51 +18,47 @@ logger = logging.getLogger(__name__)
 CLASS_LAYER = re.compile(r"head\.classification\.\d+\.1\.(weight|bias)")
 
 
-def load_for_fine_tuning(detector: SSDLite, path: Path) -> None:
+def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
     """Copies a trained detector's weights, in place.
 
-    Classes are known by their names: those that both detectors have keep what was learnt of them,
-    whatever their order and number, and so does the background; the others begin anew and are
-    named in the log. Where no name is shared, as many classes as before are taken in order (they
-    may have been renamed), and another number of them begins anew.
+    Classes are matched by name: those that both detectors have keep their weights, whatever their
+    order and number, and so does the background; the others keep their random initialisation and
+    are named in the log. Where no name is shared and the number of classes is the same, they are
+    taken in order (they may have been renamed); where the number differs, all are reinitialised.
 
     Args:
         detector: the one to train.
-        path: a self-describing ``.safetensors`` or ``.ckpt``.
+        model: a name of pretrained weights, or a self-describing ``.safetensors`` or ``.ckpt``.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another architecture; the message names file and weights.
+        ValueError: the weights belong to another detector (`description.contradictions`); the
+            message names the file, the fields and both values.
     """
-    source = load_detector(path)
-    weights = source.state_dict()
-    own = detector.state_dict()
-    class_layers = {name for name in own if CLASS_LAYER.fullmatch(name)}
-    other_classes = source.config.num_classes != detector.config.num_classes
-    differing = {
-        name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape
-    }
-    misfits = sorted(
-        (own.keys() ^ weights.keys()) | (differing - (class_layers if other_classes else set()))
-    )
-    if misfits:
-        raise ValueError(
-            f"{path}: another architecture than model.detector: {len(misfits)} weights do not fit, "
-            f"{misfits[:3]}"
+    source = load_detector(model)
+    if differing := contradictions(detector.config, source.config):
+        raise ValueError(f"{model}: trained with another detector: {'; '.join(differing)}")
+    if source.config.image_size != detector.config.image_size:
+        logger.info(
+            "%s: trained at %d pixels, continues at %d",
+            model,
+            source.config.image_size,
+            detector.config.image_size,
         )
+    weights = source.state_dict()
     if source.categories.names != detector.categories.names:
-        kept = _shared(source.categories, detector.categories)
-        _tell(path, source.categories, detector.categories, kept)
-        if kept or other_classes:
-            if kept:
-                kept[0] = 0  # the background
-            columns = detector.config.num_classes + 1, source.config.num_classes + 1
-            for name in class_layers:
+        shared = _shared_labels(source.categories, detector.categories)
+        _log_classes(model, source.categories, detector.categories, shared)
+        if shared or len(source.categories) != len(detector.categories):
+            own = detector.state_dict()
+            columns = len(detector.categories) + 1, len(source.categories) + 1
+            kept = {0: 0, **shared} if shared else {}  # with the background
+            for name in filter(CLASS_LAYER.fullmatch, own):
                 weights[name] = _with_rows(own[name], weights[name], columns, kept)
     detector.load_state_dict(weights)
 
 
-def _shared(source: Categories, target: Categories) -> dict[int, int]:
+def _shared_labels(source: Categories, target: Categories) -> dict[int, int]:
     """Labels of the target to labels of the source, where both have a class of that name."""
     labels = {name: label for label, name in reversed(list(enumerate(source.names, 1)))}
     return {label: labels[name] for label, name in enumerate(target.names, 1) if name in labels}
@@ -72,20 +69,26 @@ def _with_rows(
 ) -> Tensor:
     """A class layer's weight or bias, [A * (K + 1), ...], with the trained rows of kept labels."""
     rows = own.clone().reshape(-1, columns[0], *own.shape[1:])
-    learnt = trained.reshape(-1, columns[1], *trained.shape[1:])
+    trained_rows = trained.reshape(-1, columns[1], *trained.shape[1:])
     for label, before in kept.items():
-        rows[:, label] = learnt[:, before]
+        rows[:, label] = trained_rows[:, before]
     return rows.reshape(own.shape)
 
 
-def _tell(path: Path, source: Categories, target: Categories, kept: dict[int, int]) -> None:
-    new = [name for label, name in enumerate(target.names, 1) if label not in kept]
-    if not kept and len(source) == len(target):
-        logger.warning("%s: none of its classes has the same name here; taken in order", path)
+def _log_classes(
+    model: str | Path, source: Categories, target: Categories, shared: dict[int, int]
+) -> None:
+    new = [name for label, name in enumerate(target.names, 1) if label not in shared]
+    if not shared and len(source) == len(target):
+        logger.warning("%s: no class name is shared; its classes are taken in order", model)
     elif new:
         shown = ", ".join(new[:5]) + (", ..." if len(new) > 5 else "")
         logger.info(
-            "%s: %d of %d classes known, new start for %s", path, len(kept), len(target), shown
+            "%s: classification head reinitialised for %d of %d classes: %s",
+            model,
+            len(new),
+            len(target),
+            shown,
         )
     else:
-        logger.info("%s: all %d classes known", path, len(target))
+        logger.info("%s: classification head of all %d classes kept", model, len(target))

@@ -1,9 +1,9 @@
-"""One training step and one validation step, as Lightning calls them. No maths lives here."""
+"""Detection training as Lightning calls it: a training step, a validation step, checkpoints."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -16,7 +16,8 @@ from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
 from igcv3det.description import DESCRIPTION
 from igcv3det.detection.losses import MultiBoxLoss
 from igcv3det.detection.postprocess import postprocess
-from igcv3det.detector import build_detector
+from igcv3det.detector import SSDLite, build_detector
+from igcv3det.engine.batch_norm import freeze_batch_norms
 from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.optim import build_optimizer, build_schedule, scaled_lr, warmup_steps
 from igcv3det.engine.run_length import run_length
@@ -32,6 +33,8 @@ _DETECTOR: Final = DetectorConfig()
 _LOSS: Final = LossConfig()
 _OPTIM: Final = OptimConfig()
 
+FREEZES_BN_STATS = "freezes_bn_stats"  # key of a checkpoint
+
 Batch = tuple[Tensor, list[Target]]
 
 
@@ -42,24 +45,25 @@ class DetectionModule(LightningModule):
     them without Lightning and without the configuration file.
 
     Args:
-        detector: what to train.
-        loss: what to minimise.
-        optim: how.
-        categories: what the labels mean; comes from the data.
-        weights: a detector to start from (``.safetensors`` or ``.ckpt``), whatever its classes;
-            those of the same name keep what was learnt of them.
-        keep_norm_statistics: batch normalisations go on with the statistics of ``weights``, in
-            training too; scale and shift learn. For images like those that the weights were
-            made from. Without ``weights`` there is nothing to keep.
-        backbone_weights: a classifier whose features to start from; not together with ``weights``.
-        channels_last: memory layout of images and weights.
-        execution: ``fast`` computes the same without permutations (`fastpath.conv_impl`); for
-            channels-last on CPUs, not measured elsewhere.
-        compile: compile the detector with ``torch.compile``.
+        detector: Detector to train; its number of classes is that of ``categories``.
+        loss: Loss.
+        optim: Optimizer and schedule.
+        categories: Meaning of the labels; comes from the data.
+        weights: Trained detector to start from: a name of pretrained weights, ``.safetensors`` or
+            ``.ckpt``. Classes of the same name keep their weights.
+        random_init: Take only the description of ``weights`` and start from random weights, for
+            comparison.
+        freeze_bn_stats: Batch normalisations use the running statistics of ``weights`` in training
+            too, unchanged; scale and shift are trained. For images like those that the weights
+            were trained on. Has no effect on a start from random weights.
+        backbone_weights: Classifier whose backbone to start from; not together with ``weights``.
+        channels_last: Memory layout of images and weights.
+        conv_impl: Implementation of the convolutions; ``fast`` computes the same without
+            permutations, for channels-last on CPUs (`fastpath.conv_impl`).
+        compile: Compile the detector with ``torch.compile``.
 
     Raises:
-        ValueError: ``detector.num_classes`` is not the number of categories, ``weights`` and
-            ``backbone_weights`` are both given, or a file does not fit.
+        ValueError: ``weights`` and ``backbone_weights`` are both given, or a file does not fit.
     """
 
     def __init__(
@@ -69,29 +73,29 @@ class DetectionModule(LightningModule):
         optim: OptimConfig = _OPTIM,
         categories: Categories | None = None,
         weights: str | None = None,
-        keep_norm_statistics: bool = False,
+        random_init: bool = False,
+        freeze_bn_stats: bool = False,
         backbone_weights: str | None = None,
         channels_last: bool = False,
-        execution: ConvImpl = "reference",
+        conv_impl: ConvImpl = "reference",
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if categories is not None and len(categories) != detector.num_classes:
-            raise ValueError(
-                f"model.detector.num_classes is {detector.num_classes}, but the data has "
-                f"{len(categories)} categories: pass --model.detector.num_classes {len(categories)}"
-            )
         if weights is not None and backbone_weights is not None:
-            raise ValueError("model.weights holds a backbone already: drop model.backbone_weights")
+            raise ValueError("model.weights includes a backbone: drop model.backbone_weights")
+        if categories is not None:
+            detector = dataclasses.replace(detector, num_classes=len(categories))
         self.optim = optim
         self.detector = build_detector(detector, categories)
-        if weights is not None:
-            load_for_fine_tuning(self.detector, Path(weights))
-        self._keeps_statistics = keep_norm_statistics and weights is not None
+        starts_trained = weights is not None and not random_init
+        if weights is not None and starts_trained:
+            load_for_fine_tuning(self.detector, weights)
+        self._freeze_wanted = freeze_bn_stats
+        self.freezes_bn_stats = freeze_bn_stats and starts_trained
         if backbone_weights is not None:
             load_backbone(self.detector.backbone, backbone_weights)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
-        set_conv_impl(self.detector, execution)
+        set_conv_impl(self.detector, conv_impl)
         self.channels_last = channels_last
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
@@ -104,21 +108,26 @@ class DetectionModule(LightningModule):
         self.evaluator: CocoEvaluator | None = None
 
     def on_train_start(self) -> None:
-        """Norms whose statistics are kept go to evaluation mode; Lightning keeps modes it finds."""
-        if self._keeps_statistics:
-            for part in self.detector.modules():
-                if isinstance(part, nn.BatchNorm2d):
-                    part.eval()
+        """Puts frozen norms into evaluation mode, which Lightning keeps; checks the batch.
+
+        Raises:
+            ValueError: batches of one image, whose statistics on 1x1 maps do not exist.
+        """
+        if self.freezes_bn_stats:
+            freeze_batch_norms(self.detector)
+        if self.trainer.world_size == 1:
+            loader = self.trainer.train_dataloader
+            _require_batch_statistics(self.detector, loader.batch_size)  # type: ignore[union-attr]
 
     def forward(self, images: Tensor) -> HeadOutputs:
-        """Raw predictions for normalised images [B, 3, S, S]."""
+        """Raw head outputs for normalised images [B, 3, S, S]."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         outputs: HeadOutputs = self.detector(images)
         return outputs
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """Returns the loss of a batch."""
         images, targets = batch
         loss, self.losses = self._losses(self(images), targets)
         parts = {f"train/{name}": value for name, value in self.losses.items()}
@@ -128,7 +137,7 @@ class DetectionModule(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Detections]]:
-        """Adds one batch to the evaluation; its ``detections`` are for the callbacks."""
+        """Adds a batch to the evaluation and returns its ``detections`` for the callbacks."""
         images, targets = batch
         outputs = self(images)
         loss, _ = self._losses(outputs, targets)
@@ -148,14 +157,14 @@ class DetectionModule(LightningModule):
         return {"detections": detections}
 
     def on_validation_epoch_start(self) -> None:
-        """Reads the ground truth once; forgets the images of the last time."""
+        """Reads the ground truth once; empties the evaluator."""
         if self.evaluator is None:
             annotations = self.trainer.datamodule.val_annotations  # type: ignore[attr-defined]
             self.evaluator = CocoEvaluator(annotations, self.detector.categories)
         self.evaluator.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Logs COCO's twelve figures."""
+        """Logs COCO's twelve metrics."""
         if self.evaluator is None or self.trainer.sanity_checking:
             return
         metrics = self.evaluator.compute()
@@ -167,12 +176,12 @@ class DetectionModule(LightningModule):
         """Optimizer and schedule for this run's batch and length.
 
         Raises:
-            ValueError: a run without end has no cosine.
+            ValueError: the run has no end, which the schedule needs.
         """
         total, batch = run_length(self.trainer, self.max_steps)
         lr = scaled_lr(self.optim, batch)
         logger.info(
-            "%.2f M parameters; %d steps of %d images; learning rate %.4g after %d steps",
+            "%.2f M parameters; %d steps of %d images; peak lr %.4g after %d warm-up steps",
             sum(parameter.numel() for parameter in self.detector.parameters()) / 1e6,
             total,
             batch,
@@ -187,12 +196,19 @@ class DetectionModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the detector's description."""
+        """Adds the detector's description, and whether its norms are frozen."""
         checkpoint[DESCRIPTION] = describe_detector(self.detector)
+        checkpoint[FREEZES_BN_STATS] = self.freezes_bn_stats
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses what would not be a continuation (ValueError)."""
+        """Checks that the checkpoint is of such a run, and freezes norms if that run did.
+
+        Raises:
+            ValueError: another detector, or no averaged weights where this run needs them.
+        """
         require_continuation(checkpoint, describe_detector(self.detector), self.optim.ema_decay)
+        # checkpoints of earlier versions do not say whether there were weights to start from
+        self.freezes_bn_stats = self._freeze_wanted and checkpoint.get(FREEZES_BN_STATS, True)
 
     def _losses(
         self, outputs: HeadOutputs, targets: list[Target]
@@ -205,3 +221,13 @@ class DetectionModule(LightningModule):
     def _lr(self) -> float:
         optimizer = self.trainer.optimizers[0]
         return float(optimizer.param_groups[0]["lr"])
+
+
+def _require_batch_statistics(detector: SSDLite, batch_size: int) -> None:
+    norms = (part for part in detector.modules() if isinstance(part, nn.BatchNorm2d))
+    has_single_cells = (1, 1) in detector.feature_sizes
+    if batch_size == 1 and has_single_cells and any(norm.training for norm in norms):
+        raise ValueError(
+            "a batch of one image has no batch statistics on feature maps of 1x1: pass "
+            "--data.batch_size 2 or more, or model.freeze_bn_stats with model.weights"
+        )

@@ -1,7 +1,9 @@
-"""The command line of detection training; what is not detection's own is `engine.run_cli`'s.
+"""The command line of detection training.
 
-One fact has one key. The image size and the preprocessing stand under ``model.detector`` and are
-handed to the data; the categories come from the data and are handed to the model; the seed is one.
+Image size and preprocessing are set under ``model.detector`` and handed to the data; the categories
+come from the data and decide the number of classes. A run that starts from ``model.weights`` has
+their description of the detector: a configuration sets only what it changes, and
+`description.contradictions` may not be changed.
 """
 
 from __future__ import annotations
@@ -11,25 +13,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from jsonargparse import Namespace
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 
+from igcv3det.checkpoint import load_detector, read_trained_config, save_detector
 from igcv3det.config import (
     AugmentConfig,
     DetectorConfig,
     LossConfig,
     OptimConfig,
     PreprocessConfig,
+    config_from_dict,
+    flatten,
 )
+from igcv3det.description import contradictions
 from igcv3det.engine.callbacks import FiniteLossGuard, ReportLines
-from igcv3det.engine.checkpoints import release_detector
 from igcv3det.engine.ema import AveragedWeights
 from igcv3det.engine.run_cli import RunCLI
-from igcv3det.engine.run_folder import IMAGES
-from igcv3det.tasks.detect.callbacks import PredictionImages, target_image_ids
+from igcv3det.tasks.detect.callbacks import IMAGES, PredictionImages, target_image_ids
 from igcv3det.tasks.detect.datamodule import CocoDataModule
 from igcv3det.tasks.detect.module import DetectionModule
+
+_NUM_CLASSES = "model.detector.num_classes"
+_SHOWN_METRICS = ("val/AP", "val/AP50", "val/AP75", "val/score", "val/loss")
 
 
 class DetectionCLI(RunCLI):
@@ -37,9 +45,6 @@ class DetectionCLI(RunCLI):
 
     Args:
         args: as of the command line; None takes ``sys.argv``.
-
-    Attributes:
-        run_folder: where the results go.
     """
 
     module: type[LightningModule] = DetectionModule
@@ -50,18 +55,27 @@ class DetectionCLI(RunCLI):
         "model.optim": OptimConfig,
         "data.augment": AugmentConfig,
     }
-    program = ("train_det", "Trains a detector.")
+    program = ("train", "Trains a detector.")
     best = ("val/AP", "max")
+    minimums: ClassVar[Mapping[str, int]] = {**RunCLI.minimums, "logged_images": 0}
+    renamed: ClassVar[Mapping[str, str]] = {
+        **RunCLI.renamed,
+        "model.keep_norm_statistics": "model.freeze_bn_stats",
+        "pictures": "logged_images",
+    }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The option of detection."""
+        """Adds the option of detection."""
         super().add_arguments_to_parser(parser)
         parser.add_argument(
-            "--images", type=int, default=8, help="Validation images drawn after each epoch."
+            "--logged_images",
+            type=int,
+            default=8,
+            help="Validation images to draw after each epoch.",
         )
 
     def link(self, parser: LightningArgumentParser) -> None:
-        """One fact, one key."""
+        """Links keys that must be equal, so that each fact is set once."""
         parser.link_arguments("model.detector.image_size", "data.image_size")
         for field in dataclasses.fields(PreprocessConfig):  # as a whole it cannot be linked
             key = f"preprocess.{field.name}"
@@ -69,15 +83,79 @@ class DetectionCLI(RunCLI):
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.categories", "model.categories", apply_on="instantiate")
 
+    def checkpoint_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The detector of the checkpoint that is resumed, or else of the weights.
+
+        A file that is not there or cannot be read is reported when it is loaded.
+        """
+        trained = _trained_config(given)
+        if trained is None:
+            return {}
+        fields = flatten(dataclasses.asdict(trained))
+        return {f"model.detector.{key}": value for key, value in fields.items()}
+
+    def before_instantiate_classes(self) -> None:
+        """Checks the values, and that they do not contradict the weights.
+
+        Raises:
+            FileNotFoundError: there is no such checkpoint to resume from.
+            SystemExit: status 2, a value out of range, or not that of the weights.
+        """
+        trained = _trained_config(self.given)
+        if trained is not None:
+            values = self.config.model.detector.as_dict()
+            config = config_from_dict(DetectorConfig, values, "model.detector")
+            if differing := contradictions(config, trained):
+                source = self.config.ckpt_path or self.config.model.weights
+                self.parser.error(
+                    f"{source} was trained with model.detector {'; '.join(differing)}: leave "
+                    "these keys out"
+                )
+        super().before_instantiate_classes()
+
+    def config_to_instantiate(self) -> Namespace:
+        """All but the weights to start from, where a run is resumed: its checkpoint has its own."""
+        config: Namespace = self.config
+        if config.ckpt_path is not None:
+            config = config.clone()
+            config.model.weights = None
+        return config
+
+    def after_model(self) -> None:
+        """Puts the data's number of classes into the configuration.
+
+        Raises:
+            ValueError: another number was asked for.
+        """
+        number = self.model.detector.config.num_classes
+        asked = self.given.get(_NUM_CLASSES, number)
+        if asked != number:
+            raise ValueError(
+                f"{_NUM_CLASSES} is {asked}, but the data has {number} categories: pass "
+                f"--{_NUM_CLASSES} {number}, or leave it out"
+            )
+        self.config.model.detector.num_classes = number
+
     def _own_callbacks(self, given: Any) -> list[Callback]:  # noqa: ANN401
-        callbacks: list[Callback] = [FiniteLossGuard(target_image_ids), ReportLines()]
+        callbacks: list[Callback] = [FiniteLossGuard(target_image_ids), ReportLines(_SHOWN_METRICS)]
         decay = self.model.optim.ema_decay
         if decay is not None:
-            callbacks.append(AveragedWeights(decay))
-        if self.config.images > 0 and not given.fast_dev_run:
+            callbacks.append(AveragedWeights(decay, "detector"))
+        if self.config.logged_images > 0 and not given.fast_dev_run:
             folder = self.run_folder / IMAGES
-            callbacks.append(PredictionImages(folder, self.config.images))
+            callbacks.append(PredictionImages(folder, self.config.logged_images))
         return callbacks
 
     def _release(self, checkpoint: Path, target: Path) -> None:
-        release_detector(checkpoint, target)
+        save_detector(load_detector(checkpoint), target)
+
+
+def _trained_config(given: Mapping[str, Any]) -> DetectorConfig | None:
+    """The detector of the checkpoint or the weights that a run starts from, if it is readable."""
+    for key in ("ckpt_path", "model.weights"):
+        if isinstance(given.get(key), str):
+            try:
+                return read_trained_config(given[key])[0]
+            except (OSError, ValueError):
+                return None
+    return None

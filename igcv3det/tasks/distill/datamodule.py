@@ -234,6 +234,11 @@ class ImageBatches:
     ) -> None:
         self.pixels, self.rows, self.batches, self.position = pixels, rows, batches, position
 
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch, of one process."""
+        return self.batches.batch_size
+
     def __len__(self) -> int:
         """Batches of a whole epoch."""
         return len(self.batches)

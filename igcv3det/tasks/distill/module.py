@@ -59,7 +59,7 @@ class DistillationModule(LightningModule):
         optim: how.
         weights: a student to go on from; ``distillation.start`` then does nothing.
         channels_last: memory layout of images and weights.
-        execution: of the student, see `fastpath.conv_impl`.
+        conv_impl: of the student, see `fastpath.conv_impl`.
         reference_runtime: what runs the networks that do not learn; ``openvino`` is for CPUs.
 
     Raises:
@@ -76,7 +76,7 @@ class DistillationModule(LightningModule):
         optim: OptimConfig = _OPTIM,
         weights: str | None = None,
         channels_last: bool = False,
-        execution: ConvImpl = "reference",
+        conv_impl: ConvImpl = "reference",
         reference_runtime: Runtime = "torch",
     ) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class DistillationModule(LightningModule):
         self.optim, self.distillation = optim, distillation
         self.detector: SSDLite = build_detector(detector, taught.categories)
         self.channel_maps = _channel_maps(self.detector, taught, distillation)
-        tail = _tail(taught, execution) if distillation.teacher_tail else None
+        tail = _tail(taught, conv_impl) if distillation.teacher_tail else None
         self.lesson = DistillationObjective(distillation, self.channel_maps, tail)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
         self.reference_runtime = reference_runtime
@@ -114,7 +114,7 @@ class DistillationModule(LightningModule):
         ]
         for module in self._frozen:
             module.requires_grad_(False)
-        set_conv_impl(self.detector, execution)
+        set_conv_impl(self.detector, conv_impl)
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
         self.losses: dict[str, Tensor] = {}
@@ -250,7 +250,7 @@ def _channel_maps(student: SSDLite, teacher: SSDLite, config: DistillationConfig
     )
 
 
-def _tail(teacher: SSDLite, execution: ConvImpl) -> SSDLite:
+def _tail(teacher: SSDLite, conv_impl: ConvImpl) -> SSDLite:
     tail = copy.deepcopy(teacher).eval().requires_grad_(False)
-    set_conv_impl(tail, execution)
+    set_conv_impl(tail, conv_impl)
     return tail.to(memory_format=torch.channels_last)

@@ -26,13 +26,13 @@ class DistillationCLI(DetectionCLI):
         "model.optim": OptimConfig,
         "data.view": ViewConfig,
     }
-    program = ("distill", "Teaches a detector what another one computes.")
+    program = ("distill", "Trains a detector to reproduce the outputs of a teacher.")
     best = ("val/loss", "min")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Nothing is drawn: the images have no true boxes."""
         super().add_arguments_to_parser(parser)
-        parser.set_defaults(images=0)
+        parser.set_defaults(logged_images=0)
 
     def link(self, parser: LightningArgumentParser) -> None:
         """One fact, one key."""

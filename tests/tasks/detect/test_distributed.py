@@ -32,7 +32,7 @@ trainer:
   max_steps: 2
   num_sanity_val_steps: 0
   enable_progress_bar: false
-images: 2
+logged_images: 2
 """
 
 

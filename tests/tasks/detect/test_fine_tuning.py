@@ -1,4 +1,4 @@
-"""Which columns of a trained head other classes take over: answers of both detectors, compared."""
+"""Which columns of a trained head a detector of other classes takes: both detectors' outputs."""
 
 import dataclasses
 import logging
@@ -49,13 +49,13 @@ def test_known_classes_keep_their_columns_and_the_background(loaded, caplog):
     unknown = [1, 4, 5]
     columns = (-1, 6, *fresh.shape[1:])
     assert torch.equal(weight.reshape(columns)[:, unknown], fresh.reshape(columns)[:, unknown])
-    assert "2 of 5 classes known, new start for bird, fox, owl" in caplog.text
+    assert "classification head reinitialised for 3 of 5 classes: bird, fox, owl" in caplog.text
 
 
 def test_as_many_classes_in_another_order(loaded, caplog):
     old, new, _ = loaded(("cat", "dog", "cup"), ("cup", "cat", "dog"))
     torch.testing.assert_close(new, old[:, [0, 3, 1, 2]])
-    assert "all 3 classes known" in caplog.text
+    assert "classification head of all 3 classes kept" in caplog.text
 
 
 def test_as_many_renamed_classes_are_taken_in_order(loaded, caplog):
@@ -67,4 +67,7 @@ def test_as_many_renamed_classes_are_taken_in_order(loaded, caplog):
 def test_another_number_of_unknown_classes_begins_anew(loaded, caplog):
     _, _, (fresh, weight) = loaded(("cat", "dog"), ("red cell", "white cell", "platelet"))
     assert torch.equal(weight, fresh)
-    assert "0 of 3 classes known" in caplog.text
+    assert (
+        "classification head reinitialised for 3 of 3 classes: red cell, white cell, platelet"
+        in caplog.text
+    )

@@ -31,7 +31,7 @@ trainer:
   log_every_n_steps: 1
   enable_progress_bar: false
 save_every_n_steps: 2
-images: 0
+logged_images: 0
 """
 STEPS = 9  # three epochs of three batches
 

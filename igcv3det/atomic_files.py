@@ -1,0 +1,49 @@
+"""Files that are replaced as a whole, so that a kill or a full disk leaves the old content."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Gives a path beside ``path`` to write to; that file takes its place when the block ends.
+
+    If the block raises, the file is removed and ``path`` is left untouched. Folders are created.
+
+    Args:
+        path: of the file to create or replace.
+        durable: wait until the content is on the disk, so that it survives a power failure.
+
+    Raises:
+        OSError: it cannot be written; a full disk is named as such.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        yield partial
+        if durable:
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(f"{path}: the disk is full, so the file was not written") from error
+        raise
+
+
+def atomic_write(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Writes a file as a whole; see `replacing`.
+
+    Raises:
+        OSError: it cannot be written; a full disk is named as such.
+    """
+    with replacing(path, durable=durable) as partial:
+        if isinstance(content, str):
+            content = content.encode()
+        partial.write_bytes(content)

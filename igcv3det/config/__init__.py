@@ -1,0 +1,44 @@
+"""Every tuning number of the package, once, with unit and source.
+
+Frozen dataclasses of plain values: `tasks.detect.train` reads them from YAML, checkpoints store
+them as dictionaries, and code takes them as arguments. Nothing but the standard library is
+imported.
+"""
+
+from igcv3det.config.detector import (
+    AnchorConfig,
+    BackboneConfig,
+    DetectorConfig,
+    HeadConfig,
+    Padding,
+    PostprocessConfig,
+    PreprocessConfig,
+)
+from igcv3det.config.training import AugmentConfig, LossConfig, OptimConfig
+from igcv3det.config.values import (
+    Config,
+    config_from_dict,
+    flatten,
+    merge_config,
+    require,
+    require_ranges,
+)
+
+__all__ = [
+    "AnchorConfig",
+    "AugmentConfig",
+    "BackboneConfig",
+    "Config",
+    "DetectorConfig",
+    "HeadConfig",
+    "LossConfig",
+    "OptimConfig",
+    "Padding",
+    "PostprocessConfig",
+    "PreprocessConfig",
+    "config_from_dict",
+    "flatten",
+    "merge_config",
+    "require",
+    "require_ranges",
+]

@@ -1,0 +1,123 @@
+"""What the user gave to a training command, before its parser sees it: renamed keys, given keys.
+
+Keys are dotted, as on the command line: ``model.optim.lr`` is ``--model.optim.lr`` there and nested
+mappings in YAML.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from igcv3det.config import flatten
+from igcv3det.yaml_files import parse_yaml, read_yaml
+
+logger = logging.getLogger(__name__)
+
+CONFIGS = ("-c", "--config")
+
+Renamed = Mapping[str, str]
+"""Old keys to new ones."""
+
+
+def notify(old: str, renamed: Renamed) -> None:
+    """Tells the user that a key has a new name."""
+    logger.warning("%s has a new name: %s", old, renamed[old])
+
+
+def rename_options(args: Sequence[str], renamed: Renamed) -> list[str]:
+    """The arguments of a command line with the options' present names.
+
+    Example:
+        >>> rename_options(["--images", "3", "--a.b=1"], {"images": "logged_images"})
+        ['--logged_images', '3', '--a.b=1']
+    """
+    words = []
+    for word in args:
+        key, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and key in renamed:
+            notify(key, renamed)
+            word = f"--{renamed[key]}{equals}{value}"
+        words.append(word)
+    return words
+
+
+def old_keys(content: dict[str, Any], renamed: Renamed) -> list[str]:
+    """The keys of a configuration that have a new name."""
+    return [old for old in renamed if _has(content, old)]
+
+
+def rename_keys(content: dict[str, Any], renamed: Renamed) -> dict[str, Any]:
+    """A configuration with its keys' present names; the one given is not changed.
+
+    Raises:
+        ValueError: it has both names of a key.
+
+    Example:
+        >>> rename_keys({"images": 3, "model": {"a": 1}}, {"images": "logged_images"})
+        {'model': {'a': 1}, 'logged_images': 3}
+    """
+    for old in old_keys(content, renamed):
+        new = renamed[old]
+        if _has(content, new):
+            raise ValueError(f"{new} is given twice: also under its old name {old}")
+        content, value = _taken(content, old.split("."))
+        content = _with(content, new.split("."), value)
+    return content
+
+
+def given_values(args: Sequence[str], renamed: Renamed) -> dict[str, Any]:
+    """Every key that a command line or its configuration files set, with the value that counts.
+
+    Only what is well formed is collected; the parser reports the rest.
+
+    Args:
+        args: of the command line, already renamed.
+        renamed: applied to the configuration files.
+
+    Returns:
+        Values as YAML reads them, by dotted key.
+    """
+    values: dict[str, Any] = {}
+    for option, text in _options(args):
+        try:
+            content = read_yaml(text) if option in CONFIGS else parse_yaml(text)
+        except (OSError, ValueError):
+            continue
+        if option in CONFIGS:
+            values |= flatten(rename_keys(content, renamed)) if isinstance(content, dict) else {}
+        else:
+            values |= flatten({option.removeprefix("--"): content})
+    return values
+
+
+def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    words = iter(args)
+    for word in words:
+        if word.startswith("--") or word in CONFIGS:
+            option, equals, value = word.partition("=")
+            yield option, value if equals else next(words, "")
+
+
+def _has(content: Any, key: str) -> bool:  # noqa: ANN401
+    for name in key.split("."):
+        if not isinstance(content, dict) or name not in content:
+            return False
+        content = content[name]
+    return True
+
+
+def _taken(content: dict[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], Any]:
+    """The mapping without a key, and the key's value."""
+    first, *rest = names
+    if not rest:
+        return {name: value for name, value in content.items() if name != first}, content[first]
+    inner, value = _taken(content[first], rest)
+    return {**content, first: inner}, value
+
+
+def _with(content: dict[str, Any], names: Sequence[str], value: Any) -> dict[str, Any]:  # noqa: ANN401
+    first, *rest = names
+    inner = _with(content.get(first) or {}, rest, value) if rest else value
+    return {**content, first: inner}

@@ -1,0 +1,122 @@
+"""The options of every training, read by LightningCLI from the dataclasses of its parts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from jsonargparse import set_parsing_settings
+from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from igcv3det.engine.arguments import given_values, rename_options
+from igcv3det.engine.parser import RunParser
+from igcv3det.engine.run_folder import RunConfig
+
+TRAINER_DEFAULTS = {
+    "use_distributed_sampler": False,  # the data module's own sampler can resume
+    "enable_model_summary": False,  # a detector would be one row of it
+}
+
+
+class RunOptions(LightningCLI):
+    """Parses the command line of a training.
+
+    Args:
+        args: as of the command line; None takes ``sys.argv``.
+
+    Attributes:
+        given: the values that the user set, by dotted key.
+        module: what trains.
+        data: what it trains on.
+        program: the command's name and what it does.
+        minimums: the least value of each whole number among the options of the run itself.
+        renamed: old names of keys and options, which still work, to their present ones.
+    """
+
+    given: dict[str, Any]
+    module: type[LightningModule]
+    data: type[LightningDataModule]
+    program: tuple[str, str]
+    minimums: ClassVar[Mapping[str, int]] = {"seed_everything": 0, "save_every_n_steps": 1}
+    renamed: ClassVar[Mapping[str, str]] = {"model.execution": "model.conv_impl"}
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        _quieten()
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        name, description = self.program
+        super().__init__(
+            self.module,
+            self.data,
+            args=args,
+            run=False,
+            trainer_defaults=TRAINER_DEFAULTS,
+            save_config_callback=RunConfig,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_class=RunParser,
+            parser_kwargs={"prog": f"igcv3det {name}", "description": description},
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
+        """Parses after renaming; what a checkpoint to start from decides becomes the default."""
+        words = rename_options(sys.argv[1:] if args is None else args, self.renamed)
+        assert isinstance(parser, RunParser)
+        parser.renamed = self.renamed
+        try:
+            self.given = given_values(words, self.renamed)
+        except ValueError as error:
+            parser.error(str(error), error)
+        parser.set_defaults(self.checkpoint_defaults(self.given))
+        self.config = parser.parse_args(words)
+
+    def checkpoint_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults that follow from the checkpoint which the user names, by dotted key."""
+        return {}
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The seed is a number, so that every run can be repeated."""
+        parser.add_argument(
+            "--seed_everything",
+            type=int,
+            default=0,
+            help="Seed of weights, order and augmentation.",
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Options of the run itself."""
+        parser.add_argument(
+            "--ckpt_path", type=str | None, default=None, help="Checkpoint (last.ckpt) to resume."
+        )
+        parser.add_argument(
+            "--save_every_n_steps",
+            type=int,
+            default=500,
+            help="Steps between two last.ckpt within an epoch.",
+        )
+        parser.add_argument(
+            "--tensorboard", type=bool, default=False, help="Write TensorBoard's files as well."
+        )
+        self.link(parser)
+
+    def link(self, parser: LightningArgumentParser) -> None:
+        """Links keys that must be equal, so that each fact is set once."""
+        raise NotImplementedError
+
+
+def _quieten() -> None:
+    """Hides Lightning's advertisement and its remarks that do not apply here; nothing else."""
+    rank_zero = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())
+    for message in (
+        # a short epoch is logged at its validation
+        r"The number of training batches .* is smaller than the logging interval",
+        # a resumed run stays in its folder
+        r"Checkpoint directory .* exists and is not empty",
+        # of Lightning 2.6 on torch 2.15
+        r".*isinstance\(treespec, LeafSpec\).* is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message=message)
