@@ -13,7 +13,6 @@ from igcv3det.checkpoint import (
     load_backbone,
     load_detector,
     read_config,
-    read_metadata,
     save_detector,
 )
 from igcv3det.config import AnchorConfig, BackboneConfig, DetectorConfig, PreprocessConfig
@@ -21,6 +20,7 @@ from igcv3det.description import DESCRIPTION
 from igcv3det.detector import build_detector
 from igcv3det.models.mobilenetv2 import mobilenet_v2
 from igcv3det.structures import Categories
+from igcv3det.weight_files import read_metadata
 
 CONFIG = DetectorConfig(
     num_classes=2,

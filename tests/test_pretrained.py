@@ -9,18 +9,13 @@ import torch
 from torch.testing import assert_close
 
 from igcv3det import build_detector, load_detector, pretrained
-from igcv3det.checkpoint import (
-    checksum,
-    preview_notice,
-    read_config,
-    read_metadata,
-    save_detector,
-)
+from igcv3det.checkpoint import preview_notice, read_config, save_detector
 from igcv3det.cli.eval import main as evaluate
 from igcv3det.config import BackboneConfig, DetectorConfig
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
 from igcv3det.predictor import Predictor
 from igcv3det.pretrained import DEFAULT, PRETRAINED
+from igcv3det.weight_files import checksum, read_metadata
 from research.convert.ssdlite import CONFIG
 from tools.release import main
 

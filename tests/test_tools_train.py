@@ -127,7 +127,6 @@ def test_tensorboard(call, tmp_path):
         (["--model.optim.lr", "fast"], "model.optim.lr"),
         (["--model.optim.lr", "-1"], "optim.lr must be > 0, got -1"),
         (["--model.detector.backbone.name", "vgg"], "vgg"),
-        (["--config", "absent.yaml"], "absent.yaml"),
     ],
 )
 def test_wrong_call(call, capsys, options, message):
@@ -139,6 +138,7 @@ def test_wrong_call(call, capsys, options, message):
     ("options", "message"),
     [
         (["--model.detector.num_classes", "3"], f"--model.detector.num_classes {CLASSES}"),
+        (["--config", "absent.yaml"], "absent.yaml"),
         (["--data.root", "/absent"], "/absent"),
         (["--ckpt_path", "absent.ckpt"], "absent.ckpt"),
         (["--model.weights", "absent.safetensors"], "absent.safetensors"),

@@ -28,7 +28,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from igcv3det.checkpoint import FIGURES, STATUS, read_metadata
+    from igcv3det.checkpoint import FIGURES, STATUS
+    from igcv3det.weight_files import read_metadata
 
     rows = []
     for name, file in PRETRAINED.items():

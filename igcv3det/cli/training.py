@@ -56,8 +56,8 @@ def with_config_files(args: list[str]) -> list[str]:
         FileNotFoundError: a configuration that is neither a file nor a name.
 
     Example:
-        >>> with_config_files(["--config", "igcv3det/config.py", "--seed_everything", "0"])
-        ['--config', 'igcv3det/config.py', '--seed_everything', '0']
+        >>> with_config_files(["--config", "setup.cfg", "--seed_everything", "0"])
+        ['--config', 'setup.cfg', '--seed_everything', '0']
     """
     replaced: list[str] = []
     for index, word in enumerate(args):

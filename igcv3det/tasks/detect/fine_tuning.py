@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
+from igcv3det.datasets.category_map import match_names
 from igcv3det.description import contradictions
 from igcv3det.detector import SSDLite
 from igcv3det.structures import Categories
@@ -21,10 +22,11 @@ CLASS_LAYER = re.compile(r"head\.classification\.\d+\.1\.(weight|bias)")
 def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
     """Copies a trained detector's weights, in place.
 
-    Classes are matched by name: those that both detectors have keep their weights, whatever their
-    order and number, and so does the background; the others keep their random initialisation and
-    are named in the log. Where no name is shared and the number of classes is the same, they are
-    taken in order (they may have been renamed); where the number differs, all are reinitialised.
+    Classes are matched by name (`datasets.category_map.match_names`): those that both detectors
+    have keep their weights, whatever their order and number, and so does the background; the others
+    keep their random initialisation and are named in the log. Where no name is shared and the number
+    of classes is the same, they are taken in order (they may have been renamed); where the number
+    differs, all are reinitialised.
 
     Args:
         detector: the one to train.
@@ -47,7 +49,7 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
         )
     weights = source.state_dict()
     if source.categories.names != detector.categories.names:
-        shared = _shared_labels(source.categories, detector.categories)
+        shared = match_names(detector.categories, source.categories)
         _log_classes(model, source.categories, detector.categories, shared)
         if shared or len(source.categories) != len(detector.categories):
             own = detector.state_dict()
@@ -56,12 +58,6 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
             for name in filter(CLASS_LAYER.fullmatch, own):
                 weights[name] = _with_rows(own[name], weights[name], columns, kept)
     detector.load_state_dict(weights)
-
-
-def _shared_labels(source: Categories, target: Categories) -> dict[int, int]:
-    """Labels of the target to labels of the source, where both have a class of that name."""
-    labels = {name: label for label, name in reversed(list(enumerate(source.names, 1)))}
-    return {label: labels[name] for label, name in enumerate(target.names, 1) if name in labels}
 
 
 def _with_rows(

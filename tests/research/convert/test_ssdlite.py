@@ -10,10 +10,11 @@ from synthetic_graph import write_model
 from tfjs_graph import LOGITS, OFFSETS, OPS, RESIZED, evaluate, resize_bilinear
 from torch.testing import assert_close
 
-from igcv3det.checkpoint import load_detector, read_config, read_metadata
+from igcv3det.checkpoint import load_detector, read_config
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
 from igcv3det.models.layers import SameConv2d
 from igcv3det.preprocess import Preprocess
+from igcv3det.weight_files import read_metadata
 from research.convert.ssdlite import CONFIG, convert_graph, folded_norms, layers
 from research.convert.tfjs import Node, read_graph_model
 from tools import convert_tf
