@@ -25,8 +25,8 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
     Classes are matched by name (`datasets.category_map.match_names`): those that both detectors
     have keep their weights, whatever their order and number, and so does the background; the others
     keep their random initialisation and are named in the log. Where no name is shared and the
-    number of classes is the same, they are taken in order (they may have been renamed); where the number
-    differs, all are reinitialised.
+    number of classes is the same, they are taken in order (they may have been renamed); where the
+    number differs, all are reinitialised.
 
     Args:
         detector: the one to train.
