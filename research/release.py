@@ -24,7 +24,6 @@ from igcv3det.checkpoint import (
     STATUS,
     half_weights,
     load_detector,
-    read_metadata,
     save_detector,
 )
 from igcv3det.detector import SSDLite
@@ -32,7 +31,7 @@ from igcv3det.io.images import read_image
 from igcv3det.io.sources import find_sources
 from igcv3det.preprocess import Preprocess
 from igcv3det.pretrained import DEFAULT, PRETRAINED
-from igcv3det.weight_files import CHECKSUM, checksum
+from igcv3det.weight_files import CHECKSUM, checksum, read_metadata
 
 FACTS = (STATUS, FIGURES, "data", "teachers", "licence")
 LIMIT_MB = 10
