@@ -6,6 +6,7 @@ the package (``setup.py`` maps the folder).
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -33,7 +34,7 @@ def find_config(name: str | Path) -> Path:
             working directory has precedence.
 
     Raises:
-        FileNotFoundError: there is no such file and no such name; the message lists the names.
+        FileNotFoundError: there is no such file and no such name; the message lists names.
 
     Example:
         >>> find_config("igcv3_shapes").name
@@ -49,8 +50,11 @@ def find_config(name: str | Path) -> Path:
             found = folder / candidate
             if found.is_file() and found.resolve().is_relative_to(folder.resolve()):
                 return found
-    names = ", ".join(config_names())
-    raise FileNotFoundError(f"{path}: no such file; configurations of the package: {names}")
+    known = config_names()
+    names = difflib.get_close_matches(inner.with_suffix("").as_posix(), known) or known
+    raise FileNotFoundError(
+        f"{path}: no such file; configurations of the package: {', '.join(names)}"
+    )
 
 
 def config_names() -> list[str]:

@@ -33,11 +33,16 @@ def test_a_file_of_the_working_directory_comes_first(tmp_path, monkeypatch):
     assert resolve_model("igcv3_shapes.yaml") == Path("igcv3_shapes.yaml")
 
 
+def test_near_names_are_suggested():
+    with pytest.raises(FileNotFoundError, match=r"package: igcv3_shapes, mobilenetv2_shapes$"):
+        find_config("igcv2_shapes.yaml")
+
+
 @pytest.mark.parametrize(
     "name", ["nope", "nope.yaml", "/igcv3_shapes", "../setup.cfg", "cls", "a/../../setup.cfg"]
 )
 def test_unknown_names_list_the_known(name):
-    with pytest.raises(FileNotFoundError, match=rf"^{name}: no such file; .*cls/igcv3_cifar10"):
+    with pytest.raises(FileNotFoundError, match=rf"^{name}: no such file; .* package: \w+"):
         find_config(name)
 
 

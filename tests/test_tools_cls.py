@@ -36,8 +36,8 @@ def call(folder, tmp_path):
     return call
 
 
-def one_line(capsys, tool="train_cls"):
-    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith(tool)]
+def one_line(capsys, command="train-cls"):
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if f"{command}: " in x]
     return line
 
 

@@ -10,17 +10,11 @@ could not, 2 wrong call.
 
 from __future__ import annotations
 
-from igcv3det.cli.command import run_command
-from igcv3det.cli.training import prepare_process, train
+from igcv3det.cli.training import run_training
+
+PROGRAM = ("igcv3det.tasks.distill.train", "DistillationCLI")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Trains as the arguments say; None takes the command line's."""
-    return run_command("distill", list, _run, args)
-
-
-def _run(args: list[str]) -> int:
-    prepare_process()
-    from igcv3det.tasks.distill.train import DistillationCLI
-
-    return train(DistillationCLI, args)
+    """Trains as the arguments say; returns the exit status."""
+    return run_training("distill", PROGRAM, __doc__, args)

@@ -1,8 +1,8 @@
 """Trains a detector.
 
 Examples:
-    igcv3det train --config configs/igcv3_ssdlite320_coco.yaml --data.root data/coco
-    igcv3det train --config A.yaml --config configs/debug.yaml --trainer.max_steps 100
+    igcv3det train --config igcv3_ssdlite320_coco --data.root data/coco
+    igcv3det train --config A.yaml --config debug --trainer.max_steps 100
     igcv3det train --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
 
 Several configuration files may be stacked: the last one wins, and the command line wins over all.
@@ -14,17 +14,11 @@ wrong call.
 
 from __future__ import annotations
 
-from igcv3det.cli.command import run_command
-from igcv3det.cli.training import prepare_process, train
+from igcv3det.cli.training import run_training
+
+PROGRAM = ("igcv3det.tasks.detect.train", "DetectionCLI")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Trains as the arguments say; None takes the command line's."""
-    return run_command("train", list, _run, args)
-
-
-def _run(args: list[str]) -> int:
-    prepare_process()
-    from igcv3det.tasks.detect.train import DetectionCLI
-
-    return train(DetectionCLI, args)
+    """Trains as the arguments say; returns the exit status."""
+    return run_training("train", PROGRAM, __doc__, args)

@@ -1,7 +1,7 @@
 """Trains a classifier.
 
 Examples:
-    igcv3det train-cls --config configs/cls/igcv3_cifar10.yaml --data.root cifar10.zip
+    igcv3det train-cls --config cls/igcv3_cifar10 --data.root cifar10.zip
     igcv3det train-cls --config A.yaml --config B.yaml --trainer.max_epochs 10
     igcv3det train-cls --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
 
@@ -15,17 +15,11 @@ touched, the new run gets a numbered one. Exit status: 0 trained, 1 could not, 2
 
 from __future__ import annotations
 
-from igcv3det.cli.command import run_command
-from igcv3det.cli.training import prepare_process, train
+from igcv3det.cli.training import run_training
+
+PROGRAM = ("igcv3det.tasks.classify.train", "ClassificationCLI")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Trains as the arguments say; None takes the command line's."""
-    return run_command("train-cls", list, _run, args)
-
-
-def _run(args: list[str]) -> int:
-    prepare_process()
-    from igcv3det.tasks.classify.train import ClassificationCLI
-
-    return train(ClassificationCLI, args)
+    """Trains as the arguments say; returns the exit status."""
+    return run_training("train-cls", PROGRAM, __doc__, args)

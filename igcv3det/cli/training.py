@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from typing import TYPE_CHECKING
 
-from igcv3det.cli.command import report
-from igcv3det.config_files import find_config
+from igcv3det.cli.command import DONE, FAILED, report, run_command
+from igcv3det.cli.training_call import check_call
 
 if TYPE_CHECKING:
     from igcv3det.engine.interrupts import RunInterruptedError
     from igcv3det.engine.run_cli import RunCLI
-
-CONFIG_OPTIONS = ("-c", "--config")
 
 
 def prepare_process() -> None:
@@ -25,11 +24,37 @@ def prepare_process() -> None:
     tune_malloc()
 
 
-def train(program: type[RunCLI], args: list[str]) -> int:
-    """Trains as the arguments say.
+def run_training(
+    name: str, source: tuple[str, str], doc: str, args: list[str] | None = None
+) -> int:
+    """Runs a training command.
+
+    Args:
+        name: of the command.
+        source: module and name of its command line class, a `RunCLI`.
+        doc: what ``--help`` shows above the options.
+        args: arguments of the command; None takes those of the process.
 
     Returns:
-        Exit status: 0 trained, 2 wrong call, 130 or 143 ended by Ctrl-C or SIGTERM.
+        Exit status: 0 trained, 1 could not, 2 wrong call, 130 or 143 ended by Ctrl-C or SIGTERM.
+    """
+
+    def parse(words: list[str]) -> list[str]:
+        return check_call(name, source, doc, words)
+
+    def run(words: list[str]) -> int:
+        prepare_process()
+        program = getattr(importlib.import_module(source[0]), source[1])
+        return _train(name, program, words)
+
+    try:
+        return run_command(name, parse, run, args)
+    except SystemExit as stop:  # after --help or a wrong call
+        return stop.code if isinstance(stop.code, int) else FAILED
+
+
+def _train(name: str, program: type[RunCLI], args: list[str]) -> int:
+    """Trains, and prints where the result is.
 
     Raises:
         ValueError: Lightning refuses the trainer's options, or the loss is not finite.
@@ -41,34 +66,15 @@ def train(program: type[RunCLI], args: list[str]) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        return program.program_main(with_config_files(args))
+        result = program(args).fit()
     except RunInterruptedError as stop:
-        _report_interrupt(program.program[0], stop)
+        _report_interrupt(name, stop)
         return stop.exit_status
     except (MisconfigurationException, NonFiniteLossError) as error:
         raise ValueError(str(error)) from error
-
-
-def with_config_files(args: list[str]) -> list[str]:
-    """The arguments with the names of shipped configurations replaced by their files.
-
-    Raises:
-        FileNotFoundError: a configuration that is neither a file nor a name.
-
-    Example:
-        >>> with_config_files(["--config", "setup.cfg", "--seed_everything", "0"])
-        ['--config', 'setup.cfg', '--seed_everything', '0']
-    """
-    replaced: list[str] = []
-    for index, word in enumerate(args):
-        option, equals, value = word.partition("=")
-        if equals and option in CONFIG_OPTIONS:
-            replaced.append(f"{option}={find_config(value)}")
-        elif index and args[index - 1] in CONFIG_OPTIONS and not word.startswith("-"):
-            replaced.append(str(find_config(word)))
-        else:
-            replaced.append(word)
-    return replaced
+    if result is not None:
+        print(result)
+    return DONE
 
 
 def _report_interrupt(name: str, stop: RunInterruptedError) -> None:

@@ -65,24 +65,6 @@ class RunCLI(RunOptions):
         with self._no_empty_folder():
             super().__init__(args)
 
-    @classmethod
-    def program_main(cls, args: list[str] | None = None) -> int:
-        """Trains as the arguments say, and prints where the result is.
-
-        Args:
-            args: as of the command line; None takes ``sys.argv``.
-
-        Returns:
-            Exit status: 0 trained, 2 wrong call.
-        """
-        try:
-            result = cls(args).fit()
-        except SystemExit as stop:  # of the parser: --help or a wrong call
-            return stop.code if isinstance(stop.code, int) else 1
-        if result is not None:
-            sys.stdout.write(f"{result}\n")
-        return 0
-
     def before_instantiate_classes(self) -> None:
         """Checks the values' ranges, which count as part of the call; settles precision and folder.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from jsonargparse import set_parsing_settings
@@ -32,6 +32,9 @@ class RunOptions(LightningCLI):
         given: the values that the user set, by dotted key.
         module: what trains.
         data: what it trains on.
+        links: keys whose value is also that of another key, which is then no option. The command
+            line reads these tables from the source (`cli.source_options`), so they are literals.
+        built_links: the same for values that are known only once module or data are built.
         program: the command's name and what it does.
         minimums: the least value of each whole number among the options of the run itself.
         renamed: old names of keys and options, which still work, to their present ones.
@@ -40,6 +43,8 @@ class RunOptions(LightningCLI):
     given: dict[str, Any]
     module: type[LightningModule]
     data: type[LightningDataModule]
+    links: ClassVar[Sequence[tuple[str, str]]]
+    built_links: ClassVar[Sequence[tuple[str, str]]]
     program: tuple[str, str]
     minimums: ClassVar[Mapping[str, int]] = {"seed_everything": 0, "save_every_n_steps": 1}
     renamed: ClassVar[Mapping[str, str]] = {"model.execution": "model.conv_impl"}
@@ -100,11 +105,10 @@ class RunOptions(LightningCLI):
         parser.add_argument(
             "--tensorboard", type=bool, default=False, help="Write TensorBoard's files as well."
         )
-        self.link(parser)
-
-    def link(self, parser: LightningArgumentParser) -> None:
-        """Links keys that must be equal, so that each fact is set once."""
-        raise NotImplementedError
+        for source, target in self.links:
+            parser.link_arguments(source, target)
+        for source, target in self.built_links:
+            parser.link_arguments(source, target, apply_on="instantiate")
 
 
 def _quieten() -> None:

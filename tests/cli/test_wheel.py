@@ -118,6 +118,9 @@ def test_base_commands_and_configurations_by_name(program, tmp_path):
     run(program, "benchmark", "igcv3_shapes.yaml", *timing, cwd=tmp_path)
 
 
+CONFIGS = {"train": "igcv3_shapes", "train-cls": "cls/igcv3_cifar10", "distill": "distill/1_early"}
+
+
 @pytest.mark.parametrize("command", ["train", "train-cls", "distill", "eval-cls", "eval"])
 def test_a_missing_extra_is_one_line(program, tmp_path, command):
     (tmp_path / "a.json").write_text('{"images": [], "annotations": [], "categories": []}')
@@ -125,7 +128,7 @@ def test_a_missing_extra_is_one_line(program, tmp_path, command):
     words = {
         "eval": ("--annotations", "a.json", "--images", "."),
         "eval-cls": ("--checkpoint", "cls/igcv3_cifar10.yaml", "--data", "data"),
-    }.get(command, ("--config", "igcv3_shapes"))
+    }.get(command, ("--config", f"{CONFIGS.get(command)}", "--print_config"))
     done = run(program, command, *words, cwd=tmp_path, check=False)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if "preview" not in line]
@@ -155,7 +158,7 @@ def test_the_wheel_holds_package_configurations_and_weights(wheel, tmp_path):
     }
 
 
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"train", "train-cls", "distill"}))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_without_the_extras(program, tmp_path, command):
     done = run(program, command, "--help", cwd=tmp_path)
     assert done.stdout.startswith(f"usage: igcv3det {command} ")

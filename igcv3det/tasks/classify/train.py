@@ -6,12 +6,11 @@ images under ``data.augment``; the class names come from the data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.cli import LightningArgumentParser
 
 from igcv3det.config import OptimConfig
 from igcv3det.engine.callbacks import FiniteLossGuard, ReportLines
@@ -42,15 +41,14 @@ class ClassificationCLI(RunCLI):
         "model.schedule": ScheduleConfig,
         "data.augment": ImageAugmentConfig,
     }
+    links: ClassVar[Sequence[tuple[str, str]]] = (
+        ("seed_everything", "data.seed"),
+        ("model.classifier.image_size", "data.image_size"),
+        ("data.augment.pad", "model.pad"),
+    )
+    built_links: ClassVar[Sequence[tuple[str, str]]] = (("data.names", "model.names"),)
     program = ("train-cls", "Trains a classifier.")
     best = ("val/top1", "max")
-
-    def link(self, parser: LightningArgumentParser) -> None:
-        """One fact, one key."""
-        parser.link_arguments("model.classifier.image_size", "data.image_size")
-        parser.link_arguments("data.augment.pad", "model.pad")
-        parser.link_arguments("seed_everything", "data.seed")
-        parser.link_arguments("data.names", "model.names", apply_on="instantiate")
 
     def _own_callbacks(self, given: Any) -> list[Callback]:  # noqa: ANN401
         callbacks: list[Callback] = [

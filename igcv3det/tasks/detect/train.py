@@ -9,7 +9,7 @@ their description of the detector: a configuration sets only what it changes, an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +24,6 @@ from igcv3det.config import (
     DetectorConfig,
     LossConfig,
     OptimConfig,
-    PreprocessConfig,
     config_from_dict,
     flatten,
 )
@@ -55,6 +54,14 @@ class DetectionCLI(RunCLI):
         "model.optim": OptimConfig,
         "data.augment": AugmentConfig,
     }
+    links: ClassVar[Sequence[tuple[str, str]]] = (
+        ("seed_everything", "data.seed"),
+        ("model.detector.image_size", "data.image_size"),
+        ("model.detector.preprocess.mean", "data.preprocess.mean"),
+        ("model.detector.preprocess.std", "data.preprocess.std"),
+        ("model.detector.preprocess.resize", "data.preprocess.resize"),
+    )
+    built_links: ClassVar[Sequence[tuple[str, str]]] = (("data.categories", "model.categories"),)
     program = ("train", "Trains a detector.")
     best = ("val/AP", "max")
     minimums: ClassVar[Mapping[str, int]] = {**RunCLI.minimums, "logged_images": 0}
@@ -73,15 +80,6 @@ class DetectionCLI(RunCLI):
             default=8,
             help="Validation images to draw after each epoch.",
         )
-
-    def link(self, parser: LightningArgumentParser) -> None:
-        """Links keys that must be equal, so that each fact is set once."""
-        parser.link_arguments("model.detector.image_size", "data.image_size")
-        for field in dataclasses.fields(PreprocessConfig):  # as a whole it cannot be linked
-            key = f"preprocess.{field.name}"
-            parser.link_arguments(f"model.detector.{key}", f"data.{key}")
-        parser.link_arguments("seed_everything", "data.seed")
-        parser.link_arguments("data.categories", "model.categories", apply_on="instantiate")
 
     def checkpoint_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The detector of the checkpoint that is resumed, or else of the weights.

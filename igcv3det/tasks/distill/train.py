@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pytorch_lightning.cli import LightningArgumentParser
 
-from igcv3det.config import DetectorConfig, LossConfig, OptimConfig, PreprocessConfig
+from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
 from igcv3det.tasks.detect.train import DetectionCLI
 from igcv3det.tasks.distill.config import DistillationConfig, ViewConfig
 from igcv3det.tasks.distill.datamodule import DistillationDataModule
@@ -26,6 +26,13 @@ class DistillationCLI(DetectionCLI):
         "model.optim": OptimConfig,
         "data.view": ViewConfig,
     }
+    links: ClassVar[Sequence[tuple[str, str]]] = (
+        ("seed_everything", "data.seed"),
+        ("model.detector.preprocess.mean", "data.preprocess.mean"),
+        ("model.detector.preprocess.std", "data.preprocess.std"),
+        ("model.detector.preprocess.resize", "data.preprocess.resize"),
+    )
+    built_links: ClassVar[Sequence[tuple[str, str]]] = (("model.categories", "data.categories"),)
     program = ("distill", "Trains a detector to reproduce the outputs of a teacher.")
     best = ("val/loss", "min")
 
@@ -33,11 +40,3 @@ class DistillationCLI(DetectionCLI):
         """Nothing is drawn: the images have no true boxes."""
         super().add_arguments_to_parser(parser)
         parser.set_defaults(logged_images=0)
-
-    def link(self, parser: LightningArgumentParser) -> None:
-        """One fact, one key."""
-        for field in dataclasses.fields(PreprocessConfig):
-            key = f"preprocess.{field.name}"
-            parser.link_arguments(f"model.detector.{key}", f"data.{key}")
-        parser.link_arguments("seed_everything", "data.seed")
-        parser.link_arguments("model.categories", "data.categories", apply_on="instantiate")
