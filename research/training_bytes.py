@@ -4,9 +4,9 @@ Usage:
     python research/training_bytes.py [CONFIG...] [--batch 16] [--rounds 3]
 
 Every operation that PyTorch runs in a step, forward, backward and optimizer, is timed and its
-tensors, read and written, are added up. Without CONFIG: the two SSDLite configurations, in their
-fast execution, channels-last, bfloat16. The bytes are those of whole tensors, as if no cache held
-anything. Exit status: 0 done, 1 could not.
+tensors, read and written, are added up. Without CONFIG: the two SSDLite configurations, in the fast
+implementation, channels-last, bfloat16. The bytes are those of whole tensors, as if nothing was
+cached. Exit status: 0 done, 1 could not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_iter
 
 from igcv3det.measure.tables import format_number, text_table
 from igcv3det.measure.targets import BenchmarkTarget
-from igcv3det.measure.training_step import StepForm, open_training_step
+from igcv3det.measure.training_step import TrainingStepOptions, open_training_step
 
 CONFIGS = (
     "configs/mobilenetv2_ssdlite320_coco.yaml",
@@ -41,15 +41,15 @@ KINDS = {
     "hardtanh": "ReLU6",
     "hardtanh_": "ReLU6",
     "hardtanh_backward": "ReLU6",
-    "index": "weights laid out",
-    "index_select": "weights laid out",
-    "index_put_": "weights laid out",
-    "_index_put_impl_": "weights laid out",
+    "index": "weight gathering",
+    "index_select": "weight gathering",
+    "index_put_": "weight gathering",
+    "_index_put_impl_": "weight gathering",
     "_to_copy": "changes of type",
     "copy_": "changes of type",
 }
 OTHER = "other"
-ORDER = ("1x1", "depthwise", "3x3", "batch norm", "ReLU6", "weights laid out", "changes of type")
+ORDER = ("1x1", "depthwise", "3x3", "batch norm", "ReLU6", "weight gathering", "changes of type")
 
 
 class Ledger(TorchDispatchMode):
@@ -125,10 +125,8 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _rows(path: str, options: argparse.Namespace) -> list[list[str]]:
-    contender = BenchmarkTarget(
-        Path(path).stem, path, "torch", "bf16", options.threads, options.batch
-    )
-    step = open_training_step(contender, StepForm("fast"))
+    target = BenchmarkTarget(Path(path).stem, path, "torch", "bf16", options.threads, options.batch)
+    step = open_training_step(target, TrainingStepOptions("fast"))
     step()
     ledgers = []
     for _ in range(options.rounds):
@@ -139,7 +137,7 @@ def _rows(path: str, options: argparse.Namespace) -> list[list[str]]:
     times = [1e3 * median(ledger.seconds[kind] for ledger in ledgers) for kind in kinds]
     sizes = [ledgers[-1].bytes[kind] / 1e6 for kind in kinds]
     return [
-        [contender.model, "ms", *(format_number(value, ".0f") for value in (sum(times), *times))],
+        [target.model, "ms", *(format_number(value, ".0f") for value in (sum(times), *times))],
         ["", "MB", *(format_number(value, ".0f") for value in (sum(sizes), *sizes))],
     ]
 

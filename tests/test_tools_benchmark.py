@@ -5,7 +5,7 @@ import json
 import pytest
 from coco_files import save_tiny_detector
 
-from igcv3det.measure.targets import WHOLE
+from igcv3det.measure.targets import PIPELINE
 from tools.benchmark import main
 
 KEYS = ["model", "backend", "precision", "median_ms", "p90_ms", "ratio", "peak_mib"]
@@ -60,7 +60,7 @@ def test_peak_memory_is_that_of_another_process(models, tmp_path):
 
 
 def test_training_steps(models, tmp_path):
-    args = ("--train", "--batch", "2", "--execution", "reference,fast", "--image-size", "96")
+    args = ("--train", "--batch", "2", "--conv-impl", "reference,fast", "--image-size", "96")
     status, rows = run(tmp_path, *models, *args)
     assert status == 0
     assert all(list(row) == KEYS for row in rows)
@@ -68,19 +68,19 @@ def test_training_steps(models, tmp_path):
     assert rows[0]["ratio"] == rows[2]["ratio"] == 1.0
 
 
-def test_training_steps_whose_norms_keep_their_statistics(models, tmp_path):
+def test_training_steps_with_frozen_statistics(models, tmp_path):
     args = ("--train", "--batch", "1", "--keep-norm-statistics", "--image-size", "96")
     status, rows = run(tmp_path, models[0], *args)  # a batch of one has no statistics anywhere
     assert status == 0
-    assert [row["backend"] for row in rows] == ["torch fast, norms kept"]
+    assert [row["backend"] for row in rows] == ["torch fast, frozen BN"]
 
 
 def test_the_way_from_a_file_to_boxes(models, tmp_path):
     args = ("--backend", "torch", "--whole-path", "--clock", "cpu")
     status, rows = run(tmp_path, models[0], *args)
     assert status == 0
-    assert [row["part"] for row in rows] == [WHOLE, "decode", "resize", "network", "NMS"]
-    assert all(list(row) == [*KEYS, "part"] for row in rows)
+    assert [row["stage"] for row in rows] == [PIPELINE, "decode", "resize", "network", "NMS"]
+    assert all(list(row) == [*KEYS, "stage"] for row in rows)
 
 
 @pytest.mark.slow

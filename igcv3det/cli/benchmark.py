@@ -5,7 +5,7 @@ Examples:
         configs/igcv3_ssdlite320_coco.yaml --precision fp32,bf16,int8 --rounds 100
     igcv3det benchmark configs/mobilenetv2_ssdlite320_coco.yaml \
         configs/igcv3_ssdlite320_coco.yaml --train --precision bf16 --batch 16 \
-        --execution reference,fast
+        --conv-impl reference,fast
     igcv3det benchmark igcv3.onnx --whole-path --image street.jpg
 
 MODEL is a configuration (random weights), a checkpoint, a name of pretrained weights or an exported
@@ -16,10 +16,10 @@ which is enough for timing. ONNX Runtime and OpenVINO include the decoding of bo
 
 Every round runs each model once. The table has the median, the distance of the 10th and the 90th
 percentile, and the ratio to the first MODEL in the same library and precision. Memory is the peak
-of a separate process for each row. --whole-path times the steps from a file to boxes, one image at
+of a separate process for each row. --whole-path times the stages from a file to boxes, one image at
 a time; use trained weights, as the time of NMS depends on the scores. --train times forward pass,
-loss, backward pass and optimizer in PyTorch: execution "fast" is that of
-igcv3det.fastpath.conv_impl in channels-last layout, "reference" the plain modules, contiguous.
+loss, backward pass and optimizer in PyTorch: "fast" is that of igcv3det.fastpath.conv_impl in
+channels-last layout, "reference" the plain modules, contiguous.
 
 Exit status: 0 all done, 1 a model could not be read or run, 2 wrong call.
 """
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "int8")
-EXECUTIONS = ("reference", "fast")
+CONV_IMPLS = ("reference", "fast")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -68,20 +68,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", nargs="+", type=Path, metavar="MODEL", help="detectors; the first is the baseline")
-    add(
-        "--backend",
-        type=some_of(BACKENDS),
-        default=BACKENDS,
-        metavar="NAMES",
-        help=f"libraries (default: {','.join(BACKENDS)})",
-    )
-    add(
-        "--precision",
-        type=some_of(PRECISIONS),
-        default=("fp32",),
-        metavar="NAMES",
-        help=f"some of {','.join(PRECISIONS)} (default: fp32)",
-    )
+    _add_names(parser, ("--backend",), BACKENDS, BACKENDS, "libraries")
+    _add_names(parser, ("--precision",), PRECISIONS, ("fp32",), "precisions")
     add("--threads", type=positive_int, default=2, help="threads of every library (default: 2)")
     add("--batch", type=positive_int, default=1, metavar="N", help="batch size (default: 1)")
     add("--image-size", type=positive_int, metavar="N", help="input size, pixels")
@@ -95,21 +83,28 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--json", type=Path, metavar="FILE", help="write the figures to this file")
     add("--no-memory", action="store_true", help="do not measure memory (one process a row)")
     add("--calibration", type=Path, metavar="DIR", help="images to calibrate int8 on")
-    add("--whole-path", action="store_true", help="time the steps from a file to boxes")
+    add("--whole-path", action="store_true", help="time the stages from a file to boxes")
     add("--image", type=Path, metavar="FILE", help="image of --whole-path (default: synthetic)")
     add("--train", action="store_true", help="time a training step in PyTorch")
+    conv_impl = ("--conv-impl", "--execution")  # the second is its name until 2026-11
+    _add_names(parser, conv_impl, CONV_IMPLS, ("fast",), "implementations for --train")
     add(
-        "--execution",
-        type=some_of(EXECUTIONS),
-        default=("fast",),
-        metavar="NAMES",
-        help=f"implementations for --train: some of {','.join(EXECUTIONS)} (default: fast)",
-    )
-    add(
-        "--keep-norm-statistics",
+        "--freeze-bn-stats",
+        "--keep-norm-statistics",  # its name until 2026-11
         action="store_true",
         help="for --train: batch norm statistics are frozen, as in fine-tuning",
     )
+
+
+def _add_names(
+    parser: argparse.ArgumentParser,
+    names: tuple[str, ...],
+    choices: tuple[str, ...],
+    default: tuple[str, ...],
+    what: str,
+) -> None:
+    text = f"{what}: some of {','.join(choices)} (default: {','.join(default)})"
+    parser.add_argument(*names, type=some_of(choices), default=default, metavar="NAMES", help=text)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -131,23 +126,28 @@ def _run(options: argparse.Namespace) -> int:
 
 def _time(options: argparse.Namespace) -> tuple[Found, list[str]]:
     """Rows, and a sentence for everything that could not be done."""
-    from igcv3det.measure.benchmark import time_group
-    from igcv3det.measure.plan import Setting, plan, synthetic_images
-    from igcv3det.measure.training_step import StepForm
+    from igcv3det.measure.benchmark import (
+        BenchmarkSettings,
+        plan_groups,
+        synthetic_images,
+        time_group,
+    )
+    from igcv3det.measure.training_step import TrainingStepOptions
 
-    setting = Setting(
+    steps = [TrainingStepOptions(impl, options.freeze_bn_stats) for impl in options.conv_impl]
+    settings = BenchmarkSettings(
         options.threads,
         options.batch,
         options.image_size,
         options.calibration,
-        tuple(StepForm(e, options.keep_norm_statistics) for e in options.execution)
-        if options.train
-        else (),
+        tuple(steps) if options.train else (),
     )
     found: Found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        groups, failures = plan(options.model, options.backend, options.precision, setting, folder)
+        groups, failures = plan_groups(
+            options.model, options.backend, options.precision, settings, folder
+        )
         image = options.image
         if options.whole_path and image is None:
             image = min(synthetic_images(folder).iterdir())
@@ -166,13 +166,13 @@ def _time(options: argparse.Namespace) -> tuple[Found, list[str]]:
 
 
 def _table(found: Found) -> str:
-    header = ["model", "library", "precision", "part", "median", "10-90 %", "ratio", "peak"]
+    header = ["model", "library", "precision", "stage", "median", "10-90 %", "ratio", "peak"]
     cells = [
         [
             row["model"],
             row["backend"],
             row["precision"],
-            row.get("part", ""),
+            row.get("stage", ""),
             f"{row['median_ms']:.2f} ms",
             f"{timing.spread_ms:.2f} ms",
             f"{row['ratio']:.2f}",
@@ -180,8 +180,8 @@ def _table(found: Found) -> str:
         ]
         for row, timing in found
     ]
-    if not any("part" in row for row, _ in found):
-        header.remove("part")
+    if not any("stage" in row for row, _ in found):
+        header.remove("stage")
         cells = [[cell for column, cell in enumerate(line) if column != 3] for line in cells]
     return text_table(header, cells)
 

@@ -58,11 +58,12 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> int:
     from igcv3det.measure.comparison import compare
+    from igcv3det.measure.targets import unique_names
 
     if options.annotations:
         importlib.import_module("pycocotools")  # a missing one is reported before anything runs
     failures: list[str] = []
-    models = _unique_names(options.model or [config_folder() / name for name in DEFAULT_MODELS])
+    models = unique_names(options.model or [config_folder() / name for name in DEFAULT_MODELS])
     detectors = _load(models, options.threads, failures)
     precisions = _average_precisions(detectors, models, options, failures)
     for failure in failures:
@@ -80,12 +81,6 @@ def _run(options: argparse.Namespace) -> int:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
         print(f"Figures are in {options.json}")
     return 1 if failures else 0
-
-
-def _unique_names(models: list[Path]) -> dict[str, Path]:
-    """File stems, or whole paths where stems are alike; a model given twice is compared once."""
-    stems = [path.stem for path in dict.fromkeys(models)]
-    return {p.stem if stems.count(p.stem) == 1 else str(p): p for p in dict.fromkeys(models)}
 
 
 def _load(

@@ -53,47 +53,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("export", __doc__)
-    add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=Path,
-        metavar="MODEL",
-        help="detector (default: the pretrained igcv3-d)",
-    )
-    add("--output", type=Path, required=True, metavar="FILE", help="file to write: .onnx or .xml")
-    add(
-        "--precision",
-        choices=["fp32", "fp16", "int8"],
-        default="fp32",
-        help="precision of the weights (default: fp32)",
-    )
-    add("--nms", action="store_true", help="include NMS in the graph")
-    add("--preprocess", action="store_true", help="include preprocessing in the graph")
-    add("--calibration", type=Path, metavar="DIR", help="images to calibrate int8 on")
-    add(
-        "--calibration-images",
-        type=positive_int,
-        default=CALIBRATION_IMAGES,
-        metavar="N",
-        help=f"number of calibration images (default: {CALIBRATION_IMAGES})",
-    )
-    add(
-        "--weight-bits",
-        type=int,
-        choices=[7, 8],
-        default=7,
-        help="bits of int8 weights; 8 only for processors with VNNI (default: 7)",
-    )
-    add("--parity", type=Path, metavar="DIR", help="images to compare with PyTorch on")
-    add(
-        "--parity-images",
-        type=positive_int,
-        default=PARITY_IMAGES,
-        metavar="N",
-        help=f"number of images to compare on (default: {PARITY_IMAGES})",
-    )
-    add("--annotations", type=Path, metavar="JSON", help="COCO annotation file, to compare AP")
-    add("--images", type=Path, metavar="DIR", help="folder of its images")
+    _add_options(parser)
     options = parser.parse_args(args)
     if options.output.suffix not in SUFFIXES:
         parser.error(f"--output must end in .onnx or .xml, got {options.output}")
@@ -102,6 +62,31 @@ def _parse(args: list[str]) -> argparse.Namespace:
     if bool(options.annotations) != bool(options.images):
         parser.error("--annotations and --images go together")
     return options
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    model = "detector (default: the pretrained igcv3-d)"
+    add("--checkpoint", type=Path, metavar="MODEL", help=model)
+    add("--output", type=Path, required=True, metavar="FILE", help="file to write: .onnx or .xml")
+    precisions = ["fp32", "fp16", "int8"]
+    precision = "precision of the weights (default: fp32)"
+    add("--precision", choices=precisions, default="fp32", help=precision)
+    add("--nms", action="store_true", help="include NMS in the graph")
+    add("--preprocess", action="store_true", help="include preprocessing in the graph")
+    add("--calibration", type=Path, metavar="DIR", help="images to calibrate int8 on")
+    _add_number(parser, "--calibration-images", CALIBRATION_IMAGES, "calibration images")
+    bits = "bits of int8 weights; 8 only for processors with VNNI (default: 7)"
+    add("--weight-bits", type=int, choices=[7, 8], default=7, help=bits)
+    add("--parity", type=Path, metavar="DIR", help="images to compare with PyTorch on")
+    _add_number(parser, "--parity-images", PARITY_IMAGES, "images to compare on")
+    add("--annotations", type=Path, metavar="JSON", help="COCO annotation file, to compare AP")
+    add("--images", type=Path, metavar="DIR", help="folder of its images")
+
+
+def _add_number(parser: argparse.ArgumentParser, option: str, default: int, what: str) -> None:
+    text = f"number of {what} (default: {default})"
+    parser.add_argument(option, type=positive_int, default=default, metavar="N", help=text)
 
 
 def _run(options: argparse.Namespace) -> int:

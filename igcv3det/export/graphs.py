@@ -98,14 +98,17 @@ def nms_graph(config: PostprocessConfig, anchors: int, num_classes: int) -> onnx
             int64[1] two = {{2}}, int64[1] three = {{3}},
             int64[1] detections_per_image = {{{config.detections_per_image}}}
         >
-        {{
+        {{{_CLASS_SCORES} {best_of_class} {_BEST_DETECTIONS}}}""")
+
+
+_CLASS_SCORES = """
             top_left, bottom_right = Split <axis = 2, num_outputs = 2> (boxes)
             extents = Sub (bottom_right, top_left)
             shortest = ReduceMin <keepdims = 1> (extents, two)
             has_area = Greater (shortest, nothing)
             usable = Where (has_area, scores, nothing)
-            by_class = Transpose <perm = [0, 2, 1]> (usable)
-            {best_of_class}
+            by_class = Transpose <perm = [0, 2, 1]> (usable)"""
+_BEST_DETECTIONS = """
             kept = NonMaxSuppression (
                 boxes, candidate_scores, most, iou_threshold, score_threshold
             )
@@ -121,7 +124,7 @@ def nms_graph(config: PostprocessConfig, anchors: int, num_classes: int) -> onnx
             row_column = Squeeze (rows, one)
             image = Squeeze (boxes, zero)
             best_boxes = Gather (image, row_column)
-        }}""")
+        """
 
 
 def _numbers(values: tuple[float, ...]) -> str:

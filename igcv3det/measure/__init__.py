@@ -1,1 +1,1 @@
-"""What a detector costs: parameters, multiply-adds, time; and tables to show it in."""
+"""Parameters, multiply-adds, latency and memory of detectors, and tables of them."""

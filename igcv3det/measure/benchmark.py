@@ -1,24 +1,81 @@
-"""Times groups of targets, one row for each."""
+"""Times models in several libraries and precisions, those of one library and precision in turn."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
-from igcv3det.measure.latency import Timing, time_in_turn
+from igcv3det.checkpoint import load_detector
+from igcv3det.detector import SSDLite
+from igcv3det.export import CalibrationSet, export_detector
+from igcv3det.measure.latency import Timing, ratios, time_in_turn
 from igcv3det.measure.memory import peak_mib
-from igcv3det.measure.plan import Group
-from igcv3det.measure.targets import NETWORK, BenchmarkTarget, Calls, open_network, open_parts
-from igcv3det.measure.training_step import open_training_step
+from igcv3det.measure.targets import (
+    NETWORK,
+    Backend,
+    BenchmarkTarget,
+    Calls,
+    open_network,
+    open_pipeline,
+    resized,
+    unique_names,
+)
+from igcv3det.measure.training_step import TrainingStepOptions, open_training_step
+from igcv3det.preprocess import Preprocess
+from igcv3det.runtime import ExportSpec, load_exported
+from igcv3det.shapes.dataset import write_shapes
+
+Precision = Literal["fp32", "bf16", "int8"]
+
+SUFFIXES: dict[str, str] = {"onnxruntime": ".onnx", "openvino": ".xml"}
+UNSUPPORTED = {("torch", "int8"), ("onnxruntime", "bf16")}
+SYNTHETIC_IMAGES = 16
+SYNTHETIC_SIZE = 640  # pixels
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """What all rows of a benchmark have in common.
+
+    Attributes:
+        threads: of every library.
+        batch: batch size.
+        image_size: another input size than the detectors' own, pixels.
+        calibration: folder of images for int8; None takes synthetic ones, enough for timing.
+        steps: training steps to time; empty times the network.
+    """
+
+    threads: int = 2
+    batch: int = 1
+    image_size: int | None = None
+    calibration: Path | None = None
+    steps: tuple[TrainingStepOptions, ...] = ()
+
+
+class BenchmarkGroup(NamedTuple):
+    """Targets that are timed in turn and compared.
+
+    Attributes:
+        backend: the library; for a training step also how it is computed.
+        precision: of all targets.
+        targets: by model name, in the order of the models.
+        step: how a training step is computed; None times the network.
+    """
+
+    backend: str
+    precision: str
+    targets: dict[str, BenchmarkTarget]
+    step: TrainingStepOptions | None = None
 
 
 class BenchmarkRow(TypedDict):
-    """How long one target took.
+    """The time of one target.
 
     ``ratio`` is that of the medians to the first model's in the same group, ``peak_mib`` is None
-    where it was not measured, and ``part`` is there if parts of the way were timed.
+    where it was not measured, and ``stage`` is there if the stages of the pipeline were timed.
     """
 
     model: str
@@ -28,11 +85,48 @@ class BenchmarkRow(TypedDict):
     p90_ms: float
     ratio: float
     peak_mib: float | None
-    part: NotRequired[str]
+    stage: NotRequired[str]
+
+
+def plan_groups(
+    models: Sequence[Path],
+    backends: Sequence[Backend],
+    precisions: Sequence[Precision],
+    settings: BenchmarkSettings,
+    folder: Path,
+) -> tuple[list[BenchmarkGroup], list[str]]:
+    """Decides which models run in which libraries and precisions; exports those that need it.
+
+    Args:
+        models: configurations, checkpoints, exported files.
+        backends: libraries, in the order of the table.
+        precisions: in the order of the table.
+        settings: common to all.
+        folder: for exported files and synthetic images.
+
+    Returns:
+        The groups, and one sentence for each model that cannot be read or run.
+    """
+    runners: Sequence[Backend] = ("torch",) if settings.steps else backends
+    wanted = [(backend, precision) for backend in runners for precision in precisions]
+    found: dict[tuple[str, str], dict[str, BenchmarkTarget]] = {}
+    failures: list[str] = []
+    for name, model in unique_names(models).items():
+        try:
+            targets = list(_targets(name, model, wanted, settings, folder))
+        except (OSError, ValueError, ImportError) as error:
+            failures.append(str(error))
+            continue
+        if not targets:
+            kind = "a training step" if settings.steps else "by " + " or ".join(backends)
+            failures.append(f"{model}: cannot run {kind} in {' or '.join(precisions)}")
+        for target in targets:
+            found.setdefault((target.backend, target.precision), {})[name] = target
+    return list(_groups(found, settings.steps)), failures
 
 
 def time_group(
-    group: Group,
+    group: BenchmarkGroup,
     rounds: int,
     *,
     clock: Callable[[], float] = time.perf_counter,
@@ -42,44 +136,120 @@ def time_group(
     """Times the targets of a group in turn.
 
     Args:
-        group: see `plan`.
-        rounds: how often each is timed.
-        clock: seconds; ``time.process_time`` with one thread on a machine that is busy.
-        memory: measure the peak of each too.
-        image_file: an image file, to time the way from there to boxes, and its parts.
+        group: of `plan_groups`.
+        rounds: durations of each target.
+        clock: seconds; ``time.process_time`` with one thread on a busy machine.
+        memory: also measure the peak memory of each target.
+        image_file: an image file, to time the pipeline from there to boxes, and its stages.
 
     Returns:
-        Rows part by part, in each the targets in their order, with their timings.
+        Rows and their timings, stage by stage, in each the targets in order.
 
     Raises:
         OSError, ValueError, ImportError: a target cannot be opened.
     """
     opened = {name: _open(own, group, image_file) for name, own in group.targets.items()}
-    found: list[tuple[BenchmarkRow, Timing]] = []
-    for part in next(iter(opened.values())):
-        calls = {name: own[part] for name, own in opened.items()}
+    rows: list[tuple[BenchmarkRow, Timing]] = []
+    for stage in next(iter(opened.values())):
+        calls = {name: own[stage] for name, own in opened.items()}
         timings = time_in_turn(calls, rounds, clock=clock)
-        for timing in timings:
-            row = BenchmarkRow(
-                model=timing.name,
-                backend=group.backend,
-                precision=group.precision,
-                median_ms=timing.median_ms,
-                p90_ms=timing.p90_ms,
-                ratio=timing.median_ms / timings[0].median_ms,
-                peak_mib=None,
-            )
-            if memory and part == NETWORK:
+        for timing, ratio in zip(timings, ratios(timings), strict=True):
+            row = _row(group, timing, ratio)
+            if memory and stage == NETWORK:
                 row["peak_mib"] = peak_mib(group.targets[timing.name], group.step)
             if image_file is not None:
-                row["part"] = part
-            found.append((row, timing))
-    return found
+                row["stage"] = stage
+            rows.append((row, timing))
+    return rows
 
 
-def _open(target: BenchmarkTarget, group: Group, image_file: Path | None) -> Calls:
+def synthetic_images(folder: Path) -> Path:
+    """A folder of synthetic images inside ``folder``."""
+    return write_shapes(folder, 1, SYNTHETIC_IMAGES, SYNTHETIC_SIZE) / "val2017"
+
+
+def _groups(
+    found: dict[tuple[str, str], dict[str, BenchmarkTarget]],
+    steps: Sequence[TrainingStepOptions],
+) -> Iterator[BenchmarkGroup]:
+    for (backend, precision), targets in found.items():
+        if not steps:
+            yield BenchmarkGroup(backend, precision, targets)
+        for step in steps:
+            frozen = ", frozen BN" if step.freeze_bn_stats else ""
+            yield BenchmarkGroup(f"torch {step.conv_impl}{frozen}", precision, targets, step)
+
+
+def _targets(
+    name: str,
+    model: Path,
+    wanted: Sequence[tuple[Backend, Precision]],
+    settings: BenchmarkSettings,
+    folder: Path,
+) -> Iterator[BenchmarkTarget]:
+    """The rows of a model, of those wanted."""
+    common = (settings.threads, settings.batch, settings.image_size)
+    if model.suffix in SUFFIXES.values():
+        for backend, precision in wanted if not settings.steps else ():
+            if SUFFIXES.get(backend) == model.suffix:
+                own = _own_precision(model, precision, settings)
+                yield BenchmarkTarget(name, str(model), backend, own, *common)
+        return
+    detector = load_detector(model)
+    for backend, precision in wanted:
+        if (backend, precision) in UNSUPPORTED:
+            continue
+        path = model
+        if backend != "torch":
+            stored: Literal["fp32", "int8"] = "int8" if precision == "int8" else "fp32"
+            path = folder / f"{name.replace('/', '-')}-{stored}{SUFFIXES[backend]}"
+            if not path.exists():
+                _export(resized(detector, settings.image_size), path, stored, settings)
+        yield BenchmarkTarget(name, str(path), backend, precision, *common)
+
+
+def _export(
+    detector: SSDLite,
+    path: Path,
+    precision: Literal["fp32", "int8"],
+    settings: BenchmarkSettings,
+) -> None:
+    images = None
+    if precision == "int8":
+        preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
+        source = settings.calibration or synthetic_images(path.parent)
+        images = CalibrationSet(source, preprocess)
+    export_detector(detector, path, ExportSpec(precision), images)
+
+
+def _own_precision(model: Path, precision: Precision, settings: BenchmarkSettings) -> str:
+    """An exported file's precision; bf16 where it is wanted and OpenVINO supports it."""
+    exported = load_exported(model)
+    size = exported.config.image_size
+    if settings.image_size not in (None, size):
+        raise ValueError(
+            f"{model}: takes {size} px, not {settings.image_size}; export it for that size"
+        )
+    own = exported.spec.precision
+    can_bf16 = model.suffix == SUFFIXES["openvino"] and own != "int8"
+    return "bf16" if precision == "bf16" and can_bf16 else own
+
+
+def _open(target: BenchmarkTarget, group: BenchmarkGroup, image_file: Path | None) -> Calls:
     if image_file is not None:
-        return open_parts(target, image_file)
+        return open_pipeline(target, image_file)
     if group.step is not None:
         return {NETWORK: open_training_step(target, group.step)}
     return {NETWORK: open_network(target)}
+
+
+def _row(group: BenchmarkGroup, timing: Timing, ratio: float) -> BenchmarkRow:
+    return BenchmarkRow(
+        model=timing.name,
+        backend=group.backend,
+        precision=group.precision,
+        median_ms=timing.median_ms,
+        p90_ms=timing.p90_ms,
+        ratio=ratio,
+        peak_mib=None,
+    )

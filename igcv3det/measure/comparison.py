@@ -1,4 +1,4 @@
-"""Detectors side by side: what they cost, and how long they take in turn in one run."""
+"""Compares detectors: parameters, multiply-adds, and latency timed in turn in one run."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 import torch
-from torch import Tensor
 
 from igcv3det.detector import SSDLite, build_detector
-from igcv3det.fastpath.deploy import deploy
 from igcv3det.measure.complexity import count_multiply_adds, count_parameters
 from igcv3det.measure.latency import ratios, time_in_turn
+from igcv3det.measure.targets import network_call
 from igcv3det.runtime import ExportedDetector
 
 
 class ComparisonRow(TypedDict):
     """One detector.
 
-    ``latency_ms`` is the median time of the network alone, deployed, for one image;
+    ``latency_ms`` is the median time of the deployed network alone for one image,
     ``latency_ratio`` that time over the first detector's; AP is None where it was not measured.
-    Parameters and multiply-adds are those of the network as it is defined: an exported file may
-    have folded some away, or have written zeros out.
+    Parameters and multiply-adds are those of the network as defined: an exported file may have
+    folded some, or contain zeros in addition.
     """
 
     name: str
@@ -42,11 +41,11 @@ def compare(
     """Counts and times detectors on the CPU, each at its own input size.
 
     Args:
-        detectors: name to detector, in evaluation mode, on the CPU; exported ones use the threads
-            that they were loaded with.
-        average_precisions: name to AP, where known.
-        rounds: how often each is timed.
-        threads: for PyTorch; the number set before is put back.
+        detectors: by name, in evaluation mode, on the CPU; exported ones use the threads that they
+            were loaded with.
+        average_precisions: AP by name, where known.
+        rounds: durations of each detector.
+        threads: of PyTorch; the previous number is restored.
 
     Raises:
         ValueError: no detectors, or rounds or threads below 1.
@@ -56,46 +55,32 @@ def compare(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.inference_mode():
-            images = {n: _input(d) for n, d in detectors.items()}
-            fast = {n: _deployed(d) for n, d in detectors.items()}
-            calls = {n: lambda d=d, n=n: d(images[n]) for n, d in fast.items()}
-            timings = time_in_turn(calls, rounds)
+        calls = {name: network_call(detector) for name, detector in detectors.items()}
+        timings = time_in_turn(calls, rounds)
     finally:
         torch.set_num_threads(before)
-    networks = {name: _network(detector) for name, detector in detectors.items()}
+    known = average_precisions or {}
     return [
-        ComparisonRow(
-            name=timing.name,
-            parameters=count_parameters(networks[timing.name]),
-            multiply_adds=count_multiply_adds(
-                networks[timing.name], _input_size(networks[timing.name])
-            ),
-            latency_ms=timing.median_ms,
-            latency_ratio=ratio,
-            AP=(average_precisions or {}).get(timing.name),
-        )
+        _row(timing.name, detectors[timing.name], timing.median_ms, ratio, known.get(timing.name))
         for timing, ratio in zip(timings, ratios(timings), strict=True)
     ]
 
 
-def _network(detector: SSDLite | ExportedDetector) -> SSDLite:
+def _row(
+    name: str,
+    detector: SSDLite | ExportedDetector,
+    latency_ms: float,
+    latency_ratio: float,
+    average_precision: float | None,
+) -> ComparisonRow:
     if isinstance(detector, ExportedDetector):
-        return build_detector(detector.config, detector.categories).eval()
-    return detector
-
-
-def _deployed(detector: SSDLite | ExportedDetector) -> SSDLite | ExportedDetector:
-    """As a predictor runs it."""
-    return detector if isinstance(detector, ExportedDetector) else deploy(detector, "torch")
-
-
-def _input(detector: SSDLite | ExportedDetector) -> Tensor:
-    if isinstance(detector, ExportedDetector):
-        return detector.example_input()
-    return torch.zeros(_input_size(detector)).normal_()
-
-
-def _input_size(detector: SSDLite) -> tuple[int, int, int, int]:
+        detector = build_detector(detector.config, detector.categories).eval()
     size = detector.config.image_size
-    return 1, 3, size, size
+    return ComparisonRow(
+        name=name,
+        parameters=count_parameters(detector),
+        multiply_adds=count_multiply_adds(detector, (1, 3, size, size)),
+        latency_ms=latency_ms,
+        latency_ratio=latency_ratio,
+        AP=average_precision,
+    )

@@ -1,7 +1,7 @@
-"""Timing of several callables in turn, so that a busy or throttled machine slows all of them alike.
+"""Times several callables in turn, so that a busy or throttled machine slows all of them alike.
 
-Timing one after the other makes the order decide; here every round calls each once, starting with
-another one each time, and the middle of all rounds is reported.
+Every round calls each one once, and rounds start with a different one each time. The median of all
+rounds is reported.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one callable took.
+    """The durations of one callable.
 
     Attributes:
-        name: what was called.
-        milliseconds: one duration a round, in the order of the rounds.
+        name: of the callable.
+        milliseconds: one duration per round, in order.
     """
 
     name: str
@@ -26,17 +26,17 @@ class Timing:
 
     @property
     def median_ms(self) -> float:
-        """The middle duration."""
+        """The median duration."""
         return statistics.median(self.milliseconds)
 
     @property
     def p90_ms(self) -> float:
-        """Nine of ten rounds took at most this long (linear between ranks)."""
+        """The 90th percentile of the durations, linear between ranks."""
         return quantile(self.milliseconds, 0.9)
 
     @property
     def spread_ms(self) -> float:
-        """From the 10th to the 90th percentile: what the machine's other work did to the rounds."""
+        """Distance of the 10th and the 90th percentile; other load on the machine widens it."""
         return self.p90_ms - quantile(self.milliseconds, 0.1)
 
 
@@ -50,15 +50,15 @@ def time_in_turn(
     """Times every callable once a round.
 
     Args:
-        calls: name to callable without arguments.
-        rounds: how many durations each gets.
+        calls: callables without arguments, by name.
+        rounds: number of durations of each.
         warmup: calls of each before the first duration.
-        clock: seconds; another one for tests.
-        synchronize: waits for the device (``torch.cuda.synchronize``), called before each reading
-            of the clock; None for the CPU.
+        clock: seconds.
+        synchronize: waits for the device (``torch.cuda.synchronize``) before each reading of the
+            clock; None for the CPU.
 
     Returns:
-        One `Timing` for each callable, in their order.
+        One `Timing` for each callable, in order.
 
     Raises:
         ValueError: no callables, or fewer than one round.
@@ -90,18 +90,18 @@ def ratios(timings: Sequence[Timing]) -> list[float]:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which this share of the values lies, linear between ranks.
+    """The quantile of values at a share in 0..1, linear between ranks.
 
     Example:
         >>> quantile([4.0, 1.0, 2.0, 3.0], 0.5)
         2.5
     """
     ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    low = int(place)
+    rank = share * (len(ordered) - 1)
+    low = int(rank)
     high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+    return ordered[low] + (ordered[high] - ordered[low]) * (rank - low)
 
 
 def _nothing() -> None:
-    """What the CPU needs to wait for."""
+    """A CPU needs no synchronisation."""

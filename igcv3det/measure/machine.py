@@ -1,4 +1,4 @@
-"""What a figure was measured on, in words."""
+"""The machine that measurements were taken on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PROCESSORS = Path("/proc/cpuinfo")  # Linux
 
 
 def describe_machine() -> str:
-    """GPU or processor with its number of cores, and PyTorch's version.
+    """GPU, or processor with its number of cores, and PyTorch's version.
 
     Example:
         >>> describe_machine().endswith(f"PyTorch {torch.__version__.split('+')[0]}")
@@ -25,7 +25,7 @@ def describe_machine() -> str:
 
 
 def processor_name() -> str:
-    """As the system calls it."""
+    """The processor's name, as the operating system reports it."""
     lines = _PROCESSORS.read_text().splitlines() if _PROCESSORS.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Peak memory of one target, in a process that runs this module and nothing else."""
+"""Peak memory of one target, measured in a process that does nothing else."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import sys
 from pathlib import Path
 
 from igcv3det.measure.targets import BenchmarkTarget, open_network
-from igcv3det.measure.training_step import StepForm, open_training_step
+from igcv3det.measure.training_step import TrainingStepOptions, open_training_step
 
-_CALLS = 3  # whatever allocates does so in the first calls
+_CALLS = 3  # all allocations happen in the first calls
 
 
-def peak_mib(target: BenchmarkTarget, step: StepForm | None = None) -> float:
+def peak_mib(target: BenchmarkTarget, step: TrainingStepOptions | None = None) -> float:
     """Peak resident memory of a process that opens a target and runs it, Python included.
 
     Args:
         target: what to open.
-        step: form of a training step; None runs the network.
+        step: how a training step is computed; None runs the network.
 
     Raises:
-        ValueError: the process failed; the message has its last line.
+        ValueError: the process failed; the message has the last line of its stderr.
     """
-    package = str(Path(__file__).resolve().parents[2])  # it need not be installed
+    package = str(Path(__file__).resolve().parents[2])  # which need not be installed
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     arguments = json.dumps([target._asdict(), step])
     done = subprocess.run(
@@ -43,7 +43,7 @@ def peak_mib(target: BenchmarkTarget, step: StepForm | None = None) -> float:
 def _run(arguments: str) -> float:
     fields, step = json.loads(arguments)
     target = BenchmarkTarget(**fields)
-    call = open_training_step(target, StepForm(*step)) if step else open_network(target)
+    call = open_training_step(target, TrainingStepOptions(*step)) if step else open_network(target)
     for _ in range(_CALLS):
         call()
     return _own_peak_mib()
@@ -52,7 +52,7 @@ def _run(arguments: str) -> float:
 def _own_peak_mib() -> float:
     status = Path("/proc/self/status")
     if status.exists():
-        # getrusage would give the parent's peak if that is higher: Linux hands it down
+        # getrusage would give the parent's peak if that is higher: on Linux it is inherited
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(fields["VmHWM"].split()[0]) / 1024
     import resource  # not on Windows

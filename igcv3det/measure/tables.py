@@ -1,4 +1,4 @@
-"""Plain text tables of the command-line tools."""
+"""Tables of the commands as plain text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their headings: the first to the left, the others to the right.
+    """Columns under their headings; the first is left-aligned, the others right-aligned.
 
     Example:
         >>> print(text_table(["class", "AP"], [["cat", "0.5"], ["zebra", "-"]]))
@@ -26,6 +26,6 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def format_number(value: float | None, form: str = ".3f") -> str:
-    """A number as text; "-" for None and NaN, which both mean that there is none."""
-    return "-" if value is None or math.isnan(value) else format(value, form)
+def format_number(value: float | None, spec: str = ".3f") -> str:
+    """A number as text by a format specification; "-" for None and NaN."""
+    return "-" if value is None or math.isnan(value) else format(value, spec)

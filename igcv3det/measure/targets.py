@@ -1,13 +1,14 @@
-"""What takes part in a benchmark: a file, the library that runs it and the precision it runs in."""
+"""What a benchmark times: a file, the library that runs it and its precision, opened for timing."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
 from igcv3det.detection.postprocess import postprocess, select_detections
@@ -19,22 +20,22 @@ from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
 
 Backend = Literal["torch", "onnxruntime", "openvino"]
 Calls = dict[str, Callable[[], object]]
+Step = Callable[..., object]
 
 NETWORK = "network"
-WHOLE = "file to boxes"
-LIBRARY_OF = {".onnx": "onnxruntime", ".xml": "openvino"}
+PIPELINE = "file to boxes"
 
 
 class BenchmarkTarget(NamedTuple):
-    """One row of a benchmark; plain values, so that another process can open it too.
+    """One row of a benchmark, as plain values that another process can open too.
 
     Attributes:
         model: its name in the table.
-        path: what is opened: for ``torch`` a checkpoint or configuration, else an exported file.
+        path: what is opened: a checkpoint or configuration for ``torch``, else an exported file.
         backend: the library.
-        precision: what is computed in (the file's own, or bf16).
+        precision: of the computation (the file's own, or bf16).
         threads: of the library.
-        batch: images in a pass of the network.
+        batch: batch size.
         image_size: another input size than the detector's own, for ``torch``; pixels.
     """
 
@@ -47,30 +48,51 @@ class BenchmarkTarget(NamedTuple):
     image_size: int | None = None
 
 
+def unique_names(models: Sequence[Path]) -> dict[str, Path]:
+    """Models by file stem, or by whole path where stems are alike; repeated models only once."""
+    once = list(dict.fromkeys(models))
+    stems = [path.stem for path in once]
+    return {path.stem if stems.count(path.stem) == 1 else str(path): path for path in once}
+
+
 def open_network(target: BenchmarkTarget) -> Callable[[], object]:
-    """A call of the network alone, on noise: images to scores and boxes, without suppression.
+    """A call of the network alone on random input, images to scores and boxes, without NMS.
 
     Raises:
-        FileNotFoundError, ImportError, ValueError: as `load_detector` and `load_exported` do.
+        FileNotFoundError, ImportError, ValueError: from `load_detector` and `load_exported`.
     """
     if target.backend == "torch":
-        detector = _deployed(target)
-        size = detector.config.image_size
-        images = torch.randn(target.batch, 3, size, size, dtype=_dtype(target))
-        images = images.contiguous(memory_format=torch.channels_last)
-        return torch.inference_mode()(lambda: detector(images))
-    exported = _exported(target)
-    example = exported.example_input(target.batch)
-    return lambda: exported(example)
+        return network_call(_detector(target), target.batch, _dtype(target))
+    return network_call(_exported(target), target.batch)
 
 
-def open_parts(target: BenchmarkTarget, image_file: Path) -> Calls:
-    """Calls of the way from a file to boxes, one image at a time, and of its parts.
-
-    What an exported graph does by itself (resizing, suppression) is in ``network``.
+def network_call(
+    detector: SSDLite | ExportedDetector, batch: int = 1, dtype: torch.dtype = torch.float32
+) -> Callable[[], object]:
+    """A call of a detector's network alone on random input.
 
     Args:
-        target: its batch does not matter.
+        detector: exported, or on the CPU; then a deployed copy in channels-last layout is called.
+        batch: batch size.
+        dtype: of weights and input, unless exported.
+    """
+    if isinstance(detector, ExportedDetector):
+        example = detector.example_input(batch)
+        return lambda: detector(example)
+    deployed = _deployed(detector, dtype)
+    size = detector.config.image_size
+    images = torch.randn(batch, 3, size, size, dtype=dtype)
+    images = images.contiguous(memory_format=torch.channels_last)
+    return torch.inference_mode()(lambda: deployed(images))
+
+
+def open_pipeline(target: BenchmarkTarget, image_file: Path) -> Calls:
+    """Calls of the whole pipeline from an image file to boxes, and of each of its stages.
+
+    Stages that an exported graph includes (resize, NMS) are part of ``network``.
+
+    Args:
+        target: its batch size is not used.
         image_file: an image file.
 
     Returns:
@@ -78,16 +100,16 @@ def open_parts(target: BenchmarkTarget, image_file: Path) -> Calls:
     """
     image = read_image(image_file)
     single = target._replace(batch=1)
-    parts = _torch_parts if target.backend == "torch" else _exported_parts
-    resize, network, suppress = parts(single, image)
+    stages = _torch_stages if target.backend == "torch" else _exported_stages
+    resize, network, nms = stages(single, image)
     inputs = resize(image)
     outputs = network(inputs)
     return {
-        WHOLE: lambda: suppress(network(resize(read_image(image_file)))),
+        PIPELINE: lambda: nms(network(resize(read_image(image_file)))),
         "decode": lambda: read_image(image_file),
         "resize": lambda: resize(image),
         NETWORK: lambda: network(inputs),
-        "NMS": lambda: suppress(outputs),
+        "NMS": lambda: nms(outputs),
     }
 
 
@@ -101,20 +123,17 @@ def resized(detector: SSDLite, image_size: int | None) -> SSDLite:
     return other.train(detector.training)
 
 
-Step = Callable[..., object]
-
-
-def _torch_parts(target: BenchmarkTarget, image: Image) -> tuple[Step, Step, Step]:
-    detector = _deployed(target)
+def _torch_stages(target: BenchmarkTarget, image: Image) -> tuple[Step, Step, Step]:
+    detector = _deployed(_detector(target), _dtype(target))
     config = detector.config
-    prepare = Preprocess(config.preprocess, config.image_size)
+    preprocess = Preprocess(config.preprocess, config.image_size)
     dtype, sizes = _dtype(target), [image.shape[:2]]
 
-    def resize(image: Image) -> torch.Tensor:
-        batch = prepare(image)[None].to(dtype)
+    def resize(image: Image) -> Tensor:
+        batch = preprocess(image)[None].to(dtype)
         return batch.contiguous(memory_format=torch.channels_last)
 
-    def suppress(outputs: object) -> object:
+    def nms(outputs: object) -> object:
         return postprocess(
             outputs,  # type: ignore[arg-type]
             detector.anchors.float(),
@@ -125,27 +144,29 @@ def _torch_parts(target: BenchmarkTarget, image: Image) -> tuple[Step, Step, Ste
             config.variances,
         )
 
-    return resize, torch.inference_mode()(lambda images: detector(images)), suppress
+    return resize, torch.inference_mode()(lambda images: detector(images)), nms
 
 
-def _exported_parts(target: BenchmarkTarget, image: Image) -> tuple[Step, Step, Step]:
+def _exported_stages(target: BenchmarkTarget, image: Image) -> tuple[Step, Step, Step]:
     exported = _exported(target)
     config, size = exported.config, image.shape[:2]
 
-    def suppress(outputs: tuple[torch.Tensor, ...]) -> object:
+    def nms(outputs: tuple[Tensor, ...]) -> object:
         if exported.spec.nms:
             return outputs
         boxes, scores = (output[0] for output in outputs)
         return select_detections(boxes, scores, size, config.image_size, config.postprocess)
 
-    return lambda image: exported.preprocess(image)[None], exported, suppress
+    return lambda image: exported.preprocess(image)[None], exported, nms
 
 
-def _deployed(target: BenchmarkTarget) -> SSDLite:
+def _detector(target: BenchmarkTarget) -> SSDLite:
     torch.set_num_threads(target.threads)
-    detector = resized(load_detector(target.path), target.image_size)
-    deployed = deploy(detector, "torch").to(_dtype(target))
-    return deployed.to(memory_format=torch.channels_last)
+    return resized(load_detector(target.path), target.image_size)
+
+
+def _deployed(detector: SSDLite, dtype: torch.dtype) -> SSDLite:
+    return deploy(detector, "torch").to(dtype).to(memory_format=torch.channels_last)
 
 
 def _exported(target: BenchmarkTarget) -> ExportedDetector:

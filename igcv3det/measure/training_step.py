@@ -1,4 +1,4 @@
-"""One training step as `igcv3det.training` takes it, on made-up images and boxes, to be timed."""
+"""One training step as the tasks take it, on random images and boxes, to be timed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
 from igcv3det.config import LossConfig, OptimConfig
@@ -16,47 +16,51 @@ from igcv3det.engine.malloc import tune_malloc
 from igcv3det.engine.optim import build_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.measure.targets import BenchmarkTarget, resized
+from igcv3det.models.layers import BATCH_NORMS
 from igcv3det.structures import Target
 
 OBJECTS = 7
 """In each image; COCO has 7.3 on average."""
 
 
-class StepForm(NamedTuple):
+class TrainingStepOptions(NamedTuple):
     """How a training step is computed.
 
     Attributes:
-        execution: see `set_conv_impl`; ``fast`` is channels-last, ``reference`` contiguous.
-        keep_norm_statistics: batch normalisations keep their statistics.
+        conv_impl: see `set_conv_impl`; ``fast`` is channels-last, ``reference`` contiguous.
+        freeze_bn_stats: the statistics of batch normalisations are frozen.
     """
 
-    execution: ConvImpl
-    keep_norm_statistics: bool = False
+    conv_impl: ConvImpl
+    freeze_bn_stats: bool = False
 
 
-def open_training_step(target: BenchmarkTarget, form: StepForm) -> Callable[[], object]:
+def open_training_step(
+    target: BenchmarkTarget, options: TrainingStepOptions
+) -> Callable[[], object]:
     """A call of forward pass, loss, backward pass and optimizer.
 
     Args:
         target: a checkpoint or configuration; bf16 is PyTorch's autocast.
-        form: how it is computed.
+        options: how it is computed.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_detector` does.
+        FileNotFoundError, ValueError: from `load_detector`.
     """
     torch.set_num_threads(target.threads)
-    tune_malloc()  # as the training tools do
+    tune_malloc()  # as the training commands do
     detector = resized(load_detector(target.path), target.image_size).train()
-    for part in detector.modules() if form.keep_norm_statistics else ():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eval()
-    set_conv_impl(detector, form.execution)
-    layout = torch.channels_last if form.execution == "fast" else torch.contiguous_format
-    detector.to(memory_format=layout)
+    for module in detector.modules() if options.freeze_bn_stats else ():
+        if isinstance(module, BATCH_NORMS):
+            module.eval()
+    set_conv_impl(detector, options.conv_impl)
+    is_fast = options.conv_impl == "fast"
+    memory_format = torch.channels_last if is_fast else torch.contiguous_format
+    detector.to(memory_format=memory_format)
     config = detector.config
     size = config.image_size
-    images = torch.randn(target.batch, 3, size, size).contiguous(memory_format=layout)
-    targets = [_target(detector, index) for index in range(target.batch)]
+    images = torch.randn(target.batch, 3, size, size).contiguous(memory_format=memory_format)
+    targets = [_random_target(detector, index) for index in range(target.batch)]
     optimizer = build_optimizer(detector, OptimConfig(lr=1e-4), 1e-4)
     criterion = MultiBoxLoss(LossConfig(), config.head.activation, config.variances)
 
@@ -72,7 +76,7 @@ def open_training_step(target: BenchmarkTarget, form: StepForm) -> Callable[[], 
     return step
 
 
-def _target(detector: SSDLite, image_id: int) -> Target:
+def _random_target(detector: SSDLite, image_id: int) -> Target:
     size = detector.config.image_size
     corners = torch.rand(OBJECTS, 2) * 0.6 * size
     boxes = torch.cat([corners, corners + (0.1 + 0.3 * torch.rand(OBJECTS, 2)) * size], dim=1)

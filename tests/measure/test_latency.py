@@ -5,7 +5,7 @@ import pytest
 from igcv3det.measure.latency import Timing, quantile, ratios, time_in_turn
 
 
-class Workshop:
+class FakeClock:
     """Calls that take a known time each."""
 
     def __init__(self):
@@ -21,26 +21,26 @@ class Workshop:
 
 
 def test_every_round_calls_each_once_and_starts_with_another():
-    shop = Workshop()
-    calls = {name: shop.call(name, 1.0) for name in "abc"}
-    time_in_turn(calls, rounds=3, warmup=1, clock=lambda: shop.now)
-    assert "".join(shop.log) == "abc" + "abc" + "bca" + "cab"
+    clock = FakeClock()
+    calls = {name: clock.call(name, 1.0) for name in "abc"}
+    time_in_turn(calls, rounds=3, warmup=1, clock=lambda: clock.now)
+    assert "".join(clock.log) == "abc" + "abc" + "bca" + "cab"
 
 
 def test_durations_and_ratios():
-    shop = Workshop()
-    calls = {"slow": shop.call("slow", 0.004), "fast": shop.call("fast", 0.001)}
-    slow, fast = time_in_turn(calls, rounds=5, warmup=2, clock=lambda: shop.now)
+    clock = FakeClock()
+    calls = {"slow": clock.call("slow", 0.004), "fast": clock.call("fast", 0.001)}
+    slow, fast = time_in_turn(calls, rounds=5, warmup=2, clock=lambda: clock.now)
     assert (slow.name, fast.name) == ("slow", "fast")
     assert slow.milliseconds == pytest.approx((4.0,) * 5)
     assert ratios([slow, fast]) == pytest.approx([1.0, 0.25])
 
 
 def test_the_device_is_waited_for_before_each_reading_of_the_clock():
-    shop = Workshop()
+    clock = FakeClock()
     waits = []
     time_in_turn(
-        {"a": shop.call("a", 1.0)},
+        {"a": clock.call("a", 1.0)},
         rounds=2,
         warmup=0,
         clock=lambda: waits.append("clock") or 0.0,
