@@ -186,8 +186,9 @@ def _average_precision(contestant: BenchmarkTarget, options: argparse.Namespace)
     if not options.annotations:
         return None
     evaluator = CocoEvaluator(options.annotations, COCO_CATEGORIES)
-    for image_id, record in evaluator.ground_truth.images.items():
-        image = read_image(options.images / record.file_name, record.size)
+    for image_id in evaluator.image_ids:
+        entry = evaluator.image(image_id)
+        image = read_image(options.images / entry.file_name, entry.size)
         found = contestant.detect(image)
         evaluator.update([image_id], [replace(found, categories=COCO_CATEGORIES)])
     return float(evaluator.compute()["AP"])

@@ -33,11 +33,16 @@ class CocoPaths(NamedTuple):
     annotations: object
     content: dict
 
+    def rewrite(self, **sections):
+        """Writes the content anew, with other sections; returns the file."""
+        self.annotations.write_text(json.dumps(self.content | sections))
+        return self.annotations
 
-def write_coco(root, split="val2017", seed=0, faults=()):
+
+def write_coco(root, split="val2017", seed=0, issues=()):
     """Writes ``root/split`` and ``root/annotations/instances_split.json``.
 
-    ``faults``: names of FAULTS to plant. ``content`` is what the annotation file holds.
+    ``issues``: kinds of ISSUES to plant. ``content`` is what the annotation file holds.
     """
     rng = np.random.default_rng(seed)
     images = root / split
@@ -58,8 +63,8 @@ def write_coco(root, split="val2017", seed=0, faults=()):
         if name.startswith("crowd"):
             _add(content, pixels, image_id, categories[0], CROWD, 1)
         _write_image(images / name, pixels)
-    for fault in faults:
-        FAULTS[fault](content, images)
+    for kind in issues:
+        ISSUES[kind](content, images)
     annotations = root / "annotations" / f"instances_{split}.json"
     annotations.parent.mkdir(exist_ok=True)
     annotations.write_text(json.dumps(content))
@@ -115,10 +120,26 @@ def _annotation(**changes):
 
 def _image(**changes):
     def plant(content, images):
-        sound = {"id": 5000 + len(content["images"]), "file_name": "plain.png"}
+        sound = {"id": 5000 + len(content["images"]), "file_name": "extra.png"}
         content["images"].append(sound | {"width": 96, "height": 64} | changes)
 
     return plant
+
+
+def _copy_annotation(content, images):
+    content["annotations"].append(dict(content["annotations"][0]))
+
+
+def _turn_upside_down(content, images):
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 3
+    with Image.open(images / "plain.png") as image:
+        image.load()
+    image.save(images / "plain.png", exif=exif)
+
+
+def _repeat_category_name(content, images):
+    content["categories"].append({"id": 91, "name": "red"})
 
 
 def _cut_off(content, images):
@@ -130,15 +151,20 @@ def _shrink(content, images):
     Image.new("RGB", (10, 10)).save(images / "plain.png")
 
 
-FAULTS = {
+ISSUES = {
     "bad image entry": _image(id="eleven"),
     "duplicate image id": _image(id=12),
+    "duplicate file name": _image(file_name="plain.png"),
     "bad image size": _image(width=None),
     "missing file": _image(file_name="gone.png"),
+    "outside folder": _image(file_name="../plain.png"),
     "unreadable file": _cut_off,
     "size mismatch": _shrink,
+    "ambiguous orientation": _turn_upside_down,
+    "duplicate category name": _repeat_category_name,
     "bad annotation": _annotation(iscrowd=2),
     "duplicate annotation id": _annotation(id=1000),
+    "copied annotation": _copy_annotation,
     "unknown image": _annotation(image_id=999),
     "unknown category": _annotation(category_id=4),
     "bad box": _annotation(bbox=[1, 2, 3]),

@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from synthetic import FAULTS, write_coco
+from synthetic import ISSUES, write_coco
 
 from tools.check_data import main
 
@@ -26,17 +26,17 @@ def test_report_of_a_sound_data_set(tmp_path, capsys):
     assert [item["boxes"] for item in report["classes"]] == [2, 2, 2]
     assert report["small"] + report["medium"] + report["large"] == 6
     assert 0 <= report["coverage"] <= 1
-    assert report["faults"] == []
+    assert report["issues"] == []
 
 
-@pytest.mark.parametrize("kind", sorted(FAULTS))
-def test_each_fault_is_listed_and_strict_fails(tmp_path, capsys, kind):
-    paths = write_coco(tmp_path, faults=[kind])
+@pytest.mark.parametrize("kind", sorted(ISSUES))
+def test_each_issue_is_listed_and_strict_fails(tmp_path, capsys, kind):
+    paths = write_coco(tmp_path, issues=[kind])
     assert check(paths, "--json", str(tmp_path / "report.json")) == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(str(paths.annotations))
     assert kind in line
-    assert json.loads((tmp_path / "report.json").read_text())["fault_counts"] == {kind: 1}
+    assert json.loads((tmp_path / "report.json").read_text())["issue_counts"] == {kind: 1}
     assert check(paths, "--strict") == 1
 
 

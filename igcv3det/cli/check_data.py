@@ -6,8 +6,8 @@ Example:
 
 Every image is opened. Issues are listed on standard error; training drops these images and boxes,
 or refuses the file with ``data.strict``. Coverage is that of the anchors of --config, else of the
-default detector. Exit status: 0 checked, 1 could not or (with --strict) there are issues, 2 wrong
-call.
+default detector. Exit status: 0 checked, 1 could not, there is nothing to train on, or (with
+--strict) there are issues, 2 wrong call.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import sys
 from pathlib import Path
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.config_files import find_config
 
@@ -36,27 +37,30 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--config", type=Path, metavar="FILE", help="configuration of the detector (for anchors)")
     add("--json", type=Path, metavar="FILE", help="write the report with all issues to this file")
     add("--strict", action="store_true", help="exit with status 1 if there are issues")
+    add("--allow-outside", action="store_true", help="file names may lead out of the folder")
     return parser.parse_args(args)
 
 
 def _run(options: argparse.Namespace) -> int:
     from igcv3det.checkpoint import read_config
     from igcv3det.config import DetectorConfig
-    from igcv3det.datasets.checks import load_annotations
-    from igcv3det.datasets.image_files import unreadable_images
+    from igcv3det.datasets.checks import check_record, require_content
+    from igcv3det.datasets.coco import read_coco
+    from igcv3det.datasets.image_files import check_images
     from igcv3det.datasets.report import build_report, report_lines
     from igcv3det.detector import build_detector
 
     config = read_config(find_config(options.config)) if options.config else DetectorConfig()
-    checked = load_annotations(options.annotations, options.images)
-    store = checked.store
-    faults = checked.faults + unreadable_images(store, options.images, str(options.annotations))
-    report = build_report(store, faults, build_detector(config).anchors, config.image_size)
+    record = read_coco(options.annotations)
+    checked = check_record(record, options.images, allow_outside=options.allow_outside)
+    store, issues = checked
+    issues += check_images(store, options.images, str(options.annotations))
+    report = build_report(store, issues, build_detector(config).anchors, config.image_size)
     print("\n".join(report_lines(report)))
-    for fault in faults[:SHOWN]:
-        print(fault, file=sys.stderr)
-    if len(faults) > SHOWN:
-        print(f"... and {len(faults) - SHOWN} more (all are in --json)", file=sys.stderr)
+    for issue in issues[:SHOWN]:
+        print(issue, file=sys.stderr)
+    if len(issues) > SHOWN:
+        print(f"... and {len(issues) - SHOWN} more (all are in --json)", file=sys.stderr)
     if options.config and config.num_classes != len(store.categories):
         print(
             f"{options.config}: model.detector.num_classes is {config.num_classes}, but "
@@ -64,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report.as_dict(), indent=1), encoding="utf-8")
+        atomic_write(options.json, json.dumps(report.as_dict(), indent=1))
         print(options.json)
-    return 1 if options.strict and faults else 0
+    require_content(checked, options.annotations)
+    return 1 if options.strict and issues else 0

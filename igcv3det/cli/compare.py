@@ -128,7 +128,7 @@ def _average_precisions(
         except (OSError, ValueError) as error:
             failures.append(f"{name}: {error}")
             continue
-        image_ids = list(evaluator.ground_truth.images)
+        image_ids = evaluator.image_ids
         failures += [
             f"{name}: {failure}"
             for failure in score_images(predictor, evaluator, options.images, image_ids)

@@ -57,6 +57,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
     add("--annotations", type=Path, required=True, metavar="JSON", help="COCO annotation file")
     add("--images", type=Path, metavar="DIR", help="folder of its images")
+    add("--allow-outside", action="store_true", help="file names may lead out of the folder")
     add("--output", type=Path, metavar="JSON", help="write the metrics to this file")
     add("--detections", type=Path, metavar="JSON", help="write the detections as COCO results")
     add("--categories", type=integers, metavar="IDS", help="only these category ids: 1,2,3")
@@ -130,9 +131,10 @@ def _load(options: argparse.Namespace) -> Predictor:
 def _detect(
     predictor: Predictor, evaluator: CocoEvaluator, options: argparse.Namespace
 ) -> list[str]:
+    from igcv3det.datasets.image_files import ImageFolder
     from igcv3det.evaluation.dataset_inference import score_images
 
-    image_ids = list(evaluator.ground_truth.images)[: options.limit]
+    image_ids = evaluator.image_ids[: options.limit]
 
     def progress(done: int) -> None:
         if sys.stderr.isatty():
@@ -142,7 +144,7 @@ def _detect(
     failures = score_images(
         predictor,
         evaluator,
-        options.images,
+        ImageFolder(options.images, options.allow_outside),
         image_ids,
         batch_size=options.batch_size,
         workers=options.workers,
@@ -159,6 +161,7 @@ def _extent(evaluator: CocoEvaluator, failures: list[str]) -> dict[str, int | bo
         "images": evaluator.image_count,
         "partial": evaluator.image_count < total,
         "unreadable_images": len(failures),
+        "unusable_entries": evaluator.left_out,
     }
 
 
@@ -183,6 +186,8 @@ def _print_report(metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list
     total = len(evaluator.ground_truth.images)
     if evaluator.image_count < total:
         print(f"PARTIAL: only the first {evaluator.image_count} of {total} images were evaluated")
+    if evaluator.left_out:
+        print(f"{evaluator.left_out} entries of the annotation file cannot be used, left out")
     if failures:
         print(f"{len(failures)} images could not be read; they count as images without detections")
     if evaluator.unknown_class:

@@ -73,7 +73,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from igcv3det.datasets.box_labels import read_labels, with_true_boxes, write_labels
+    from igcv3det.datasets.box_labels import read_labels, with_annotated_boxes, write_labels
     from igcv3det.datasets.coco_categories import COCO_CATEGORIES
 
     labels = [COCO_CATEGORIES.names.index(name) + 1 for name in options.classes]
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         missing = sorted(set(true) - set(images))
         if missing:
             raise ValueError(f"{options.true}: images without detections: {missing[:3]}")
-        images = with_true_boxes(images, true, labels)
+        images = with_annotated_boxes(images, true, labels)
     write_labels(options.output, images, sizes, COCO_CATEGORIES)
     boxes = sum(len(own.boxes) for own in images.values())
     print(f"{options.output}: {len(images)} images, {boxes} boxes")

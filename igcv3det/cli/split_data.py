@@ -5,9 +5,9 @@ Examples:
     igcv3det split-data all.json --output FOLDER --validation names.txt
 
 Writes FOLDER/instances_train.json and FOLDER/instances_val.json. ``names.txt`` has one image a
-line, with or without its extension; without it, a random share is chosen. Every image goes to one
-of the two with all its annotations; both get all categories. Exit status: 0 written, 1 could not,
-2 wrong call.
+line, with or without its extension and leading folders; without it, a random share is chosen. Every
+image goes to one of the two with all its annotations and all their fields; both get all categories.
+A file of other content is not overwritten. Exit status: 0 written, 1 could not, 2 wrong call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from igcv3det.cli.command import command_parser, run_command
+from igcv3det.atomic_files import atomic_write
+from igcv3det.cli.command import command_parser, report, run_command
 
 
 def main(args: list[str] | None = None) -> int:
@@ -36,62 +37,65 @@ def _parse(args: list[str]) -> argparse.Namespace:
     options = parser.parse_args(args)
     if not 0 < options.share < 1:
         parser.error(f"--share must be between 0 and 1, got {options.share}")
+    if options.seed < 0:
+        parser.error(f"--seed must be >= 0, got {options.seed}")
     return options
 
 
 def _run(options: argparse.Namespace) -> int:
-    from igcv3det.datasets.coco import categories_of, read_coco_json
+    from igcv3det.datasets.coco import read_sections
+    from igcv3det.datasets.splitting import images_of, named_images, random_images
+    from igcv3det.datasets.text_files import read_text
 
-    content = read_coco_json(options.annotations)
-    categories_of(options.annotations, content)
-    images = [_image(image, options.annotations) for image in content["images"]]
-    chosen = _chosen(images, options)
-    for split, wanted in (("train", False), ("val", True)):
-        own = [image for image in images if (image["id"] in chosen) == wanted]
-        path = options.output / f"instances_{split}.json"
-        _write(path, content, own)
-        print(f"{path}: {len(own)} images")
+    content = read_sections(options.annotations)
+    source = options.annotations
+    try:
+        images = images_of(content)
+        if options.validation:
+            source = options.validation
+            chosen = named_images(images, read_text(options.validation).splitlines())
+        else:
+            chosen = random_images(images, options.share, options.seed)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    known = {number for number, _ in images}
+    if not 0 < len(chosen) < len(known):
+        raise ValueError(
+            f"{options.annotations}: {len(chosen)} of {len(known)} images for validation leaves "
+            "one of the two empty"
+        )
+    parts = {
+        options.output / f"instances_{name}.json": _part(content, ids)
+        for name, ids in (("train", known - chosen), ("val", chosen))
+    }
+    _write(parts, len(content["annotations"]), options.annotations)
     return 0
 
 
-def _image(image: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401
-    if not isinstance(image, dict) or "id" not in image or "file_name" not in image:
-        raise ValueError(f"{path}: images: needs an id and a file_name, got {str(image)[:80]}")
-    return image
+def _part(content: dict[str, Any], ids: set[int]) -> dict[str, Any]:
+    """The content with some of the images and their annotations."""
+    from igcv3det.datasets.values import whole_number
+
+    images = [image for image in content["images"] if whole_number(image["id"]) in ids]
+    annotations = [
+        item
+        for item in content["annotations"]
+        if isinstance(item, dict) and whole_number(item.get("image_id")) in ids
+    ]
+    return {**content, "images": images, "annotations": annotations}
 
 
-def _chosen(images: list[dict[str, Any]], options: argparse.Namespace) -> set[int]:
-    """Ids of the validation images."""
-    if options.validation:
-        lines = options.validation.read_text(encoding="utf-8").split("\n")
-        names = {Path(line.strip()).name for line in lines if line.strip()}
-        by_name = {}
-        for image in images:
-            name = Path(image["file_name"])
-            by_name[name.name] = by_name[name.stem] = image["id"]
-        unknown = sorted(names - by_name.keys())
-        if unknown:
-            raise ValueError(
-                f"{options.validation}: no such image in the annotations: {unknown[0]}"
+def _write(parts: dict[Path, dict[str, Any]], annotations: int, source: Path) -> None:
+    texts = {path: json.dumps(part) for path, part in parts.items()}
+    for path, text in texts.items():
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+            raise FileExistsError(
+                f"{path}: holds another data set; remove it or choose another folder"
             )
-        chosen = {by_name[name] for name in names}
-    else:
-        import numpy as np
-
-        count = round(options.share * len(images))
-        rows = np.random.default_rng(options.seed).permutation(len(images))[:count]
-        chosen = {images[row]["id"] for row in rows}
-    if not 0 < len(chosen) < len(images):
-        raise ValueError(
-            f"{options.annotations}: {len(chosen)} of {len(images)} images for validation leaves "
-            "one of the two empty"
-        )
-    return chosen
-
-
-def _write(path: Path, content: dict[str, Any], images: list[dict[str, Any]]) -> None:
-    ids = {image["id"] for image in images}
-    own = [a for a in content["annotations"] if a.get("image_id") in ids]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    split = {**content, "images": images, "annotations": own}
-    path.write_text(json.dumps(split), encoding="utf-8")
+    for path, text in texts.items():
+        atomic_write(path, text)
+        images, own = (len(parts[path][section]) for section in ("images", "annotations"))
+        print(f"{path}: {images} images, {own} annotations")
+        annotations -= own
+    if annotations:
+        report("split-data", f"{source}: {annotations} annotations of no image are in neither file")

@@ -1,24 +1,29 @@
-"""Boxes of the images that a student learns from: true ones, other detectors', or both.
+"""Boxes of the images that a student learns from: annotated ones, other detectors', or both.
 
-The file is a COCO annotation file. An annotation may have a ``score``: then it is some detector's
-opinion, and without one it is true. Images are found by their file names.
+The file is an annotation file like any other. An annotation with a ``score`` was found by a
+detector; one without was annotated. Images are found by their file names.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from igcv3det.datasets.coco import categories_of, read_coco_json
-from igcv3det.datasets.store import AnnotationError
+from igcv3det.atomic_files import atomic_write
+from igcv3det.datasets.checks import check_record
+from igcv3det.datasets.coco import read_coco
+from igcv3det.datasets.issues import AnnotationError, summarize
+from igcv3det.datasets.store import AnnotationStore
 from igcv3det.structures import Categories, Detections
+
+logger = logging.getLogger(__name__)
 
 
 class ImageBoxes(NamedTuple):
@@ -27,7 +32,7 @@ class ImageBoxes(NamedTuple):
     Attributes:
         boxes: [N, 4] float32 xyxy, as shares of width and height.
         labels: [N] int64 in 1..K.
-        scores: [N] float32; 1 for true boxes.
+        scores: [N] float32; 1 for annotated boxes.
     """
 
     boxes: Tensor
@@ -36,7 +41,7 @@ class ImageBoxes(NamedTuple):
 
 
 def read_labels(path: str | Path, categories: Categories) -> dict[str, ImageBoxes]:
-    """Reads a file of boxes.
+    """Reads the boxes of a file, by the checks of training data.
 
     Args:
         path: COCO JSON, ``score`` allowed in annotations; crowd regions are left out.
@@ -47,72 +52,59 @@ def read_labels(path: str | Path, categories: Categories) -> dict[str, ImageBoxe
         are there too.
 
     Raises:
-        AnnotationError: the file cannot be understood; names the file and the entry.
+        FileNotFoundError: there is no such file.
+        AnnotationError: the file cannot be understood, two images have one file name, or a score
+            is not in 0..1.
     """
-    path = Path(path)
-    content = read_coco_json(path)
-    own = categories_of(path, content)
-    known = dict(zip(categories.ids, categories.names, strict=True))
-    unknown = [f"{i} {n!r}" for i, n in zip(own.ids, own.names, strict=True) if known.get(i) != n]
+    store, issues = check_record(read_coco(path))
+    if issues:
+        logger.warning("%s; check-data lists all", summarize(issues))
+    known = {
+        pair: label
+        for label, pair in enumerate(zip(categories.ids, categories.names, strict=True), start=1)
+    }
+    own = list(zip(store.categories.ids, store.categories.names, strict=True))
+    unknown = [f"{number} {name!r}" for number, name in own if (number, name) not in known]
     if unknown:
         raise AnnotationError(f"{path}: categories: the detector has no {', '.join(unknown[:5])}")
-    labels = {number: label for label, number in enumerate(categories.ids, start=1)}
-    images = {}
-    rows: dict[str, list[tuple[list[float], int, float]]] = {}
-    for image in content["images"]:
-        try:
-            name = Path(image["file_name"]).name
-            width, height = float(image["width"]), float(image["height"])
-            images[image["id"]] = name, width, height
-        except (KeyError, TypeError, ValueError) as error:
-            raise AnnotationError(f"{path}: images: {str(image)[:80]} lacks {error}") from error
-        if not (width > 0 and height > 0):
-            raise AnnotationError(f"{path}: images: {name!r} is {width:g} by {height:g} pixels")
-        if name in rows:
+    scores = np.ones(len(store.labels), np.float32)
+    if store.scores is not None:
+        scores = np.where(np.isnan(store.scores), scores, store.scores)
+        if len(wrong := scores[(scores < 0) | (scores > 1)]):
+            raise AnnotationError(f"{path}: annotations: score {wrong[0]:g} is not in 0..1")
+    labels = np.array([0, *(known[pair] for pair in own)])[store.labels]
+    boxes: dict[str, ImageBoxes] = {}
+    for index in range(len(store)):
+        name = PureWindowsPath(store.images[index].file_name).name  # knows both slashes
+        if name in boxes:
             raise AnnotationError(f"{path}: images: file name {name!r} occurs twice")
-        rows[name] = []
-    for annotation in content["annotations"]:
-        try:
-            name, width, height = images[annotation["image_id"]]
-            x, y, w, h = (float(value) for value in annotation["bbox"])
-            label = labels[annotation["category_id"]]
-            score = float(annotation.get("score", 1.0))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AnnotationError(
-                f"{path}: annotations: {str(annotation)[:80]}: {error}"
-            ) from error
-        if not math.isfinite(x + y + w + h):
-            raise AnnotationError(f"{path}: annotations: bbox {[x, y, w, h]} of {name!r}")
-        if not 0 <= score <= 1:
-            raise AnnotationError(f"{path}: annotations: score {score} is not in 0..1")
-        if w > 0 and h > 0 and not annotation.get("iscrowd", 0):
-            sides = [x / width, y / height, (x + w) / width, (y + h) / height]
-            rows[name].append((sides, label, score))
-    return {name: _packed(of_image) for name, of_image in rows.items()}
+        boxes[name] = _image_boxes(store, index, labels, scores)
+    return boxes
 
 
-def with_true_boxes(
-    fused: Mapping[str, ImageBoxes], true: Mapping[str, ImageBoxes], labels: Sequence[int]
+def with_annotated_boxes(
+    predicted: Mapping[str, ImageBoxes], annotated: Mapping[str, ImageBoxes], labels: Sequence[int]
 ) -> dict[str, ImageBoxes]:
-    """Puts true boxes in place of detectors' opinions, for the classes that were annotated.
+    """Puts annotated boxes in the place of predicted ones, for the classes that were annotated.
 
     Args:
-        fused: detectors' boxes of images.
-        true: true boxes of some of them.
-        labels: the classes that ``true`` knows; of all others the detectors' boxes stay.
+        predicted: detectors' boxes of images.
+        annotated: annotated boxes of some of them.
+        labels: the classes that were annotated; of all others the predicted boxes stay.
     """
-    merged = dict(fused)
-    known = torch.tensor(list(labels), dtype=torch.int64)
-    for name, own in true.items():
-        opinions = fused.get(name, _packed([]))
-        kept = ~torch.isin(opinions.labels, known)
-        pairs = zip(own, opinions, strict=True)
+    merged = dict(predicted)
+    replaced = torch.tensor(list(labels), dtype=torch.int64)
+    none = ImageBoxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+    for name, own in annotated.items():
+        found = predicted.get(name, none)
+        kept = ~torch.isin(found.labels, replaced)
+        pairs = zip(own, found, strict=True)
         merged[name] = ImageBoxes(*(torch.cat([a, b[kept]]) for a, b in pairs))
     return merged
 
 
 def boxes_of_record(record: Mapping[str, Any], categories: Categories) -> Detections:
-    """A record of ``tools/infer.py --json`` as detections.
+    """A record of ``predict --json`` as detections.
 
     Raises:
         ValueError: a category that the detector does not have, or a field is missing.
@@ -166,14 +158,18 @@ def write_labels(
             annotations.append(annotation)
     named = [{"id": i, "name": n} for i, n in zip(categories.ids, categories.names, strict=True)]
     content = {"images": images, "annotations": annotations, "categories": named}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    atomic_write(path, json.dumps(content))
 
 
-def _packed(rows: Sequence[tuple[list[float], int, float]]) -> ImageBoxes:
-    boxes = np.array([sides for sides, _, _ in rows], dtype=np.float32).reshape(-1, 4)
+def _image_boxes(
+    store: AnnotationStore, index: int, labels: np.ndarray, scores: np.ndarray
+) -> ImageBoxes:
+    rows = store.rows(index)
+    is_object = ~store.is_crowd[rows]
+    height, width = store.size(index)
+    boxes = store.boxes[rows][is_object] / np.array([width, height, width, height], np.float32)
     return ImageBoxes(
         torch.from_numpy(boxes),
-        torch.tensor([label for _, label, _ in rows], dtype=torch.int64),
-        torch.tensor([score for _, _, score in rows], dtype=torch.float32),
+        torch.from_numpy(labels[rows][is_object].astype(np.int64)),
+        torch.from_numpy(scores[rows][is_object]),
     )

@@ -1,74 +1,152 @@
-"""The check of a COCO annotation file when it is loaded.
+"""What training learns from an annotation file: the record without what cannot be learned.
 
 A file that cannot be understood is refused. A single image or annotation that is wrong is dropped
-(a box that sticks out is clipped) and recorded, or refused too in strict mode. The file itself is
-never changed: evaluation reads the original.
+(a box that extends beyond the image is clipped) and recorded, or refused too in strict mode. The
+file itself is never changed.
 """
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from igcv3det.datasets.coco import categories_of, read_coco_json
-from igcv3det.datasets.issues import DatasetIssue, IssueKind, summarize
-from igcv3det.datasets.store import AnnotationError, AnnotationStore, ImageEntry, build_store
+from igcv3det.datasets.coco import read_coco
+from igcv3det.datasets.image_files import ImageFolder, OutsideFolderError
+from igcv3det.datasets.issues import (
+    KEPT,
+    AnnotationError,
+    DatasetIssue,
+    IssueKind,
+    count_kinds,
+    summarize,
+)
+from igcv3det.datasets.record import NO_ID, AnnotationRecord, ImageTable
+from igcv3det.datasets.store import AnnotationStore, build_store
+from igcv3det.io.images import ImageReadError
 from igcv3det.structures import Categories
 
 logger = logging.getLogger(__name__)
 
 ROUNDING_PX = 1.0
-"""A box may stick out so far without being counted: annotation tools round."""
+"""A box may extend so far beyond the image without an issue: annotation tools round."""
 MIN_SIDE_PX = 1.0
-"""Smaller boxes, measured inside the image, teach nothing and upset the box coder's logarithm."""
-_LARGEST = 2.0**31
-"""Beyond any image; not reached by infinity, and not by NaN either."""
+"""Smaller boxes, measured inside the image, are dropped: the box coder takes their logarithm."""
 
 
 class CheckedAnnotations(NamedTuple):
-    """What is right of an annotation file, and what was wrong."""
+    """What of an annotation file can be used, and what is wrong with the rest."""
 
     store: AnnotationStore
-    faults: list[DatasetIssue]
+    issues: list[DatasetIssue]
 
 
 def load_annotations(
-    path: str | Path, images: str | Path | None = None, strict: bool = False
+    annotations: str | Path | AnnotationRecord,
+    images: str | Path | None = None,
+    strict: bool = False,
+    *,
+    allow_outside: bool = False,
+    need_objects: bool = True,
 ) -> CheckedAnnotations:
-    """Reads and checks a COCO annotation file.
+    """Reads and checks an annotation file; logs a summary of its issues.
 
     Args:
-        path: JSON with ``images``, ``annotations`` and ``categories``; polygons are not kept.
-        images: folder of the images; if given, images without a file are faults (no file is
+        annotations: COCO JSON, or the record of a file that was read.
+        images: folder of the images; if given, images without a file are issues (no file is
             opened).
-        strict: refuse the file for any fault.
+        strict: refuse the file for any issue.
+        allow_outside: file names may lead out of the folder.
+        need_objects: refuse a file without a single usable object; False warns.
 
     Returns:
-        The images in the order of the file, with their boxes, and all faults; a summary is logged.
+        The images in the order of the file, with their boxes, and all issues.
 
     Raises:
-        AnnotationError: the file cannot be understood, no image is left, or strict mode found
-            faults.
+        FileNotFoundError: there is no such annotation file.
+        AnnotationError: the file cannot be understood, there is no such folder, no image or no
+            object is left, or strict mode found issues.
     """
-    path = Path(path)
-    content = read_coco_json(path)
-    faults: list[DatasetIssue] = []
-    entries = _usable_images(content["images"], str(path), faults)
-    if images is not None:
-        entries = _with_files(entries, Path(images), str(path), faults)
-    store = _usable_boxes(
-        content["annotations"], entries, categories_of(path, content), str(path), faults
-    )
-    if faults:
+    if isinstance(annotations, (str, Path)):
+        annotations = read_coco(annotations)
+    checked = check_record(annotations, images, allow_outside=allow_outside)
+    if checked.issues:
         if strict:
-            raise AnnotationError(f"{summarize(faults)}; mend the file, or load it without strict")
-        logger.warning("%s; these are dropped, or clipped", summarize(faults))
-    if not entries:
-        raise AnnotationError(f"{path}: images: none is left that can be used")
-    return CheckedAnnotations(store, faults)
+            raise AnnotationError(
+                f"{summarize(checked.issues)}; correct the file, or load it without strict"
+            )
+        logger.warning("%s; check-data lists all", summarize(checked.issues))
+    require_content(checked, annotations.path, need_objects=need_objects)
+    return checked
+
+
+def check_record(
+    record: AnnotationRecord, images: str | Path | None = None, *, allow_outside: bool = False
+) -> CheckedAnnotations:
+    """Drops images without size or file and boxes that cannot be learned; clips the others.
+
+    Args:
+        record: as a reader returns it.
+        images: as in `load_annotations`.
+        allow_outside: as in `load_annotations`.
+
+    Raises:
+        AnnotationError: there is no such folder, or none of the images has a file.
+    """
+    issues = list(record.issues)
+    images_kept: NDArray[np.bool_] = record.images.sizes[:, 0] > 0
+    table = record.images
+    if images is not None:
+        table = _with_files(record, ImageFolder(images, allow_outside), images_kept, issues)
+    elif not images_kept.all():
+        table = ImageTable.of(table[int(row)] for row in np.flatnonzero(images_kept))
+    new_rows = (np.cumsum(images_kept) - 1).astype(np.int32)
+    rows = np.flatnonzero(images_kept[record.image_rows])
+    boxes, codes = _clip(record.boxes[rows], record.images.sizes[record.image_rows[rows]])
+    for index in np.flatnonzero(codes):
+        issues.append(_box_issue(record, int(rows[index]), _BOX_KINDS[codes[index]]))
+    is_kept = (codes == 0) | (codes == _BOX_KINDS.index("clipped"))
+    rows = rows[is_kept]
+    scores = record.scores[rows]
+    store = build_store(
+        record.categories,
+        table,
+        image_rows=new_rows[record.image_rows[rows]],
+        boxes=boxes[is_kept].astype(np.float32),
+        labels=record.labels[rows],
+        is_crowd=record.is_crowd[rows],
+        scores=None if np.isnan(scores).all() else scores,
+    )
+    return CheckedAnnotations(store, issues)
+
+
+def require_content(
+    checked: CheckedAnnotations, file: str | Path, *, need_objects: bool = True
+) -> None:
+    """Refuses a data set from which nothing can be learned.
+
+    Args:
+        checked: the data set.
+        file: to name in the message.
+        need_objects: False only warns where there are images without a single object.
+
+    Raises:
+        AnnotationError: no image is left, or no object.
+    """
+    store, issues = checked
+    if not len(store):
+        raise AnnotationError(f"{file}: images: none is left that can be used")
+    if not (~store.is_crowd).any():
+        dropped = count_kinds([issue for issue in issues if issue.kind not in KEPT])
+        reasons = [f"{len(store.is_crowd)} crowd regions"]
+        reasons += [f"{count} {kind}" for kind, count in dropped.items()]
+        message = f"{file}: annotations: not a single object is left ({', '.join(reasons)})"
+        if need_objects:
+            raise AnnotationError(message)
+        logger.warning("%s: there is nothing to measure on", message)
 
 
 def require_same_categories(
@@ -90,141 +168,72 @@ def require_same_categories(
         )
 
 
-def _usable_images(items: list[Any], file: str, faults: list[DatasetIssue]) -> list[ImageEntry]:
-    entries: dict[int, ImageEntry] = {}
-    for item in items:
-        fault = _image_fault(item, entries)
-        if fault is None:
-            size = (int(item["height"]), int(item["width"]))
-            entries[item["id"]] = ImageEntry(item["id"], item["file_name"], size)
-        else:
-            image_id = item.get("id") if isinstance(item, dict) else None
-            faults.append(DatasetIssue(fault[0], file, image_id, None, fault[1]))
-    return list(entries.values())
-
-
-def _image_fault(item: Any, known: dict[int, ImageEntry]) -> tuple[IssueKind, str] | None:  # noqa: ANN401
-    if not isinstance(item, dict) or type(item.get("id")) is not int:
-        return "bad image entry", f"images: needs an integer id, got {str(item)[:80]}"
-    name = item.get("file_name")
-    if not isinstance(name, str) or not name:
-        return "bad image entry", f"file_name must be a string, got {name!r}"
-    if item["id"] in known:
-        return "duplicate image id", f"{name}, but {known[item['id']].file_name} has this id"
-    width, height = item.get("width"), item.get("height")
-    if not all(isinstance(side, (int, float)) and 1 <= side < _LARGEST for side in (width, height)):
-        return "bad image size", f"width and height must be >= 1, got {width!r} and {height!r}"
-    return None
-
-
 def _with_files(
-    entries: list[ImageEntry], folder: Path, file: str, faults: list[DatasetIssue]
-) -> list[ImageEntry]:
-    """The entries whose file is there; folders are listed, files are not opened."""
-    if not folder.is_dir():
-        raise AnnotationError(f"{folder}: no such folder; the images of {file} should be in it")
-    parents = {(folder / entry.file_name).parent for entry in entries}
-    present = {path for parent in parents if parent.is_dir() for path in parent.iterdir()}
-    found = []
-    for entry in entries:
-        path = folder / entry.file_name
-        if path in present:
-            found.append(entry)
-        else:
-            faults.append(
-                DatasetIssue(
-                    "missing file", file, entry.image_id, None, f"file_name: no file {path}"
-                )
-            )
-    if entries and not found:
+    record: AnnotationRecord,
+    folder: ImageFolder,
+    is_kept: NDArray[np.bool_],
+    issues: list[DatasetIssue],
+) -> ImageTable:
+    """The kept images by the names of their files; those without one are no longer kept."""
+    if not folder.folder.is_dir():
         raise AnnotationError(
-            f"{folder}: has none of the {len(entries)} images of {file} (file_name of the first: "
-            f"{entries[0].file_name}); is it the right folder?"
+            f"{folder.folder}: no such folder; the images of {record.path} should be in it"
         )
-    return found
+    entries = []
+    missing: list[DatasetIssue] = []
+    for row in np.flatnonzero(is_kept).tolist():
+        entry = record.images[row]
+        try:
+            entries.append(entry._replace(file_name=folder.find(entry.file_name)))
+        except ImageReadError as error:
+            is_kept[row] = False
+            is_outside = isinstance(error, OutsideFolderError)
+            kind: IssueKind = "outside folder" if is_outside else "missing file"
+            detail = f"file_name: {error}"
+            missing.append(DatasetIssue(kind, str(record.path), entry.image_id, None, detail))
+    if missing and not entries:
+        raise AnnotationError(
+            f"{folder.folder}: has none of the {len(missing)} images of {record.path} "
+            f"({missing[0].detail}); is it the right folder?"
+        )
+    issues += missing
+    return ImageTable.of(entries)
 
 
-def _usable_boxes(
-    items: list[Any],
-    entries: list[ImageEntry],
-    categories: Categories,
-    file: str,
-    faults: list[DatasetIssue],
-) -> AnnotationStore:
-    rows = {entry.image_id: row for row, entry in enumerate(entries)}
-    known_images = rows.keys() | {f.image_id for f in faults if type(f.image_id) is int}
-    labels = {number: label for label, number in enumerate(categories.ids, start=1)}
-    seen: set[int] = set()
-    # numbers only, a row a box: image, x0, y0, x1, y1, label, crowd
-    kept = np.empty((len(items), 7), dtype=np.float64)
-    count = 0
-    for item in items:
-        fault, box = _annotation_fault(item, seen, known_images, labels), None
-        if fault is None:
-            seen.add(item["id"])
-            row = rows.get(item["image_id"])
-            if row is None:
-                continue
-            fault, box = _clip(item["bbox"], *entries[row].size)
-        if box is not None:
-            kept[count] = row, *box, labels[item["category_id"]], item.get("iscrowd", 0)
-            count += 1
-        if fault is not None:
-            ids = (item.get("image_id"), item.get("id")) if isinstance(item, dict) else (None, None)
-            faults.append(DatasetIssue(fault[0], file, *ids, fault[1]))
-    kept = kept[:count]
-    return build_store(
-        categories,
-        entries,
-        image_indices=kept[:, 0].astype(np.int32),
-        boxes=kept[:, 1:5].astype(np.float32),
-        labels=kept[:, 5].astype(np.int16),
-        is_crowd=kept[:, 6].astype(np.bool_),
-    )
-
-
-def _annotation_fault(
-    item: Any,  # noqa: ANN401
-    seen: set[int],
-    known_images: set[int],
-    labels: dict[int, int],
-) -> tuple[IssueKind, str] | None:
-    """What makes an annotation unusable whatever its image looks like."""
-    if not isinstance(item, dict) or type(item.get("id")) is not int:
-        return "bad annotation", f"annotations: needs an integer id, got {str(item)[:80]}"
-    if item["id"] in seen:
-        return "duplicate annotation id", "id: an earlier annotation has it"
-    if type(item.get("image_id")) is not int or item["image_id"] not in known_images:
-        return "unknown image", f"image_id: {item.get('image_id')!r} is not among the images"
-    if type(item.get("category_id")) is not int or item["category_id"] not in labels:
-        number = item.get("category_id")
-        return "unknown category", f"category_id: {number!r} is not among the categories"
-    if item.get("iscrowd", 0) not in (0, 1):
-        return "bad annotation", f"iscrowd must be 0 or 1, got {item['iscrowd']!r}"
-    box = item.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_coordinate, box)):
-        return "bad box", f"bbox must be four finite numbers x, y, width, height, got {box!r}"
-    if box[2] <= 0 or box[3] <= 0:
-        return "no area", f"bbox: width and height must be > 0, got {box}"
-    return None
-
-
-def _is_coordinate(value: Any) -> bool:  # noqa: ANN401
-    return type(value) in (int, float) and -_LARGEST < value < _LARGEST
+_BOX_KINDS: Final[tuple[IssueKind, ...]] = (
+    *("bad box", "no area", "outside", "too small", "clipped"),  # the first is never used
+)
 
 
 def _clip(
-    bbox: list[float], height: int, width: int
-) -> tuple[tuple[IssueKind, str] | None, tuple[float, float, float, float] | None]:
-    """The xyxy box inside the image, if it is usable, and what is wrong with it."""
-    x0, y0 = bbox[0], bbox[1]
-    x1, y1 = x0 + bbox[2], y0 + bbox[3]
-    detail = f"bbox: {bbox} in an image of {width} x {height}"
-    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-        return ("outside", detail), None
-    box = (max(x0, 0.0), max(y0, 0.0), min(x1, width), min(y1, height))
-    if box[2] - box[0] < MIN_SIDE_PX or box[3] - box[1] < MIN_SIDE_PX:
-        return ("too small", detail), None
-    if max(-x0, -y0, x1 - width, y1 - height) > ROUNDING_PX:
-        return ("clipped", detail), box
-    return None, box
+    boxes: NDArray[np.float64], sizes: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Boxes (x, y, width, height) as xyxy inside their images (height, width).
+
+    Returns:
+        [N, 4], and [N] what is wrong with each as an index into `_BOX_KINDS`; 0 is nothing.
+    """
+    low, sides = boxes[:, :2], boxes[:, 2:]
+    high, limits = low + sides, sizes[:, ::-1].astype(np.float64)
+    inside_low, inside_high = np.maximum(low, 0), np.minimum(high, limits)
+    beyond = np.maximum(-low, high - limits)
+    conditions = [
+        (sides <= 0).any(axis=1),
+        ((low >= limits) | (high <= 0)).any(axis=1),
+        (inside_high - inside_low < MIN_SIDE_PX).any(axis=1),
+        (beyond > ROUNDING_PX).any(axis=1),
+    ]
+    codes = np.select(conditions, range(1, len(_BOX_KINDS)), 0)
+    return np.concatenate([inside_low, inside_high], axis=1), codes
+
+
+def _box_issue(record: AnnotationRecord, row: int, kind: IssueKind) -> DatasetIssue:
+    image = record.images[int(record.image_rows[row])]
+    own_id = int(record.annotation_ids[row])
+    assert image.size is not None
+    height, width = image.size
+    where = "" if own_id != NO_ID else f"annotations[{record.positions[row]}]: "
+    box = ", ".join(f"{value:g}" for value in record.boxes[row])
+    detail = f"{where}bbox: [{box}] in an image of {width} x {height}"
+    known_id = None if own_id == NO_ID else own_id
+    return DatasetIssue(kind, str(record.path), image.image_id, known_id, detail)

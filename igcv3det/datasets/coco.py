@@ -1,87 +1,91 @@
-"""The outer shape of a COCO annotation file: an object with images, annotations and categories."""
+"""The reader of COCO's annotation files: a JSON object with images, annotations and categories."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from igcv3det.datasets.store import AnnotationError
+from igcv3det.datasets.builder import RecordBuilder
+from igcv3det.datasets.issues import AnnotationError, DatasetIssue
+from igcv3det.datasets.record import AnnotationRecord
+from igcv3det.datasets.text_files import read_json
+from igcv3det.datasets.values import require_id, shown, whole_number
 from igcv3det.structures import Categories
 
 SECTIONS = ("images", "annotations", "categories")
 
 
-def read_coco_json(path: Path) -> dict[str, Any]:
-    """Reads the file without its polygons, which are most of it.
+def read_coco(path: str | Path) -> AnnotationRecord:
+    """Reads a COCO annotation file.
 
-    Args:
-        path: JSON, UTF-8.
-
-    Returns:
-        The object, in which ``images``, ``annotations`` and ``categories`` are lists.
+    "info", "licenses", "annotations" and an annotation's "id", "area" and "iscrowd" may be missing.
+    Polygons are not kept.
 
     Raises:
-        AnnotationError: no such file, not JSON, or a section is missing or not a list.
+        FileNotFoundError: there is no such file.
+        AnnotationError: it is not COCO's JSON, its categories cannot be used, or an id has more
+            than 63 bits.
     """
-    return _read(path, _without_polygons)
+    path = Path(path)
+    content = read_sections(path, _without_polygons)
+    categories, issues = _categories(path, content["categories"])
+    builder = RecordBuilder(path, categories, issues)
+    for position, image in enumerate(content["images"]):
+        if isinstance(image, dict):
+            get = image.get
+            builder.add_image(get("id"), get("file_name"), get("width"), get("height"), position)
+        else:
+            builder.add_bad_entry("images", image, position)
+    for position, item in enumerate(content["annotations"]):
+        if isinstance(item, dict):
+            get = item.get
+            builder.add_annotation(
+                get("image_id"),
+                get("category_id"),
+                get("bbox"),
+                get("iscrowd"),
+                get("area"),
+                get("score"),
+                get("id"),
+                position,
+            )
+        else:
+            builder.add_bad_entry("annotations", item, position)
+    return builder.build()
 
 
 def load_categories(path: str | Path) -> Categories:
-    """Only the categories of a file, in order of their ids.
+    """Only the categories of a COCO file, in order of their ids.
 
     Raises:
-        AnnotationError: as `read_coco_json`, or the categories are not usable.
+        FileNotFoundError: there is no such file.
+        AnnotationError: as `read_coco`.
     """
     path = Path(path)
-    return categories_of(path, _read(path, _without_images_and_annotations))
+    content = read_sections(path, _without_images_and_annotations)
+    return _categories(path, content["categories"])[0]
 
 
-def categories_of(path: Path, content: dict[str, Any]) -> Categories:
-    """The categories of a file that was read, in order of their ids.
+def read_sections(
+    path: Path, hook: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
+) -> dict[str, Any]:
+    """The whole content of a COCO file; ``images``, ``annotations`` and ``categories`` are lists.
+
+    Args:
+        path: of the file.
+        hook: replaces every JSON object of the file, innermost first.
 
     Raises:
-        AnnotationError: there are none, one lacks an integer id or a name, or two share one.
+        FileNotFoundError: there is no such file.
+        AnnotationError: it is not JSON, or a section is missing or not a list.
     """
-    names: dict[int, str] = {}
-    for item in content["categories"]:
-        number = item.get("id") if isinstance(item, dict) else None
-        name = item.get("name") if isinstance(item, dict) else None
-        if type(number) is not int or not isinstance(name, str):
-            raise AnnotationError(
-                f"{path}: categories: needs an integer id and a name, got {str(item)[:80]}"
-            )
-        if number in names:
-            raise AnnotationError(
-                f"{path}: categories: id {number} is both {names[number]!r} and {name!r}"
-            )
-        if name in names.values():
-            raise AnnotationError(f"{path}: categories: name {name!r} occurs twice")
-        names[number] = name
-    if not names:
-        raise AnnotationError(f"{path}: categories: the list is empty; there is nothing to learn")
-    ids = tuple(sorted(names))
-    return Categories(ids, tuple(names[number] for number in ids))
-
-
-def _read(path: Path, hook: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes(), object_hook=hook)
-    except FileNotFoundError:
-        raise AnnotationError(f"{path}: no such annotation file") from None
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not a text file: {error}") from None
-    except json.JSONDecodeError as error:
-        cut = "" if error.doc.rstrip().endswith("}") else "; is the file cut off?"
-        raise AnnotationError(
-            f"{path}: not JSON at line {error.lineno}, column {error.colno} (character {error.pos} "
-            f"of {len(error.doc)}): {error.msg}{cut}"
-        ) from None
+    content = read_json(path, hook)
     if not isinstance(content, dict):
-        raise AnnotationError(f"{path}: must be a JSON object, got a {type(content).__name__}")
+        kind = type(content).__name__
+        raise AnnotationError(f"{path}: a COCO file is a JSON object, not a {kind}")
+    if content.get("annotations") is None:
+        content["annotations"] = []
     for section in SECTIONS:
         if section not in content:
             raise AnnotationError(
@@ -91,6 +95,31 @@ def _read(path: Path, hook: Callable[[dict[str, Any]], dict[str, Any] | None]) -
             kind = type(content[section]).__name__
             raise AnnotationError(f"{path}: {section} must be a list, got a {kind}")
     return content
+
+
+def _categories(path: Path, items: list[Any]) -> tuple[Categories, list[DatasetIssue]]:
+    """The categories in order of their ids; one without a name is named by its id."""
+    names: dict[int, str] = {}
+    known: set[str] = set()
+    issues: list[DatasetIssue] = []
+    for position, item in enumerate(items):
+        where = f"{path}: categories[{position}]"
+        number = whole_number(item.get("id")) if isinstance(item, dict) else None
+        name = item.get("name", str(number)) if isinstance(item, dict) else None
+        if number is None or not isinstance(name, str):
+            raise AnnotationError(f"{where}: needs a whole number as id and a name: {shown(item)}")
+        require_id(number, where)
+        if number in names:
+            raise AnnotationError(f"{where}: id {number} is both {names[number]!r} and {name!r}")
+        if name in known:
+            detail = f"categories[{position}]: {name!r} is the name of two categories"
+            issues.append(DatasetIssue("duplicate category name", str(path), None, None, detail))
+        names[number] = name
+        known.add(name)
+    if not names:
+        raise AnnotationError(f"{path}: categories: the list is empty")
+    ids = tuple(sorted(names))
+    return Categories(ids, tuple(names[number] for number in ids)), issues
 
 
 def _without_polygons(item: dict[str, Any]) -> dict[str, Any]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 IssueKind = Literal[
     "bad image entry",
     "duplicate image id",
+    "duplicate file name",
     "bad image size",
     "missing file",
+    "outside folder",
     "unreadable file",
     "size mismatch",
+    "ambiguous orientation",
+    "duplicate category name",
     "bad annotation",
     "duplicate annotation id",
+    "copied annotation",
     "unknown image",
     "unknown category",
     "bad box",
@@ -24,16 +29,43 @@ IssueKind = Literal[
     "too small",
 ]
 
+KEPT: Final[frozenset[IssueKind]] = frozenset(
+    {
+        "duplicate file name",
+        "ambiguous orientation",
+        "duplicate category name",
+        "duplicate annotation id",
+        "clipped",
+    }
+)
+"""Issues that drop neither image nor annotation; "clipped" changes a box."""
+
+ENTRY_KINDS: Final[frozenset[IssueKind]] = frozenset(
+    {
+        "bad image entry",
+        "duplicate image id",
+        "bad annotation",
+        "copied annotation",
+        "unknown image",
+        "unknown category",
+        "bad box",
+    }
+)
+"""Issues by which an entry of the file is dropped for training and evaluation alike."""
+
+
+class AnnotationError(ValueError):
+    """Annotations that cannot be used; the message names the file and the field."""
+
 
 class DatasetIssue(NamedTuple):
     """One thing that is wrong.
 
     Attributes:
-        kind: what is wrong. "clipped" changed a box; "unreadable file" and "size mismatch" come to
-            light when an image is decoded; all others mean that image or annotation are dropped.
+        kind: what is wrong.
         file: the annotation file.
-        image_id: as written in the file; None where it has none.
-        annotation_id: as written in the file; None for faults of images.
+        image_id: the data set's own; None where it has none.
+        annotation_id: the data set's own; None for issues of images, or where it has none.
         detail: the field and its value.
     """
 
@@ -52,14 +84,15 @@ class DatasetIssue(NamedTuple):
         return f"{', '.join(where)}: {self.kind}: {self.detail}"
 
 
-def count_kinds(faults: Sequence[DatasetIssue]) -> dict[str, int]:
+def count_kinds(issues: Sequence[DatasetIssue]) -> dict[str, int]:
     """How often each kind occurs, the most frequent first."""
-    return dict(Counter(fault.kind for fault in faults).most_common())
+    return dict(Counter(issue.kind for issue in issues).most_common())
 
 
-def summarize(faults: Sequence[DatasetIssue], examples: int = 3) -> str:
-    """Totals by kind and the first few of at least one fault, in one line."""
-    counts = ", ".join(f"{count} {kind}" for kind, count in count_kinds(faults).items())
-    first = "; ".join(f"[{fault}]" for fault in faults[:examples])
-    more = "; ..." if len(faults) > examples else ""
-    return f"{faults[0].file}: {len(faults)} faults ({counts}): {first}{more}"
+def summarize(issues: Sequence[DatasetIssue], examples: int = 3) -> str:
+    """Totals by kind and the first few of at least one issue, in one line."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in count_kinds(issues).items())
+    first = "; ".join(f"[{issue}]" for issue in issues[:examples])
+    more = "; ..." if len(issues) > examples else ""
+    noun = "issue" if len(issues) == 1 else "issues"
+    return f"{issues[0].file}: {len(issues)} {noun} ({counts}): {first}{more}"

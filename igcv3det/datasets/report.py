@@ -1,4 +1,4 @@
-"""What a data set consists of, and how well a detector's anchors fit it."""
+"""Counts of a data set, and how well a detector's anchors fit its boxes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from igcv3det.detection.iou import box_iou
 SMALL_AREA, MEDIUM_AREA = 32.0**2, 96.0**2
 """COCO's bounds between small, medium and large, px² of the original image."""
 COVERED_IOU = 0.5
-"""A box is covered if an anchor overlaps it so much: SSD's matching threshold."""
+"""IoU with an anchor from which a box is covered: SSD's matching threshold."""
 _CHUNK = 4096
 
 
@@ -56,8 +56,8 @@ class DataReport:
         large: boxes over 96² px.
         coverage: share of the boxes that an anchor covers; None if there are no boxes.
         classes: in label order.
-        fault_counts: kind to number.
-        faults: all of them.
+        issue_counts: kind to number.
+        issues: all of them.
     """
 
     images: int
@@ -69,23 +69,23 @@ class DataReport:
     large: int
     coverage: float | None
     classes: tuple[ClassReport, ...]
-    fault_counts: dict[str, int]
-    faults: tuple[DatasetIssue, ...]
+    issue_counts: dict[str, int]
+    issues: tuple[DatasetIssue, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         values = dataclasses.asdict(self)
-        return values | {"faults": [fault._asdict() for fault in self.faults]}
+        return values | {"issues": [issue._asdict() for issue in self.issues]}
 
 
 def build_report(
-    store: AnnotationStore, faults: Sequence[DatasetIssue], anchors: Tensor, image_size: int
+    store: AnnotationStore, issues: Sequence[DatasetIssue], anchors: Tensor, image_size: int
 ) -> DataReport:
     """Counts, sizes and anchor coverage.
 
     Args:
         store: the annotations that can be used.
-        faults: what was dropped or clipped.
+        issues: of the data set.
         anchors: [A, 4] xyxy, pixels of the network input.
         image_size: side of that input, pixels; boxes are stretched to it as images are.
     """
@@ -94,7 +94,7 @@ def build_report(
     boxes, labels = store.boxes[is_object], store.labels[is_object]
     sides = boxes[:, 2:] - boxes[:, :2]
     areas = sides[:, 0] * sides[:, 1]
-    scales = np.float32(image_size) / store.sizes[image_rows][:, [1, 0, 1, 0]]
+    scales = np.float32(image_size) / store.images.sizes[image_rows][:, [1, 0, 1, 0]]
     covered = _best_ious(boxes * scales.astype(np.float32), anchors) >= COVERED_IOU
     small, large = int((areas < SMALL_AREA).sum()), int((areas > MEDIUM_AREA).sum())
     return DataReport(
@@ -118,13 +118,13 @@ def build_report(
                 zip(store.categories.ids, store.categories.names, strict=True), start=1
             )
         ),
-        fault_counts=count_kinds(faults),
-        faults=tuple(faults),
+        issue_counts=count_kinds(issues),
+        issues=tuple(issues),
     )
 
 
 def report_lines(report: DataReport) -> Iterator[str]:
-    """The report as text, a line at a time; faults only by their totals."""
+    """The report as text, a line at a time; issues only by their totals."""
     yield f"images            {report.images} ({report.images_without_objects} without objects)"
     yield f"boxes             {report.boxes}, and {report.crowds} crowd regions"
     yield f"sizes             {report.small} small, {report.medium} medium, {report.large} large"
@@ -136,8 +136,8 @@ def report_lines(report: DataReport) -> Iterator[str]:
             f"{item.category_id:>6}  {item.name:<{width}}  {item.boxes:>7}  {item.images:>7}  "
             f"{_percent(item.coverage):>8}"
         )
-    yield f"faults            {len(report.faults)}"
-    for kind, count in report.fault_counts.items():
+    yield f"issues            {len(report.issues)}"
+    for kind, count in report.issue_counts.items():
         yield f"{count:>6}  {kind}"
 
 

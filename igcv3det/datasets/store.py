@@ -1,4 +1,4 @@
-"""A data set's annotations in a few flat arrays.
+"""What training learns from, in a few flat arrays.
 
 Lists of dictionaries cost about 500 bytes a box in every worker process, because counting
 references writes to the memory that fork would have shared. Flat arrays cost 20 and stay shared.
@@ -6,33 +6,13 @@ references writes to the memory that fork would have shared. Flat arrays cost 20
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from igcv3det.datasets.record import ImageTable, row_starts
 from igcv3det.structures import Categories
-
-
-class AnnotationError(ValueError):
-    """Annotations that cannot be used; the message names the file and the field."""
-
-
-class ImageEntry(NamedTuple):
-    """One row of the list of images.
-
-    Attributes:
-        image_id: the data set's own id.
-        file_name: path below the folder of the images, with forward slashes.
-        size: (height, width) in pixels, as annotated.
-    """
-
-    image_id: int
-    file_name: str
-    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -43,44 +23,38 @@ class AnnotationStore:
 
     Attributes:
         categories: what the labels mean.
-        image_ids: [I] int64.
-        sizes: [I, 2] int32 (height, width).
-        names: file names one after another, UTF-8.
-        name_starts: [I + 1] int32 into ``names``.
+        images: I images, all with a size.
         starts: [I + 1] int32 into the arrays below.
         boxes: [N, 4] float32 xyxy, pixels of the original image.
         labels: [N] int16 in 1..K.
         is_crowd: [N] bool, regions that are neither objects nor background.
+        scores: [N] float32, of boxes that a detector found, NaN for annotated ones; None if all
+            are annotated.
     """
 
     categories: Categories
-    image_ids: NDArray[np.int64]
-    sizes: NDArray[np.int32]
-    names: bytes
-    name_starts: NDArray[np.int32]
+    images: ImageTable
     starts: NDArray[np.int32]
     boxes: NDArray[np.float32]
     labels: NDArray[np.int16]
     is_crowd: NDArray[np.bool_]
+    scores: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Images."""
-        return len(self.image_ids)
+        return len(self.images)
 
     @property
     def nbytes(self) -> int:
         """Memory of the whole store."""
-        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
-        arrays = [value for value in values if isinstance(value, np.ndarray)]
-        return len(self.names) + sum(array.nbytes for array in arrays)
+        scores = 0 if self.scores is None else self.scores.nbytes
+        boxes = self.boxes.nbytes + self.labels.nbytes + self.is_crowd.nbytes
+        return self.images.nbytes + self.starts.nbytes + boxes + scores
 
-    def image(self, index: int) -> ImageEntry:
-        """Id, file name and size of one image."""
-        start, end = self.name_starts[index], self.name_starts[index + 1]
-        height, width = self.sizes[index].tolist()
-        return ImageEntry(
-            int(self.image_ids[index]), self.names[start:end].decode(), (height, width)
-        )
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of an image in pixels, as annotated."""
+        height, width = self.images.sizes[index].tolist()
+        return height, width
 
     def rows(self, index: int) -> slice:
         """Where one image's boxes are in ``boxes``, ``labels`` and ``is_crowd``."""
@@ -89,42 +63,35 @@ class AnnotationStore:
 
 def build_store(
     categories: Categories,
-    images: Sequence[ImageEntry],
-    image_indices: NDArray[np.int32],
+    images: ImageTable,
+    image_rows: NDArray[np.int32],
     boxes: NDArray[np.float32],
     labels: NDArray[np.int16],
     is_crowd: NDArray[np.bool_],
+    scores: NDArray[np.float32] | None = None,
 ) -> AnnotationStore:
-    """Sorts boxes by image and packs everything.
+    """Sorts boxes by image.
 
     Args:
         categories: what the labels mean.
-        images: I rows, in the order that the store will have.
-        image_indices: [N] row in ``images`` of every box, in any order.
+        images: I images, in the order that the store will have.
+        image_rows: [N] row in ``images`` of every box, in any order.
         boxes: [N, 4] xyxy, pixels of the original image.
         labels: [N] in 1..K.
         is_crowd: [N].
+        scores: [N], or None.
 
     Returns:
         A store in which the boxes of one image keep the order given.
     """
-    order = np.argsort(image_indices, kind="stable")
-    counts = np.bincount(image_indices, minlength=len(images))
-    names = [entry.file_name.encode() for entry in images]
+    order = np.argsort(image_rows, kind="stable")
+    counts = np.bincount(image_rows, minlength=len(images))
     return AnnotationStore(
         categories=categories,
-        image_ids=np.array([entry.image_id for entry in images], dtype=np.int64),
-        sizes=np.array([entry.size for entry in images], dtype=np.int32).reshape(-1, 2),
-        names=b"".join(names),
-        name_starts=_starts([len(name) for name in names]),
-        starts=_starts(counts),
+        images=images,
+        starts=row_starts(counts),
         boxes=boxes[order],
         labels=labels[order],
         is_crowd=is_crowd[order],
+        scores=None if scores is None else scores[order],
     )
-
-
-def _starts(lengths: Sequence[int] | NDArray[np.intp]) -> NDArray[np.int32]:
-    starts = np.zeros(len(lengths) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=starts[1:])
-    return starts

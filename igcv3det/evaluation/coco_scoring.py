@@ -1,7 +1,7 @@
-"""From detections and ground truth to COCO's figures: pycocotools, or a faster equal of it.
+"""From detections and ground truth to COCO's figures, by pycocotools or faster-coco-eval.
 
-The figures are read off the tables of precision and recall that both backends leave, the way
-pycocotools' own ``summarize`` prints them.
+The figures are means over the tables of precision and recall that both backends leave, as in
+pycocotools' own ``summarize``.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from igcv3det.datasets.ground_truth import GroundTruth
+from igcv3det.datasets.record import AnnotationRecord
+from igcv3det.evaluation.rows import DetectionRows
 
 Backend = Literal["pycocotools", "faster-coco-eval"]
-Rows = NDArray[np.float64]
 
 SUMMARY_NAMES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
@@ -39,7 +38,7 @@ class ClassMetrics(TypedDict):
 
 
 class CocoMetrics(TypedDict):
-    """COCO's twelve figures in 0..1, NaN where there is no ground truth (pycocotools says -1)."""
+    """COCO's twelve figures in 0..1, NaN where there is no ground truth (-1 in pycocotools)."""
 
     AP: float
     AP50: float
@@ -57,45 +56,47 @@ class CocoMetrics(TypedDict):
 
 
 def score_rows(
-    rows: Rows,
-    truth: GroundTruth,
-    seen: Sequence[int],
+    rows: DetectionRows,
+    truth: AnnotationRecord,
+    image_ids: Sequence[int],
     scored_ids: Sequence[int],
     backend: Backend = "pycocotools",
 ) -> CocoMetrics:
     """COCO's figures of some images and classes.
 
     Args:
-        rows: [N, 7] detections: image id, x, y, width, height, score, category id.
-        truth: what there is to find.
-        seen: ids of the images that count, with detections or without.
+        rows: detections.
+        truth: the annotations.
+        image_ids: of the images that count, with detections or without.
         scored_ids: category ids that count.
-        backend: who matches and sorts.
+        backend: the library that matches and sorts.
 
     Raises:
         ImportError: the backend is not installed.
     """
-    seen, scored_ids = sorted(seen), sorted(scored_ids)
-    if not seen or not scored_ids:
+    image_ids, scored_ids = sorted(image_ids), sorted(scored_ids)
+    if not image_ids or not scored_ids:
         empty = dict.fromkeys(SUMMARY_NAMES, math.nan)
         return cast(CocoMetrics, {**empty, "per_class": {}})
-    precision, recall = _evaluate(rows, truth, seen, scored_ids, backend)
-    shown = set(seen)
-    objects = Counter(
-        a["category_id"] for a in truth.annotations if a["image_id"] in shown and not a["iscrowd"]
-    )
-    found = Counter(rows[:, 6].astype(np.int64).tolist())
-    names = dict(zip(truth.categories.ids, truth.categories.names, strict=True))
+    precision, recall = _evaluate(rows, truth, image_ids, scored_ids, backend)
+    counts = np.isin(truth.images.ids, image_ids)[truth.image_rows] & ~truth.is_crowd
+    objects = np.bincount(truth.labels[counts], minlength=len(truth.categories) + 1).tolist()
+    classes = {
+        category_id: (label, name)
+        for label, (category_id, name) in enumerate(
+            zip(truth.categories.ids, truth.categories.names, strict=True), start=1
+        )
+    }
     per_class: dict[str, ClassMetrics] = {}
     for index, category_id in enumerate(scored_ids):
-        name = names[category_id]
+        label, name = classes[category_id]
         per_class[name if name not in per_class else f"{name} ({category_id})"] = ClassMetrics(
             category_id=category_id,
             AP=_mean(precision[:, :, index, 0, 2]),
             AP50=_mean(precision[0, :, index, 0, 2]),
             AR100=_mean(recall[:, index, 0, 2]),
-            ground_truths=objects[category_id],
-            detections=found[category_id],
+            ground_truths=objects[label],
+            detections=int((rows.category_ids == category_id).sum()),
         )
     summary = dict(zip(SUMMARY_NAMES, _summary(precision, recall), strict=True))
     return cast(CocoMetrics, {**summary, "per_class": per_class})
@@ -113,38 +114,56 @@ def metrics_as_json(metrics: CocoMetrics) -> dict[str, Any]:
 
 
 def _evaluate(
-    rows: Rows, truth: GroundTruth, seen: Sequence[int], scored_ids: Sequence[int], backend: Backend
+    rows: DetectionRows,
+    truth: AnnotationRecord,
+    image_ids: Sequence[int],
+    scored_ids: Sequence[int],
+    backend: Backend,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Tables of precision [T, R, K, A, M] and recall [T, K, A, M]; -1 where nothing is to find."""
-    images = [{"id": image_id} for image_id in truth.images]
+    """Precision [T, R, K, A, M] and recall [T, K, A, M]; -1 where there is no ground truth."""
+    images = [{"id": image_id} for image_id in truth.images.ids.tolist()]
     categories = [{"id": category_id} for category_id in truth.categories.ids]
-    found = [
-        {
-            "id": index + 1,
-            "image_id": int(row[0]),
-            "category_id": int(row[6]),
-            "bbox": row[1:5].tolist(),
-            "area": float(row[3] * row[4]),
-            "score": float(row[5]),
-            "iscrowd": 0,
-        }
-        for index, row in enumerate(rows)
-    ]
     coco, coco_eval = _backend(backend)
     # pycocotools reports its progress on standard output
     with contextlib.redirect_stdout(io.StringIO()):
         sides = []
-        for annotations in ([dict(a) for a in truth.annotations], found):
+        for annotations in (_annotations(truth), _results(rows)):
             side = coco()
             side.dataset = {"images": images, "categories": categories, "annotations": annotations}
             side.createIndex()
             sides.append(side)
         evaluation = coco_eval(*sides, "bbox")
-        evaluation.params.imgIds = list(seen)
+        evaluation.params.imgIds = list(image_ids)
         evaluation.params.catIds = list(scored_ids)
         evaluation.evaluate()
         evaluation.accumulate()
     return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+
+
+def _annotations(truth: AnnotationRecord) -> list[dict[str, Any]]:
+    """The annotations as COCO's JSON has them.
+
+    They are numbered anew: pycocotools overwrites annotations that share an id and takes a match
+    with id 0 for none.
+    """
+    columns = (
+        truth.images.ids[truth.image_rows],
+        np.array(truth.categories.ids, dtype=np.int64)[truth.labels - 1],
+        truth.boxes,
+        truth.areas,
+        truth.is_crowd.astype(np.int64),
+    )
+    keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+    rows = zip(range(1, len(truth) + 1), *(column.tolist() for column in columns), strict=True)
+    return [dict(zip(keys, row, strict=True)) for row in rows]
+
+
+def _results(rows: DetectionRows) -> list[dict[str, Any]]:
+    """The detections with the fields that ``COCO.loadRes`` would add."""
+    return [
+        {**result, "id": index, "area": result["bbox"][2] * result["bbox"][3], "iscrowd": 0}
+        for index, result in enumerate(rows.results(), start=1)
+    ]
 
 
 def _backend(name: Backend) -> tuple[Any, Any]:

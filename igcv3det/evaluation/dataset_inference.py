@@ -1,6 +1,6 @@
-"""A predictor run over the images of a data set, for the command-line tools.
+"""Detection in all images of a data set.
 
-Images are read and preprocessed in threads while the network works on the batch before.
+Images are read and preprocessed in threads while the network computes the batch before.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from igcv3det.datasets.image_files import ImageFolder
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.io.images import ImageReadError, read_image
 from igcv3det.predictor import Predictor
@@ -24,21 +25,21 @@ Prepared = tuple[Tensor, tuple[int, int]]
 def score_images(
     predictor: Predictor,
     evaluator: CocoEvaluator,
-    folder: str | Path,
+    folder: str | Path | ImageFolder,
     image_ids: Sequence[int],
     *,
     batch_size: int = 8,
     workers: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """Shows the evaluator what the predictor finds in these images.
+    """Adds the predictor's detections in these images to the evaluator.
 
-    An image that cannot be read counts as one without detections, so that nothing is gained by it.
+    An image that cannot be read counts as one without detections: to leave it out could raise AP.
 
     Args:
         predictor: with the thresholds wanted.
         evaluator: of the annotation file that the ids are from.
-        folder: where the file names of the annotation file lie.
+        folder: where the file names of the annotation file start from.
         image_ids: which images.
         batch_size: images in one pass of the network.
         workers: threads that read.
@@ -47,12 +48,11 @@ def score_images(
     Returns:
         One sentence for each image that could not be read, naming the file.
     """
+    images = folder if isinstance(folder, ImageFolder) else ImageFolder(folder)
     failures: list[str] = []
     done = 0
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for ids, futures in _read_ahead(
-            predictor, evaluator, Path(folder), image_ids, batch_size, pool
-        ):
+        for ids, futures in _read_ahead(predictor, evaluator, images, image_ids, batch_size, pool):
             prepared: dict[int, Prepared] = {}
             for image_id, future in zip(ids, futures, strict=True):
                 try:
@@ -72,16 +72,16 @@ def score_images(
 def _read_ahead(
     predictor: Predictor,
     evaluator: CocoEvaluator,
-    folder: Path,
+    folder: ImageFolder,
     image_ids: Sequence[int],
     batch_size: int,
     pool: ThreadPoolExecutor,
 ) -> Iterator[tuple[Sequence[int], list[Future[Prepared]]]]:
-    """Batches whose images are being read; one batch ahead of the one that is given out."""
+    """Yields batches of image ids and their inputs; the batch after it is being read."""
 
     def prepare(image_id: int) -> Prepared:
-        record = evaluator.ground_truth.images[image_id]
-        image = read_image(folder / record.file_name, record.size)
+        entry = evaluator.image(image_id)
+        image = read_image(folder.folder / folder.find(entry.file_name), entry.size)
         return predictor.preprocess(image), image.shape[:2]
 
     waiting: list[tuple[Sequence[int], list[Future[Prepared]]]] = []

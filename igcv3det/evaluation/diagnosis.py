@@ -1,102 +1,143 @@
-"""Why an AP is next to nothing: the usual mistakes, looked for in the detections themselves.
+"""Why an AP is close to zero: the usual mistakes, looked for in the detections themselves.
 
-Each check asks how many objects the detections would find if one thing were read differently. A
+Each check counts the objects that the detections would cover if one thing were read differently. A
 difference that large has a cause other than a weak detector.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from igcv3det.datasets.ground_truth import GroundTruth
+from igcv3det.datasets.record import AnnotationRecord
+from igcv3det.detection.iou import box_iou
+from igcv3det.evaluation.rows import DetectionRows
 
 Boxes = NDArray[np.float64]
+"""[N, 4] (x, y, width, height)."""
 Size = tuple[int, int]
 
-FOUND_IOU = 0.5
-MUCH_BETTER = 3.0  # times the share of objects found as the file stands
-WORTH_SAYING = 0.2  # share of objects found below which a reading explains nothing
+COVERED_IOU = 0.5
+MUCH_BETTER = 3.0  # times the share of objects covered as the file stands
+WORTH_SAYING = 0.2  # share of objects covered below which a reading explains nothing
 MAX_IMAGES = 500  # enough to see a systematic mistake
 
 
-def diagnose(rows: Boxes, truth: GroundTruth, seen: Sequence[int]) -> list[str]:
+class _Image(NamedTuple):
+    """Objects and detections of one image that has objects."""
+
+    objects: Boxes
+    labels: NDArray[np.int64]
+    detected: Boxes
+    detected_labels: NDArray[np.int64]
+    size: Size
+
+
+def diagnose(rows: DetectionRows, truth: AnnotationRecord, image_ids: Sequence[int]) -> list[str]:
     """One sentence for each thing that is odd.
 
     Args:
-        rows: [N, 7] detections: image id, x, y, width, height, score, category id.
-        truth: what there was to find.
-        seen: ids of the images that were evaluated.
+        rows: detections.
+        truth: the annotations.
+        image_ids: of the images that were evaluated.
     """
-    shown = set(seen)
-    objects: dict[int, list[list[float]]] = defaultdict(list)
-    for a in truth.annotations:
-        if a["image_id"] in shown and not a["iscrowd"]:
-            objects[a["image_id"]].append([*a["bbox"], a["category_id"]])
-    found = set(rows[:, 0].astype(np.int64).tolist())
+    evaluated = np.unique(np.array(image_ids, dtype=np.int64))
+    is_evaluated = np.isin(truth.images.ids, evaluated)
+    is_object = is_evaluated[truth.image_rows] & ~truth.is_crowd
+    with_objects = np.unique(truth.image_rows[is_object])
+    detected = np.unique(rows.image_ids)
     remarks = [
-        f"{len(rows)} detections on {len(found)} of {len(shown)} images; "
-        f"{sum(map(len, objects.values()))} objects on {len(objects)} images"
+        f"{len(rows)} detections on {len(detected)} of {len(evaluated)} images; "
+        f"{int(is_object.sum())} objects on {len(with_objects)} images"
     ]
     if not len(rows):
         return [*remarks, "nothing was detected: an untrained detector, or too high a threshold"]
-    if not objects:
+    if not len(with_objects):
         return [*remarks, "there are no objects: these annotations cannot score anything"]
-    if not found & objects.keys():
+    if not np.isin(detected, truth.images.ids[with_objects]).any():
         return [
             *remarks,
             "no image has both objects and detections: image ids of another data set?",
         ]
-    return remarks + _readings(rows, {i: np.array(o) for i, o in objects.items()}, truth)
+    return remarks + _readings(_images(rows, truth, with_objects[:MAX_IMAGES]))
 
 
-def _readings(rows: Boxes, objects: dict[int, Boxes], truth: GroundTruth) -> list[str]:
-    images = sorted(objects)[:MAX_IMAGES]
-    detected = {i: rows[rows[:, 0] == i] for i in images}
-    sizes = {i: truth.images[i].size or (1, 1) for i in images}
+def _images(
+    rows: DetectionRows, truth: AnnotationRecord, image_rows: NDArray[np.int32]
+) -> list[_Image]:
+    label_of = {number: label for label, number in enumerate(truth.categories.ids, start=1)}
+    labels = np.array([label_of.get(i, 0) for i in rows.category_ids.tolist()], dtype=np.int64)
+    images = []
+    for row in image_rows.tolist():
+        entry = truth.images[row]
+        is_here = (truth.image_rows == row) & ~truth.is_crowd
+        is_found = rows.image_ids == entry.image_id
+        images.append(
+            _Image(
+                truth.boxes[is_here],
+                truth.labels[is_here].astype(np.int64),
+                rows.boxes[is_found],
+                labels[is_found],
+                entry.size or (1, 1),
+            )
+        )
+    return images
 
+
+def _readings(images: Sequence[_Image]) -> list[str]:
     def share(
-        of_detections: Callable[[Boxes, Size], Boxes], of_objects: Callable[[Boxes], Boxes]
+        read_detection: Callable[[Boxes, Size], Boxes] = _unchanged,
+        read_object: Callable[[Boxes, Size], Boxes] = _unchanged,
     ) -> float:
-        hits = [
-            _is_covered(of_objects(objects[i][:, :4]), of_detections(detected[i][:, 1:5], sizes[i]))
-            for i in images
-        ]
-        return float(np.concatenate(hits).mean())
+        return _mean(
+            _covers(
+                read_object(image.objects, image.size), read_detection(image.detected, image.size)
+            ).any(axis=1)
+            for image in images
+        )
 
-    plain = share(_as_given, _as_is)
-    with_class = float(
-        np.concatenate([_with_class(objects[i], detected[i]) for i in images]).mean()
+    as_given = share()
+    with_class = _mean(
+        (
+            _covers(image.objects, image.detected)
+            & (image.labels[:, None] == image.detected_labels)
+        ).any(axis=1)
+        for image in images
     )
     remarks = [
-        f"{plain:.0%} of the objects lie under some detection (IoU {FOUND_IOU}), "
-        f"{with_class:.0%} under one of their own class"
+        f"detections cover {as_given:.0%} of the objects (IoU {COVERED_IOU}), those of the same "
+        f"class {with_class:.0%}"
     ]
-    if plain > WORTH_SAYING and plain > MUCH_BETTER * with_class:
+    if as_given > WORTH_SAYING and as_given > MUCH_BETTER * with_class:
         remarks.append("the boxes fit but the classes do not: are labels or category ids shifted?")
     alternatives = {
-        "the detections' boxes look like xyxy where xywh is expected": share(_from_xyxy, _as_is),
-        "the annotations' boxes look like xyxy where COCO has xywh": share(
-            _as_given, lambda boxes: _from_xyxy(boxes, (1, 1))
-        ),
-        "x and y of the detections look exchanged": share(_exchanged, _as_is),
-        "the detections' boxes look normalised to 0..1": share(_scaled, _as_is),
+        "the detections' boxes look like xyxy where xywh is expected": share(_from_xyxy),
+        "the annotations' boxes look like xyxy where COCO has xywh": share(read_object=_from_xyxy),
+        "x and y of the detections look exchanged": share(_exchanged),
+        "the detections' boxes look normalised to 0..1": share(_scaled),
     }
     return remarks + [
-        f"{what}: read so, {found:.0%} of the objects are found"
-        for what, found in alternatives.items()
-        if found > WORTH_SAYING and found > MUCH_BETTER * plain
+        f"{what}: read so, they cover {covered:.0%} of the objects"
+        for what, covered in alternatives.items()
+        if covered > WORTH_SAYING and covered > MUCH_BETTER * as_given
     ]
 
 
-def _as_is(boxes: Boxes) -> Boxes:
-    return boxes
+def _mean(flags: Any) -> float:  # noqa: ANN401
+    return float(np.concatenate(list(flags)).mean())
 
 
-def _as_given(boxes: Boxes, size: Size) -> Boxes:
+def _covers(objects: Boxes, detected: Boxes) -> NDArray[np.bool_]:
+    """[N, M], whether an object and a detection overlap enough."""
+    pairs = [np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], axis=1) for b in (objects, detected)]
+    covers: NDArray[np.bool_] = box_iou(*pairs) >= COVERED_IOU
+    return covers
+
+
+def _unchanged(boxes: Boxes, size: Size) -> Boxes:
     del size
     return boxes
 
@@ -115,32 +156,3 @@ def _scaled(boxes: Boxes, size: Size) -> Boxes:
     height, width = size
     scaled: Boxes = boxes * np.array([width, height, width, height])
     return scaled
-
-
-def _with_class(objects: Boxes, detected: Boxes) -> NDArray[np.bool_]:
-    """Which objects lie under a detection of their class; [N, 5] xywh and class, [M, 7] rows."""
-    same = objects[:, 4, None] == detected[None, :, 6]
-    covered = _iou(objects[:, :4], detected[:, 1:5]) >= FOUND_IOU
-    found: NDArray[np.bool_] = np.any(covered & same, axis=1)
-    return found
-
-
-def _is_covered(objects: Boxes, detected: Boxes) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.any(_iou(objects, detected) >= FOUND_IOU, axis=1)
-    return found
-
-
-def _iou(first: Boxes, second: Boxes) -> Boxes:
-    """[N, M] for xywh boxes; 0 where a box has no area."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(
-        first[:, None, :2] + first[:, None, 2:], second[None, :, :2] + second[None, :, 2:]
-    )
-    sides = np.clip(high - low, 0, None)
-    overlap = sides[..., 0] * sides[..., 1]
-    areas = [
-        np.clip(boxes[:, 2], 0, None) * np.clip(boxes[:, 3], 0, None) for boxes in (first, second)
-    ]
-    union = areas[0][:, None] + areas[1][None, :] - overlap
-    ious: Boxes = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-    return ious

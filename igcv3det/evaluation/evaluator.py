@@ -1,8 +1,8 @@
 """COCO's average precision, by pycocotools on the original annotation file.
 
-Detections are kept as flat rows in the data set's own ids; only images that were shown are
-evaluated, so an image without detections must be shown too. Under distributed training the rows of
-all processes are joined, an image that a sampler dealt out twice counts once, and the first process
+Detections are collected in the data set's own ids; only images that were added are evaluated, so an
+image without detections must be added too. Under distributed training the detections of all
+processes are joined, an image that a sampler dealt out twice counts once, and the first process
 evaluates.
 """
 
@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import distributed
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.datasets.category_map import UNKNOWN, match_categories
-from igcv3det.datasets.ground_truth import read_ground_truth, read_results
-from igcv3det.evaluation.coco_scoring import Backend, CocoMetrics, Rows, metrics_as_json, score_rows
+from igcv3det.datasets.coco import read_coco
+from igcv3det.datasets.issues import ENTRY_KINDS, summarize
+from igcv3det.datasets.record import AnnotationRecord, ImageEntry
+from igcv3det.datasets.results import parse_result, read_results
+from igcv3det.evaluation.coco_scoring import Backend, CocoMetrics, metrics_as_json, score_rows
 from igcv3det.evaluation.diagnosis import diagnose
+from igcv3det.evaluation.rows import DetectionRows, concatenate, rows_of_image, rows_of_results
 from igcv3det.structures import Categories, Detections
 
 logger = logging.getLogger(__name__)
@@ -36,11 +39,17 @@ class CocoEvaluator:
     """Collects detections image by image and scores them.
 
     Args:
-        annotation_file: COCO JSON; its "area" and "iscrowd" are used as they are.
+        annotations: an annotation file, or its record; areas and crowds are used as given.
         categories: the detector's classes, matched to the file's by `match_categories`; None when
             detections come in the file's own ids (`update_results`).
         scored_ids: category ids of the file to score; None scores all that the detector knows.
         backend: ``"faster-coco-eval"`` gives the same figures sooner, if it is installed.
+
+    Attributes:
+        ground_truth: what the file says.
+        left_out: entries of the file that cannot be used.
+        unknown_class: detections of classes that the data set does not have.
+        not_finite: detections with NaN or infinite numbers.
 
     Raises:
         FileNotFoundError: there is no such annotation file.
@@ -50,33 +59,55 @@ class CocoEvaluator:
 
     def __init__(
         self,
-        annotation_file: str | Path,
+        annotations: str | Path | AnnotationRecord,
         categories: Categories | None = None,
         *,
         scored_ids: Iterable[int] | None = None,
         backend: Backend = "pycocotools",
     ) -> None:
-        self.ground_truth = read_ground_truth(annotation_file)
+        if isinstance(annotations, (str, Path)):
+            annotations = read_coco(annotations)
+        self.ground_truth = annotations
         self.backend: Backend = backend
         known = self.ground_truth.categories
-        self._to_category = match_categories(categories or known, known)
-        common = set(self._to_category.tolist()) - {UNKNOWN}
+        self._category_ids = match_categories(categories or known, known)
+        common = set(self._category_ids.tolist()) - {UNKNOWN}
         self.scored_ids = tuple(sorted(common if scored_ids is None else set(scored_ids)))
         if missing := sorted(set(self.scored_ids) - common):
             raise ValueError(
-                f"{annotation_file}: cannot score category ids {missing}; the detector and the "
-                f"data set have {sorted(common)} in common"
+                f"{self.ground_truth.path}: cannot score category ids {missing}; the detector and "
+                f"the data set have {sorted(common)} in common"
             )
         if scored_ids is None and (unscored := sorted(set(known.ids) - common)):
             logger.warning("not scored, unknown to the detector: category ids %s", unscored)
+        dropped = [issue for issue in self.ground_truth.issues if issue.kind in ENTRY_KINDS]
+        if dropped:
+            logger.warning("%s; left out of the evaluation", summarize(dropped))
+        self.left_out = len(dropped)
+        self._row_of = {number: row for row, number in enumerate(self.image_ids)}
         self.reset()
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Of all images of the file, in its order."""
+        ids: list[int] = self.ground_truth.images.ids.tolist()
+        return ids
+
+    @property
+    def image_count(self) -> int:
+        """How many images were added in this process."""
+        return len(self._added)
+
+    def image(self, image_id: int) -> ImageEntry:
+        """File name and size of an image."""
+        return self.ground_truth.images[self._row_of[image_id]]
 
     def reset(self) -> None:
         """Forgets all images."""
-        self._rows: list[Rows] = []
-        self._seen: dict[int, None] = {}
-        self.unknown_class = 0  # detections of classes that the data set lacks
-        self.not_finite = 0  # detections with NaN or infinite numbers
+        self._rows: list[DetectionRows] = []
+        self._added: dict[int, None] = {}
+        self.unknown_class = 0
+        self.not_finite = 0
 
     def update(self, image_ids: Sequence[int], detections: Sequence[Detections]) -> None:
         """Adds the detections of some images; an image that was already added is passed over.
@@ -84,20 +115,16 @@ class CocoEvaluator:
         Raises:
             ValueError: an image id that the annotation file does not have.
         """
-        self._check_known(image_ids)
+        self._require_known(image_ids)
         for image_id, found in zip(image_ids, detections, strict=True):
-            if image_id in self._seen:
-                continue
-            self._seen[image_id] = None
-            rows = _rows_of(image_id, found, self._to_category)
-            finite = np.isfinite(rows).all(axis=1)
-            known = rows[:, 6] != UNKNOWN
-            self.not_finite += int((~finite).sum())
-            self.unknown_class += int((finite & ~known).sum())
-            self._rows.append(rows[finite & known])
+            if image_id not in self._added:
+                self._added[image_id] = None
+                rows = rows_of_image(image_id, found, self._category_ids)
+                self.not_finite += int((~rows.is_finite).sum())
+                self._add(rows[rows.is_finite])
 
     def update_results(self, results: str | Path | Sequence[Mapping[str, Any]]) -> None:
-        """Adds detections in COCO's results format; every image of the file counts as shown.
+        """Adds detections in COCO's results format; every image of the file counts as added.
 
         Args:
             results: a file, or its content: image_id, category_id, bbox as [x, y, width, height],
@@ -108,27 +135,26 @@ class CocoEvaluator:
             ValueError: the file is not in that format, or has an image id that the annotation file
                 lacks.
         """
-        found = read_results(results) if isinstance(results, (str, Path)) else results
-        self._check_known([result["image_id"] for result in found])
-        known = set(self.ground_truth.categories.ids)
-        rows = [[r["image_id"], *r["bbox"], r["score"], r["category_id"]] for r in found]
-        kept = [row for row in rows if row[6] in known]
-        self.unknown_class += len(rows) - len(kept)
-        self._rows.append(np.array(kept, dtype=np.float64).reshape(-1, 7))
-        self._seen.update(dict.fromkeys(self.ground_truth.images))
+        if isinstance(results, (str, Path)):
+            found = read_results(results)
+        else:
+            found = [parse_result(item, f"results[{i}]") for i, item in enumerate(results)]
+        self._require_known([result.image_id for result in found])
+        self._add(rows_of_results(found))
+        self._added.update(dict.fromkeys(self.image_ids))
 
     def compute(self) -> CocoMetrics:
         """Scores the images added so far, on all processes together.
 
         Every process of a distributed run must call this; all get the same figures.
         """
-        rows, seen = self._gathered()
+        rows, added = self._gathered()
         share: list[CocoMetrics | None] = [None]
         if not _is_distributed() or distributed.get_rank() == 0:
             total = len(self.ground_truth.images)
-            if len(seen) < total:
-                logger.info("partial evaluation: %d of %d images", len(seen), total)
-            share = [score_rows(rows, self.ground_truth, seen, self.scored_ids, self.backend)]
+            if len(added) < total:
+                logger.info("partial evaluation: %d of %d images", len(added), total)
+            share = [score_rows(rows, self.ground_truth, added, self.scored_ids, self.backend)]
         if _is_distributed():
             distributed.broadcast_object_list(share, src=0)
         (metrics,) = share
@@ -137,26 +163,16 @@ class CocoEvaluator:
 
     def results(self) -> list[dict[str, Any]]:
         """This process's detections in COCO's results format, unrounded: they score the same."""
-        return [
-            {
-                "image_id": int(row[0]),
-                "category_id": int(row[6]),
-                "bbox": row[1:5].tolist(),
-                "score": float(row[5]),
-            }
-            for row in np.concatenate([np.zeros((0, 7)), *self._rows])
-        ]
+        return concatenate(self._rows).results()
 
     def save_results(self, path: str | Path) -> None:
         """Writes `results` as JSON."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.results()), encoding="utf-8")
+        atomic_write(Path(path), json.dumps(self.results()))
 
     def diagnose(self) -> list[str]:
-        """What may be wrong when AP is next to nothing; one sentence each."""
-        rows, seen = self._gathered()
-        remarks = diagnose(rows, self.ground_truth, seen)
+        """What may be wrong when AP is close to zero; one sentence each."""
+        rows, added = self._gathered()
+        remarks = diagnose(rows, self.ground_truth, added)
         if self.unknown_class:
             count = self.unknown_class
             remarks.append(f"{count} detections are of classes that the data set does not have")
@@ -164,22 +180,21 @@ class CocoEvaluator:
             remarks.append(f"{self.not_finite} detections have NaN or infinite numbers")
         return remarks
 
-    @property
-    def image_count(self) -> int:
-        """How many images this process was shown."""
-        return len(self._seen)
+    def _add(self, rows: DetectionRows) -> None:
+        is_known = np.isin(rows.category_ids, self.ground_truth.categories.ids)
+        self.unknown_class += int((~is_known).sum())
+        self._rows.append(rows[is_known])
 
-    def _check_known(self, image_ids: Sequence[int]) -> None:
-        unknown = sorted(set(image_ids) - self.ground_truth.images.keys())
+    def _require_known(self, image_ids: Sequence[int]) -> None:
+        unknown = sorted(set(image_ids) - self._row_of.keys())
         if unknown:
             raise ValueError(
                 f"{self.ground_truth.path} has no images {unknown[:5]}: {len(unknown)} of "
                 f"{len(set(image_ids))} image ids are unknown; detections of another data set?"
             )
 
-    def _gathered(self) -> tuple[Rows, list[int]]:
-        rows = np.concatenate([np.zeros((0, 7)), *self._rows])
-        parts = [(rows, list(self._seen))]
+    def _gathered(self) -> tuple[DetectionRows, list[int]]:
+        parts = [(concatenate(self._rows), list(self._added))]
         if _is_distributed():
             received: list[Any] = [None] * distributed.get_world_size()
             distributed.all_gather_object(received, parts[0])
@@ -187,27 +202,15 @@ class CocoEvaluator:
         return _join(parts)
 
 
-def _rows_of(image_id: int, found: Detections, to_category: NDArray[np.int64]) -> Rows:
-    """[N, 7]: image id, x, y, width, height, score, category id."""
-    boxes = found.boxes.detach().to("cpu", torch.float64).numpy()
-    rows = np.empty((len(found), 7))
-    rows[:, 0] = image_id
-    rows[:, 1:3] = boxes[:, :2]
-    rows[:, 3:5] = boxes[:, 2:] - boxes[:, :2]
-    rows[:, 5] = found.scores.detach().cpu().numpy()
-    rows[:, 6] = to_category[found.labels.detach().cpu().numpy()]
-    return rows
-
-
-def _join(parts: Sequence[tuple[Rows, list[int]]]) -> tuple[Rows, list[int]]:
-    """Rows of all processes; an image counts where it was first seen."""
-    rows: list[Rows] = [np.zeros((0, 7))]
-    seen: dict[int, None] = {}
+def _join(parts: Sequence[tuple[DetectionRows, list[int]]]) -> tuple[DetectionRows, list[int]]:
+    """Detections of all processes; an image counts where it was first added."""
+    rows: list[DetectionRows] = []
+    added: dict[int, None] = {}
     for part, images in parts:
-        fresh = [image_id for image_id in images if image_id not in seen]
-        rows.append(part[np.isin(part[:, 0], fresh)])
-        seen.update(dict.fromkeys(fresh))
-    return np.concatenate(rows), list(seen)
+        fresh = [image_id for image_id in images if image_id not in added]
+        rows.append(part[np.isin(part.image_ids, np.array(fresh, dtype=np.int64))])
+        added.update(dict.fromkeys(fresh))
+    return concatenate(rows), list(added)
 
 
 def _is_distributed() -> bool:

@@ -167,7 +167,7 @@ def compare_ap(
             network, score_threshold=SCORE_THRESHOLD, detections_per_image=DETECTIONS_PER_IMAGE
         )
         evaluator = CocoEvaluator(annotations, predictor.categories)
-        ids = list(evaluator.ground_truth.images)
+        ids = evaluator.image_ids
         unreadable = score_images(predictor, evaluator, images, ids)
         ap[name] = evaluator.compute()["AP"]
     loss = ap["pytorch"] - ap["exported"]

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from igcv3det.datasets.issues import DatasetIssue
+from igcv3det.datasets.record import ImageEntry, ImageTable
 from igcv3det.datasets.report import build_report, report_lines
-from igcv3det.datasets.store import ImageEntry, build_store
+from igcv3det.datasets.store import build_store
 from igcv3det.structures import Categories
 
 # inputs of 100 px; the anchor is a quarter of the image, at its top left
@@ -15,8 +16,10 @@ def store(boxes, labels, is_crowd=None, images=None, rows=None):
     count = len(boxes)
     return build_store(
         Categories((3, 8), ("cat", "dog")),
-        images or [ImageEntry(1, "a.jpg", (200, 400)), ImageEntry(2, "b.jpg", (10, 10))],
-        image_indices=np.array(rows or [0] * count, dtype=np.int32),
+        ImageTable.of(
+            images or [ImageEntry(1, "a.jpg", (200, 400)), ImageEntry(2, "b.jpg", (10, 10))]
+        ),
+        image_rows=np.array(rows or [0] * count, dtype=np.int32),
         boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
         labels=np.array(labels, dtype=np.int16),
         is_crowd=np.array(is_crowd or [False] * count, dtype=np.bool_),
@@ -55,12 +58,12 @@ def test_no_boxes_at_all():
     assert any("-" in line for line in report_lines(report))
 
 
-def test_faults_are_counted_and_kept():
-    faults = [DatasetIssue("no area", "f.json", 1, number, "bbox") for number in (7, 8)]
-    faults.append(DatasetIssue("missing file", "f.json", 2, None, "file_name"))
-    report = build_report(store([], []), faults, ANCHORS, 100)
-    assert report.fault_counts == {"no area": 2, "missing file": 1}
-    assert report.as_dict()["faults"][1] == {
+def test_issues_are_counted_and_kept():
+    issues = [DatasetIssue("no area", "f.json", 1, number, "bbox") for number in (7, 8)]
+    issues.append(DatasetIssue("missing file", "f.json", 2, None, "file_name"))
+    report = build_report(store([], []), issues, ANCHORS, 100)
+    assert report.issue_counts == {"no area": 2, "missing file": 1}
+    assert report.as_dict()["issues"][1] == {
         "kind": "no area",
         "file": "f.json",
         "image_id": 1,

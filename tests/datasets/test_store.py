@@ -1,6 +1,7 @@
 import numpy as np
 
-from igcv3det.datasets.store import ImageEntry, build_store
+from igcv3det.datasets.record import ImageEntry, ImageTable
+from igcv3det.datasets.store import build_store
 from igcv3det.structures import Categories
 
 MIB = 2**20
@@ -10,19 +11,19 @@ def test_boxes_are_grouped_by_image_in_their_order():
     images = [
         ImageEntry(7, "a/ä.jpg", (10, 20)),
         ImageEntry(3, "b.jpg", (30, 40)),
-        ImageEntry(5, "", (1, 2)),
+        ImageEntry(5, "\udcff.jpg", (1, 2)),
     ]
     boxes = np.arange(16, dtype=np.float32).reshape(4, 4)
     store = build_store(
         Categories((1, 4), ("x", "y")),
-        images,
-        image_indices=np.array([2, 0, 2, 0], dtype=np.int32),
+        ImageTable.of(images),
+        image_rows=np.array([2, 0, 2, 0], dtype=np.int32),
         boxes=boxes,
         labels=np.array([1, 2, 1, 1], dtype=np.int16),
         is_crowd=np.array([False, False, True, False]),
     )
     assert len(store) == 3
-    assert [store.image(i) for i in range(3)] == images
+    assert list(store.images) == images
     assert store.rows(1) == slice(2, 2)
     np.testing.assert_array_equal(store.boxes[store.rows(0)], boxes[[1, 3]])
     np.testing.assert_array_equal(store.boxes[store.rows(2)], boxes[[0, 2]])
@@ -33,9 +34,10 @@ def test_boxes_are_grouped_by_image_in_their_order():
 def test_no_boxes_and_no_images():
     none = np.zeros(0, dtype=np.int32)
     columns = (np.zeros((0, 4), np.float32), none.astype(np.int16), none.astype(np.bool_))
-    store = build_store(Categories((1,), ("x",)), [], none, *columns)
+    store = build_store(Categories((1,), ("x",)), ImageTable.of([]), none, *columns)
     assert len(store) == 0
-    store = build_store(Categories((1,), ("x",)), [ImageEntry(1, "a.jpg", (2, 3))], none, *columns)
+    table = ImageTable.of([ImageEntry(1, "a.jpg", (2, 3))])
+    store = build_store(Categories((1,), ("x",)), table, none, *columns)
     assert store.rows(0) == slice(0, 0)
 
 
@@ -45,8 +47,8 @@ def test_coco_fits_in_25_mib():
     entries = [ImageEntry(i, f"{i:012d}.jpg", (480, 640)) for i in range(images)]
     store = build_store(
         Categories.numbered(80),
-        entries,
-        image_indices=rng.integers(0, images, boxes, dtype=np.int32),
+        ImageTable.of(entries),
+        image_rows=rng.integers(0, images, boxes, dtype=np.int32),
         boxes=np.zeros((boxes, 4), dtype=np.float32),
         labels=np.ones(boxes, dtype=np.int16),
         is_crowd=np.zeros(boxes, dtype=np.bool_),

@@ -13,7 +13,8 @@ from pytorch_lightning import LightningDataModule
 
 from igcv3det.config import AugmentConfig, PreprocessConfig
 from igcv3det.datasets.checks import load_annotations, require_same_categories
-from igcv3det.datasets.coco import load_categories
+from igcv3det.datasets.coco import load_categories, read_coco
+from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.engine.loader import (
     BatchLoader,
@@ -39,21 +40,21 @@ class CocoDataModule(LightningDataModule):
     """A data set in COCO's layout, for training and validation.
 
     Which images make batch n of a run, and every random change to them, depend on ``seed``, the
-    sizes of batch and data set, and the number of processes alone. A resumed run goes on with the
-    very batch that an unbroken run would have seen next, in the middle of an epoch too.
+    sizes of batch and data set, and the number of processes alone. A resumed run continues with the
+    batch that an unbroken run would have had next, in the middle of an epoch too.
 
     Args:
         root: folder that the other paths start from.
         train_images: folder of the training images.
         train_annotations: COCO JSON of the training images.
         val_images: folder of the validation images.
-        val_annotations: COCO JSON of the validation images, with the same categories; the evaluator
-            reads this file too.
+        val_annotations: COCO JSON of the validation images, with the same categories.
         batch_size: training images of one process and step.
         val_batch_size: validation images of one process and step; None takes ``batch_size``.
         num_workers: processes that load, for each process that trains; not more than there are
             cores. 0 loads in the training process.
-        strict: refuse annotations with faults instead of dropping what is wrong.
+        strict: refuse annotations with issues instead of dropping what is wrong.
+        allow_outside: an annotation file may name images outside its folder of images.
         augment: random changes of training images.
         image_size: side of the network input, pixels; comes from the model.
         preprocess: image to network input; comes from the model.
@@ -71,6 +72,7 @@ class CocoDataModule(LightningDataModule):
         val_batch_size: int | None = None,
         num_workers: int = 2,
         strict: bool = False,
+        allow_outside: bool = False,
         augment: AugmentConfig = _AUGMENT,
         image_size: int = 320,
         preprocess: PreprocessConfig = _PREPROCESS,
@@ -90,7 +92,7 @@ class CocoDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size
         self.num_workers = min(num_workers, os.cpu_count() or 1)
-        self.strict = strict
+        self.strict, self.allow_outside = strict, allow_outside
         self.augment = augment
         self.preprocess = Preprocess(preprocess, image_size)
         self.seed = seed
@@ -106,13 +108,27 @@ class CocoDataModule(LightningDataModule):
         return load_categories(self.val_annotations)
 
     @cached_property
+    def val_record(self) -> AnnotationRecord:
+        """The validation annotations as given, which the evaluator scores.
+
+        Raises:
+            AnnotationError: the file cannot be understood.
+        """
+        return read_coco(self.val_annotations)
+
+    @cached_property
     def train_store(self) -> AnnotationStore:
         """The training annotations, checked.
 
         Raises:
             AnnotationError: they cannot be used, or have other categories than the validation's.
         """
-        store = load_annotations(self.train_annotations, self.train_images, self.strict).store
+        store, _ = load_annotations(
+            self.train_annotations,
+            self.train_images,
+            self.strict,
+            allow_outside=self.allow_outside,
+        )
         require_same_categories(
             store.categories, self.train_annotations, self.categories, self.val_annotations
         )
@@ -120,28 +136,34 @@ class CocoDataModule(LightningDataModule):
 
     @cached_property
     def val_store(self) -> AnnotationStore:
-        """The validation annotations, checked; the evaluator reads the file for itself.
+        """The validation annotations, checked.
 
         Raises:
             AnnotationError: they cannot be used.
         """
-        return load_annotations(self.val_annotations, self.val_images, self.strict).store
+        return load_annotations(
+            self.val_record,
+            self.val_images,
+            self.strict,
+            allow_outside=self.allow_outside,
+            need_objects=False,
+        ).store
 
     def setup(self, stage: str) -> None:
-        """Reads what the stage needs, so that faults come to light before the first step."""
+        """Reads what the stage needs, so that errors come to light before the first step."""
         sizes = {"val": len(self.val_store)}
         if stage == "fit":
             sizes["train"] = len(self.train_store)
         logger.info("images: %s; %d classes", sizes, len(self.categories))
 
     def train_dataloader(self) -> BatchLoader:
-        """Shuffled full batches; where Lightning trains, from the step that it is at."""
+        """Shuffled full batches; during training, from the current step on."""
         store = self.train_store
         rank, world_size = rank_and_world_size(self.trainer)
         batch_size = min(self.batch_size, max(1, len(store) // world_size))
         if batch_size < self.batch_size:
             logger.warning("batches of %d: there are only %d images", batch_size, len(store))
-        # to overfit on a few batches means to see them again, in any epoch
+        # overfit_batches repeats the same few batches in every epoch
         shuffle = not getattr(self.trainer, "overfit_batches", 0)
         transform = TrainTransform(self.augment, self.preprocess, self.seed)
         warn_of_other_batches(self._resumed, self.state_dict())
@@ -170,7 +192,7 @@ class CocoDataModule(LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides the batches, besides the step, which Lightning keeps."""
+        """The values that determine the batches, besides the step, which Lightning keeps."""
         world_size = rank_and_world_size(self.trainer)[1]
         return {
             "seed": self.seed,
@@ -180,5 +202,5 @@ class CocoDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remembers what the run was begun with, to warn of changes."""
+        """Keeps the values of the interrupted run, to warn of changes."""
         self._resumed = state_dict

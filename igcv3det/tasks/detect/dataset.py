@@ -18,10 +18,10 @@ from igcv3det.tasks.detect.transforms import Example
 
 
 class Transform(Protocol):
-    """An image with boxes to a network input with boxes."""
+    """From an image with boxes to a network input with boxes."""
 
     def __call__(self, example: Example, key: Key) -> Example:
-        """What the sample ``key`` (epoch, index) looks like."""
+        """The network input of the sample ``key`` (epoch, index)."""
 
 
 class CocoDetection(Dataset[Sample]):
@@ -56,9 +56,10 @@ class CocoDetection(Dataset[Sample]):
             ImageSizeError: it has another size than its annotations say.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        entry, rows = self.store.image(index), self.store.rows(index)
+        size = self.store.size(index)
+        entry, rows = self.store.images[index], self.store.rows(index)
         example = Example(
-            read_image(self.images / entry.file_name, size=entry.size),
+            read_image(self.images / entry.file_name, size),
             self.store.boxes[rows],
             np.where(self.store.is_crowd[rows], 0, self.store.labels[rows]).astype(np.int64),
         )
@@ -70,6 +71,6 @@ class CocoDetection(Dataset[Sample]):
             labels=torch.from_numpy(labels)[is_object],
             crowds=boxes_px[~is_object],
             image_id=entry.image_id,
-            original_size=entry.size,
+            original_size=size,
         )
         return image, target

@@ -159,7 +159,7 @@ class DetectionModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Reads the ground truth once; empties the evaluator."""
         if self.evaluator is None:
-            annotations = self.trainer.datamodule.val_annotations  # type: ignore[attr-defined]
+            annotations = self.trainer.datamodule.val_record  # type: ignore[attr-defined]
             self.evaluator = CocoEvaluator(annotations, self.detector.categories)
         self.evaluator.reset()
 

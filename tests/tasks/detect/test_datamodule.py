@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from synthetic import write_coco
 
 from igcv3det.config import AugmentConfig
-from igcv3det.datasets.store import AnnotationError
+from igcv3det.datasets.issues import AnnotationError
 from igcv3det.structures import Categories
 from igcv3det.tasks.detect.datamodule import CocoDataModule
 
@@ -89,14 +89,14 @@ def test_batch_is_lowered_for_tiny_sets(root, caplog):
     assert "only 6 images" in caplog.text
 
 
-def test_faults_are_dropped_or_refused(root, tmp_path, caplog):
-    write_coco(tmp_path / "faulty", "train2017", faults=["no area", "missing file"])
-    write_coco(tmp_path / "faulty", "val2017")
+def test_issues_are_dropped_or_refused(root, tmp_path, caplog):
+    write_coco(tmp_path / "bad", "train2017", issues=["no area", "missing file"])
+    write_coco(tmp_path / "bad", "val2017")
     with caplog.at_level(logging.WARNING):
-        module(tmp_path / "faulty").setup("fit")
-    assert "2 faults" in caplog.text
-    with pytest.raises(AnnotationError, match="2 faults"):
-        module(tmp_path / "faulty", strict=True).setup("fit")
+        module(tmp_path / "bad").setup("fit")
+    assert "2 issues" in caplog.text
+    with pytest.raises(AnnotationError, match="2 issues"):
+        module(tmp_path / "bad", strict=True).setup("fit")
 
 
 def test_other_categories_in_training_are_refused(root):
@@ -111,7 +111,7 @@ def test_validation_alone_needs_no_training_data(root):
     data = module(root)
     data.setup("validate")
     assert len(data.val_dataloader()) == 3
-    with pytest.raises(AnnotationError, match=r"instances_train2017\.json: no such"):
+    with pytest.raises(FileNotFoundError, match=r"instances_train2017\.json: no such"):
         data.setup("fit")
 
 
@@ -237,7 +237,7 @@ def test_resuming_with_another_seed_is_told(root, tmp_path, caplog):
     data.load_state_dict(state)
     with caplog.at_level(logging.WARNING):
         data.train_dataloader()
-    assert re.search("other seed than the run was begun with", caplog.text)
+    assert re.search("another seed than the run was started with", caplog.text)
     caplog.clear()
     data = module(root)
     data.load_state_dict(state)

@@ -81,10 +81,10 @@ def test_key_with_epoch_and_without(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"), [("unreadable file", ImageReadError), ("size mismatch", ImageSizeError)]
+    ("kind", "error"), [("unreadable file", ImageReadError), ("size mismatch", ImageSizeError)]
 )
-def test_a_broken_image_is_named(tmp_path, fault, error):
-    dataset = data(write_coco(tmp_path, faults=[fault]))
+def test_a_broken_image_is_named(tmp_path, kind, error):
+    dataset = data(write_coco(tmp_path, issues=[kind]))
     with pytest.raises(error, match=r"plain\.png"):
         dataset[0]
 

@@ -1,0 +1,230 @@
+"""From a format's entries to the record: the checks of single entries, for every format.
+
+A reader hands over values as its file has them. What cannot be used is dropped and becomes an
+issue, by the same rules for training, evaluation, distillation and the checker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from igcv3det.datasets.issues import AnnotationError, DatasetIssue, IssueKind
+from igcv3det.datasets.record import NO_ID, AnnotationRecord, ImageEntry, ImageTable
+from igcv3det.datasets.values import (
+    LARGEST_PX,
+    fits_id,
+    flag,
+    is_box,
+    is_number,
+    require_id,
+    shown,
+    whole_number,
+)
+from igcv3det.structures import Categories
+
+MAX_CATEGORIES = 2**15 - 1  # labels are int16
+
+
+class RecordBuilder:
+    """Collects images, then their annotations.
+
+    Args:
+        path: the file, for messages.
+        categories: of the annotations.
+        issues: found before.
+
+    Raises:
+        AnnotationError: more than `MAX_CATEGORIES` categories.
+    """
+
+    def __init__(
+        self, path: Path, categories: Categories, issues: Sequence[DatasetIssue] = ()
+    ) -> None:
+        if len(categories) > MAX_CATEGORIES:
+            raise AnnotationError(
+                f"{path}: categories: {len(categories)}, more than {MAX_CATEGORIES}"
+            )
+        self._path = path
+        self._categories = categories
+        self._label_of = {number: label for label, number in enumerate(categories.ids, start=1)}
+        self._issues = list(issues)
+        self._images: list[ImageEntry] = []
+        self._row_of: dict[int, int | None] = {}  # by image id; None: that image is dropped
+        self._id_of: dict[str, int] = {}  # by file name
+        self._rows, self._labels, self._positions = array("i"), array("h"), array("i")
+        self._boxes, self._areas, self._scores = array("d"), array("d"), array("f")
+        self._crowds, self._ids = array("b"), array("q")
+
+    def add_image(
+        self, image_id: object, file_name: object, width: object, height: object, position: int = 0
+    ) -> None:
+        """Adds an image; values as the file has them, None for what it lacks.
+
+        Args:
+            image_id: a whole number of at most 63 bits.
+            file_name: path below the folder of the images.
+            width: whole number of pixels; training drops an image without a size.
+            height: likewise.
+            position: in the file's list, for messages.
+
+        Raises:
+            AnnotationError: the id has more than 63 bits.
+        """
+        number = whole_number(image_id)
+        if number is None:
+            detail = f"images[{position}]: id must be a whole number, got {shown(image_id)}"
+            self._add_issue("bad image entry", None, detail)
+            return
+        require_id(number, f"{self._path}: images[{position}]")
+        if number in self._row_of:
+            detail = f"images[{position}]: {shown(file_name)}, but an earlier image has this id"
+            self._add_issue("duplicate image id", number, detail)
+        elif not isinstance(file_name, str) or not file_name:
+            self._row_of[number] = None
+            detail = f"images[{position}]: file_name must be text, got {shown(file_name)}"
+            self._add_issue("bad image entry", number, detail)
+        else:
+            self._note_second_id(number, file_name)
+            self._row_of[number] = len(self._images)
+            size = self._size(number, width, height)
+            self._images.append(ImageEntry(number, file_name, size))
+
+    def add_annotation(
+        self,
+        image_id: object,
+        category_id: object,
+        bbox: object,
+        is_crowd: object = None,
+        area: object = None,
+        score: object = None,
+        annotation_id: object = None,
+        position: int = 0,
+    ) -> None:
+        """Adds an annotation; values as the file has them, None for what it lacks.
+
+        Args:
+            image_id: of an image that was added.
+            category_id: of the categories.
+            bbox: list of four numbers: x, y, width, height in pixels.
+            is_crowd: 0 or 1; None is 0.
+            area: px²; None or what is no number is width times height.
+            score: of a detector; None or what is no number is none.
+            annotation_id: for messages.
+            position: in the file's list, for messages.
+        """
+        number, category = whole_number(image_id), whole_number(category_id)
+        row = None if number is None else self._row_of.get(number, -1)
+        if row is None and number is not None:
+            return  # its image was dropped, which is an issue already
+        label = None if category is None else self._label_of.get(category)
+        crowd = False if is_crowd is None else flag(is_crowd)
+        own_id = whole_number(annotation_id)
+        if row is None or row < 0:
+            kind, field, value = "unknown image", "image_id", image_id
+        elif label is None:
+            kind, field, value = "unknown category", "category_id", category_id
+        elif crowd is None:
+            kind, field, value = "bad annotation", "iscrowd", is_crowd
+        elif not is_box(bbox):
+            kind, field, value = "bad box", "bbox", bbox
+        else:
+            box = cast("list[float]", bbox)
+            self._rows.append(row)
+            self._labels.append(label)
+            self._boxes.extend(box)
+            self._areas.append(area if is_number(area) else box[2] * box[3])  # type: ignore[arg-type]
+            self._crowds.append(crowd)
+            self._scores.append(score if is_number(score) else math.nan)  # type: ignore[arg-type]
+            self._ids.append(own_id if own_id is not None and fits_id(own_id) else NO_ID)
+            self._positions.append(position)
+            return
+        detail = f"annotations[{position}]: {field} {_WANTED[field]}, got {shown(value)}"
+        self._add_issue(cast("IssueKind", kind), number, detail, own_id)
+
+    def add_bad_entry(self, section: str, entry: object, position: int) -> None:
+        """Notes an entry of images or annotations that has no fields at all."""
+        kind: IssueKind = "bad image entry" if section == "images" else "bad annotation"
+        detail = f"{section}[{position}]: must be an object with fields, got {shown(entry)}"
+        self._add_issue(kind, None, detail)
+
+    def build(self) -> AnnotationRecord:
+        """The record of all that was added."""
+        record = AnnotationRecord(
+            path=self._path,
+            categories=self._categories,
+            images=ImageTable.of(self._images),
+            image_rows=np.asarray(self._rows),
+            labels=np.asarray(self._labels),
+            boxes=np.asarray(self._boxes).reshape(-1, 4),
+            areas=np.asarray(self._areas),
+            is_crowd=np.asarray(self._crowds).astype(np.bool_),
+            scores=np.asarray(self._scores),
+            annotation_ids=np.asarray(self._ids),
+            positions=np.asarray(self._positions),
+            issues=tuple(self._issues),
+        )
+        return _without_copies(record)
+
+    def _size(self, number: int, width: object, height: object) -> tuple[int, int] | None:
+        sides = whole_number(height) or 0, whole_number(width) or 0
+        if all(0 < side < LARGEST_PX for side in sides):
+            return sides
+        detail = f"must be whole numbers >= 1, got {shown(width)} and {shown(height)}"
+        self._add_issue("bad image size", number, f"width and height {detail}")
+        return None
+
+    def _note_second_id(self, number: int, name: str) -> None:
+        first = self._id_of.setdefault(name, number)
+        if first != number:
+            detail = f"file_name: {name} is image {first} too; both are kept"
+            self._add_issue("duplicate file name", number, detail)
+
+    def _add_issue(
+        self, kind: IssueKind, image_id: int | None, detail: str, annotation_id: int | None = None
+    ) -> None:
+        self._issues.append(DatasetIssue(kind, str(self._path), image_id, annotation_id, detail))
+
+
+_WANTED = {
+    "image_id": "must be that of an image",
+    "category_id": "must be that of a category",
+    "iscrowd": "must be 0 or 1",
+    "bbox": "must be four finite numbers x, y, width, height",
+}
+
+
+def _without_copies(record: AnnotationRecord) -> AnnotationRecord:
+    """Drops copies of an annotation under the same id; other annotations of one id are kept."""
+    _, firsts, inverse = np.unique(record.annotation_ids, return_index=True, return_inverse=True)
+    earlier = firsts[inverse.reshape(-1)]
+    is_repeated = (earlier != np.arange(len(record))) & (record.annotation_ids != NO_ID)
+    if not is_repeated.any():
+        return record
+    columns = (record.image_rows, record.labels, record.is_crowd, record.boxes)
+    is_copy = is_repeated & np.all(
+        [(column == column[earlier]).reshape(len(record), -1).all(axis=1) for column in columns],
+        axis=0,
+    )
+    issues = list(record.issues)
+    for row in np.flatnonzero(is_repeated):
+        kind: IssueKind = "copied annotation" if is_copy[row] else "duplicate annotation id"
+        first = f"id: annotations[{record.positions[earlier[row]]}] has it"
+        detail = f"{first} and is the same" if is_copy[row] else f"{first}; both are kept"
+        image_id = int(record.images.ids[record.image_rows[row]])
+        own_id = int(record.annotation_ids[row])
+        issues.append(DatasetIssue(kind, str(record.path), image_id, own_id, detail))
+    arrays = {
+        name: getattr(record, name)[~is_copy]
+        for name in ("image_rows", "labels", "boxes", "areas", "is_crowd", "scores")
+    }
+    ids, positions = record.annotation_ids[~is_copy], record.positions[~is_copy]
+    return dataclasses.replace(
+        record, **arrays, annotation_ids=ids, positions=positions, issues=tuple(issues)
+    )

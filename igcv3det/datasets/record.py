@@ -1,0 +1,126 @@
+"""The record that every reader of an annotation format returns, in a few flat arrays.
+
+It holds what the file says in the data set's own terms: boxes as given, beyond the image or without
+area too. Evaluation scores this record; training takes what `datasets.checks` leaves of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from igcv3det.datasets.issues import DatasetIssue
+from igcv3det.structures import Categories
+
+NO_ID = int(np.iinfo(np.int64).min)
+"""In `AnnotationRecord.annotation_ids`: the file gives none that is a whole number."""
+
+
+class ImageEntry(NamedTuple):
+    """One row of the list of images.
+
+    Attributes:
+        image_id: the data set's own id.
+        file_name: path below the folder of the images (`datasets.image_files.ImageFolder`).
+        size: (height, width) in pixels of the frame that the boxes are in; None if not given.
+    """
+
+    image_id: int
+    file_name: str
+    size: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """A list of I images in flat arrays; ``table[row]`` is an `ImageEntry`.
+
+    Attributes:
+        ids: [I] int64, the data set's own.
+        sizes: [I, 2] int32 (height, width) in pixels; (0, 0) if not given.
+        names: file names one after another, UTF-8.
+        name_starts: [I + 1] int32 into ``names``.
+    """
+
+    ids: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    names: bytes
+    name_starts: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, entries: Iterable[ImageEntry]) -> ImageTable:
+        """Packs entries."""
+        entries = list(entries)
+        # file names may hold any bytes, which JSON and Python write as lone surrogates
+        names = [entry.file_name.encode("utf-8", "surrogatepass") for entry in entries]
+        return cls(
+            ids=np.array([entry.image_id for entry in entries], dtype=np.int64),
+            sizes=np.array([entry.size or (0, 0) for entry in entries], np.int32).reshape(-1, 2),
+            names=b"".join(names),
+            name_starts=row_starts([len(name) for name in names]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> ImageEntry:
+        start, end = self.name_starts[row], self.name_starts[row + 1]
+        height, width = self.sizes[row].tolist()
+        name = self.names[start:end].decode("utf-8", "surrogatepass")
+        return ImageEntry(int(self.ids[row]), name, (height, width) if height else None)
+
+    def __iter__(self) -> Iterator[ImageEntry]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the table."""
+        return len(self.names) + self.ids.nbytes + self.sizes.nbytes + self.name_starts.nbytes
+
+
+@dataclass(frozen=True)
+class AnnotationRecord:
+    """What an annotation file says: I images and N annotations of them.
+
+    Attributes:
+        path: the file, for messages.
+        categories: what the labels mean.
+        images: in the file's order, each id once.
+        image_rows: [N] int32, row in ``images`` of every annotation.
+        labels: [N] int16 in 1..K.
+        boxes: [N, 4] float64 (x, y, width, height), pixels of the original image, as given.
+        areas: [N] float64, px² as given, else width times height.
+        is_crowd: [N] bool, regions that are neither objects nor background.
+        scores: [N] float32, of boxes that a detector found; NaN for annotated ones.
+        annotation_ids: [N] int64, for messages only; `NO_ID` where there is none.
+        positions: [N] int32, of every annotation in the file's list.
+        issues: entries that were dropped, and what else is odd about the file.
+    """
+
+    path: Path
+    categories: Categories
+    images: ImageTable
+    image_rows: NDArray[np.int32]
+    labels: NDArray[np.int16]
+    boxes: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    is_crowd: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    annotation_ids: NDArray[np.int64]
+    positions: NDArray[np.int32]
+    issues: tuple[DatasetIssue, ...] = ()
+
+    def __len__(self) -> int:
+        """Annotations."""
+        return len(self.labels)
+
+
+def row_starts(lengths: Sequence[int] | NDArray[np.intp]) -> NDArray[np.int32]:
+    """[L + 1]: where each of L groups of rows begins, and the end."""
+    starts = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
