@@ -7,6 +7,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig, OptimConfig
+from igcv3det.datasets.coco import read_coco
 from igcv3det.structures import Categories, Target
 from igcv3det.tasks.detect.module import DetectionModule
 
@@ -60,9 +61,10 @@ class TinyData(LightningDataModule):
         categories = [
             {"id": i, "name": n} for i, n in zip(CATEGORIES.ids, CATEGORIES.names, strict=True)
         ]
-        self.val_annotations = folder / "annotations.json"
+        path = folder / "annotations.json"
         content = {"images": images, "annotations": annotations, "categories": categories}
-        self.val_annotations.write_text(json.dumps(content))
+        path.write_text(json.dumps(content))
+        self.val_record = read_coco(path)
 
     def train_dataloader(self):
         return DataLoader(self.samples, self.batch_size, collate_fn=collate)

@@ -42,7 +42,7 @@ def test_resuming_with_other_batches_is_told(images, caplog):
         assert caplog.text == ""
         other.load_state_dict(begun)
         other.train_dataloader()
-    assert "other batch_size than the run was begun with" in caplog.text
+    assert "another batch_size than the run was started with" in caplog.text
 
 
 def test_too_few_images_are_refused(images):
