@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
             "cache": str(folder / "cache"),
             "batch_size": 4,
             "held_out": 4,
-            "view": {"size": 64},
+            "crop": {"size": 64},
         },
         "trainer": {
             "accelerator": "cpu",
@@ -116,6 +116,21 @@ def test_it_learns_and_leaves_a_detector_of_the_teachers_classes(folder):
     teacher = load_detector(folder / "teacher.safetensors")
     assert student.categories == teacher.categories
     assert {"val/score", "val/stage7", "val/tap0"} <= set(rows_of(place)[-1])
+
+
+def test_keys_of_earlier_versions_are_renamed(folder, caplog):
+    old = yaml.safe_load((folder / "tiny.yaml").read_text())
+    old["data"]["view"] = old["data"].pop("crop")
+    old["model"]["reference_runtime"] = "torch"
+    (folder / "old.yaml").write_text(yaml.safe_dump(old))
+    options = ("--config", str(folder / "old.yaml"), "--data.view.flip", "0.25")
+    status, place = run(folder, "old", *options, "--trainer.max_steps", "1")
+    assert status == 0
+    saved = yaml.safe_load((place / "config.yaml").read_text())
+    assert (saved["data"]["crop"]["size"], saved["data"]["crop"]["flip"]) == (64, 0.25)
+    assert saved["model"]["teacher_runtime"] == "torch"
+    for key in ("data.view", "data.view.flip", "model.reference_runtime"):
+        assert f"{key} has a new name" in caplog.text
 
 
 def test_frozen_parts_keep_weights_and_statistics(folder):
@@ -236,12 +251,12 @@ def test_boxes_with_scores_teach_too(folder):
     ("options", "complaint"),
     [
         (BOXES, "data.boxes must name files"),
-        ((*BOXES, "--data.boxes", "[BOXES]"), "nothing is known of 17 images, such as 03.png"),
+        ((*BOXES, "--data.boxes", "[BOXES]"), "17 images are not in these files, such as 03.png"),
         (("--model.teacher", "none.safetensors"), "none.safetensors: no such file"),
         (("--model.detector.num_classes", "4"), "teacher.safetensors has 3"),
         (("--data.folders", "[nowhere]"), "nowhere: no such folder"),
         (("--data.held_out", "18"), "20 images are too few"),
-        (("--data.view.size", "128"), "data.view.size 128 is more than data.side 96"),
+        (("--data.crop.size", "128"), "data.crop.size 128 is more than data.side 96"),
         (("--model.detector.backbone.name", "mobilenetv2"), "mobilenetv2"),
     ],
 )

@@ -44,8 +44,9 @@ def rename_options(args: Sequence[str], renamed: Renamed) -> list[str]:
 
 
 def old_keys(content: dict[str, Any], renamed: Renamed) -> list[str]:
-    """The keys of a configuration that have a new name."""
-    return [old for old in renamed if _has(content, old)]
+    """The keys of a configuration that have a new name; of a renamed mapping, not those in it."""
+    found = [old for old in renamed if _has(content, old)]
+    return [old for old in found if not any(old.startswith(f"{other}.") for other in found)]
 
 
 def rename_keys(content: dict[str, Any], renamed: Renamed) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def run_length(trainer: Trainer, max_steps: int | None) -> RunLength:
         total = min(total, max_steps)
     if total == float("inf"):
         raise ValueError("the schedule needs an end: pass --trainer.max_epochs or max_steps")
+    if trainer.train_dataloader is None:  # of a run without max_epochs
+        trainer.fit_loop.setup_data()
     per_process = trainer.train_dataloader.batch_size  # type: ignore[union-attr]
     batch = per_process * trainer.world_size * trainer.accumulate_grad_batches
     return RunLength(int(total), batch)

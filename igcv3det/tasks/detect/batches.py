@@ -1,7 +1,7 @@
 """Samples to batches, and how batches travel from the worker processes.
 
 Every tensor that crosses from a worker costs a file descriptor and a system call or two, so a batch
-crosses as five tensors and is cut into `Target`s on the other side, where the cuts are views.
+crosses as six tensors and is cut into `Target`s on the other side, where the cuts are views.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ Batch = tuple[Tensor, list[Target]]
 
 
 class PackedBatch(NamedTuple):
-    """A batch in five tensors.
+    """A batch in six tensors.
 
     Attributes:
         images: [B, 3, S, S] float32.
         boxes: [sum of N, 4] float32, the objects of all images one after another.
         labels: [sum of N] int64.
+        scores: [sum of N] float32; 1 where the boxes of an image have no scores.
         crowds: [sum of M, 4] float32.
-        facts: [B, 5] int64: objects, crowds, image id, original height and width.
+        facts: [B, 6] int64: objects, crowds, image id, original height and width, and 1 if the
+            boxes of the image have scores.
     """
 
     images: Tensor
     boxes: Tensor
     labels: Tensor
+    scores: Tensor
     crowds: Tensor
     facts: Tensor
 
@@ -48,7 +51,17 @@ def pack(samples: Sequence[Sample]) -> PackedBatch:
     """What a worker sends."""
     targets = [target for _, target in samples]
     facts = [
-        (len(target.boxes), len(target.crowds), target.image_id, *target.original_size)
+        (
+            len(target.boxes),
+            len(target.crowds),
+            target.image_id,
+            *target.original_size,
+            target.scores is not None,
+        )
+        for target in targets
+    ]
+    scores = [
+        torch.ones(len(target.boxes)) if target.scores is None else target.scores
         for target in targets
     ]
     return PackedBatch(
@@ -56,6 +69,7 @@ def pack(samples: Sequence[Sample]) -> PackedBatch:
         images=cast("Tensor", default_collate([image for image, _ in samples])),
         boxes=torch.cat([target.boxes for target in targets]),
         labels=torch.cat([target.labels for target in targets]),
+        scores=torch.cat(scores),
         crowds=torch.cat([target.crowds for target in targets]),
         facts=torch.tensor(facts, dtype=torch.int64),
     )
@@ -69,12 +83,13 @@ def unpack(packed: PackedBatch) -> Batch:
     columns = zip(
         torch.split(packed.boxes, objects),
         torch.split(packed.labels, objects),
+        torch.split(packed.scores, objects),
         torch.split(packed.crowds, crowds),
         facts,
         strict=True,
     )
     targets = [
-        Target(boxes, labels, crowd, image_id=fact[2], original_size=(fact[3], fact[4]))
-        for boxes, labels, crowd, fact in columns
+        Target(boxes, labels, crowd, fact[2], (fact[3], fact[4]), scores if fact[5] else None)
+        for boxes, labels, scores, crowd, fact in columns
     ]
     return packed.images, targets

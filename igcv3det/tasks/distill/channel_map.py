@@ -1,27 +1,42 @@
-"""A student's channels in the teacher's terms: the linear map between them that fits best."""
+"""The best-fitting linear map from a student's channels to the teacher's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-_IMAGES = 128  # that the moving moments reach back over
-_RIDGE = 1e-3  # of the moments' diagonal
+from igcv3det.detector import SSDLite
+from igcv3det.tasks.distill.start import stage_channels
+from igcv3det.tasks.distill.teacher import part_name
+
+_IMAGES = 128  # over which the moments are averaged
+_RIDGE = 1e-3  # share of the moments' diagonal that is added to it
+
+
+def build_channel_maps(student: SSDLite, teacher: SSDLite, stages: Sequence[int]) -> nn.ModuleDict:
+    """A `ChannelMap` for each of some stages, 1 to 7, under `part_name`."""
+    return nn.ModuleDict(
+        {
+            part_name(stage): ChannelMap(*(stage_channels(d, stage) for d in (student, teacher)))
+            for stage in stages
+        }
+    )
 
 
 class ChannelMap(nn.Module):
     """The least-squares map from the student's channels to the teacher's, cell by cell.
 
-    In an IGCV3 it matters which channel is which, for every group sees its own share only; in the
-    teacher, between two dense convolutions, it does not. So a stage may be asked for what the
-    teacher's holds in any basis of its own. No gradient goes into the map, and none is missing: at
-    the map that fits best the error does not depend on it in first order.
+    In an IGCV3 the order of the channels matters, because every group reads its own share of them;
+    in the teacher, between two dense convolutions, it does not. With the map, a student's stage may
+    hold the teacher's features in another basis. The map needs no gradient: at the least-squares
+    solution the derivative of the error with respect to the map is zero.
 
     Args:
-        student: C.
-        teacher: C'.
+        student: C, channels of the student.
+        teacher: C', channels of the teacher.
     """
 
     def __init__(self, student: int, teacher: int) -> None:
@@ -32,24 +47,24 @@ class ChannelMap(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
-        """Maps [B, C, H, W] to [B, C', H, W]; in training the batch joins the moments first."""
+        """Maps [B, C, H, W] to [B, C', H, W]; in training, the batch updates the map first."""
         with torch.autocast(x.device.type, enabled=False):
             cells = x.float().permute(0, 2, 3, 1)
             if self.training:
-                self._learn(cells.detach(), target.float())
+                self._update(cells.detach(), target.float())
             weight = cast(Tensor, self.weight)
             out = cells @ weight[:-1] + weight[-1]  # the last row is the constant
         return out.permute(0, 3, 1, 2)
 
     @torch.no_grad()
-    def _learn(self, cells: Tensor, target: Tensor) -> None:
+    def _update(self, cells: Tensor, target: Tensor) -> None:
         own = cells.flatten(0, 2)
         own = torch.cat([own, torch.ones_like(own[:, :1])], dim=1)
-        wanted = target.permute(0, 2, 3, 1).flatten(0, 2)
+        expected = target.permute(0, 2, 3, 1).flatten(0, 2)
         batches = cast(Tensor, self.batches).add_(1)
         second, cross = cast(Tensor, self.second), cast(Tensor, self.cross)
         share = torch.clamp(1 / batches, min=min(1.0, len(cells) / _IMAGES))
         second.lerp_(own.T @ own / len(own), share)
-        cross.lerp_(own.T @ wanted / len(own), share)
+        cross.lerp_(own.T @ expected / len(own), share)
         ridge = second + _RIDGE * torch.diag(second.diagonal())
         cast(Tensor, self.weight).copy_(torch.linalg.solve(ridge.double(), cross.double()))

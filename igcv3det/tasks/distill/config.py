@@ -1,4 +1,4 @@
-"""The numbers of distillation, in the manner of `igcv3det.config`."""
+"""Configuration of distillation; frozen dataclasses as in `igcv3det.config`."""
 
 from __future__ import annotations
 
@@ -10,72 +10,73 @@ from igcv3det.config import require
 DISTILLATION_PARTS = ("stem", *(f"stage{n}" for n in range(1, 8)), "last", "extras", "head")
 
 SHARED_PARTS = ("stem", "last", "extras", "head")
-"""Parts that do not depend on the family of the backbone."""
+"""Parts that have the same form in every backbone."""
 
 
 @dataclass(frozen=True)
-class ViewConfig:
-    """Random views of square images, for distillation."""
+class CropConfig:
+    """Random crops of square images, for distillation."""
 
     size: int = 192
-    """Side of a view, pixels."""
+    """Side of a crop, pixels."""
     min_scale: float = 0.75
-    """Least magnification; 1 keeps the density of the stored square."""
+    """Smallest magnification; 1 keeps the resolution of the stored square."""
     max_scale: float = 1.35
-    """Greatest magnification."""
+    """Largest magnification."""
     max_aspect: float = 1.25
-    """Width to height is changed by up to this factor, either way."""
+    """The ratio of width to height changes by up to this factor, either way."""
     flip: float = 0.5
-    """Share of mirrored views."""
+    """Probability of a horizontal flip."""
     colour: float = 0.2
     """Brightness, contrast and saturation change by up to this share."""
 
     def __post_init__(self) -> None:
-        require(self.size >= 32, "view.size must be >= 32 pixels", self.size)
+        require(self.size >= 32, "crop.size must be >= 32 pixels", self.size)
         require(
             0 < self.min_scale <= self.max_scale,
-            "view needs 0 < min_scale <= max_scale",
+            "crop needs 0 < min_scale <= max_scale",
             (self.min_scale, self.max_scale),
         )
-        require(self.max_aspect >= 1, "view.max_aspect must be >= 1", self.max_aspect)
-        require(0 <= self.flip <= 1, "view.flip must be in [0, 1]", self.flip)
-        require(0 <= self.colour < 1, "view.colour must be in [0, 1)", self.colour)
+        require(self.max_aspect >= 1, "crop.max_aspect must be >= 1", self.max_aspect)
+        require(0 <= self.flip <= 1, "crop.flip must be in [0, 1]", self.flip)
+        require(0 <= self.colour < 1, "crop.colour must be in [0, 1)", self.colour)
 
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """What a student learns of its teacher, and which of its parts learn."""
+    """Terms of the distillation loss, and which parts of the student are trained."""
 
     start: Literal["random", "shared", "morph"] = "random"
-    """random; shared: parts of the teacher's very shape are copied, the stages' last norms take its
-    statistics; morph: a MobileNetV2 made into an IGCV3 (`tasks.distill.morph`)."""
+    """Initial weights. random; shared: parts with the teacher's shapes are copied, the last norm of
+    each stage takes the teacher's statistics; morph: the weights of a MobileNetV2, inserted into an
+    IGCV3 (`tasks.distill.morph`)."""
     copied: tuple[str, ...] = ()
-    """Parts that become the teacher's after all, wherever the student starts: stem, last, extras,
-    head."""
+    """Parts copied from the teacher after the start, also after ``model.weights``: stem, last,
+    extras, head."""
     frozen: tuple[str, ...] = ()
-    """Parts that stay as they are: stem, stage1 ... stage7, last, extras, head."""
+    """Parts that are not trained: stem, stage1 ... stage7, last, extras, head."""
     batch_statistics_steps: int | None = None
-    """For so many steps batch norms learn their statistics and normalise each batch by its own;
-    then they go on with what they have learnt. None: to the end. The statistics of a batch are
-    noise to a student whose outputs have a target each, and forbid small batches."""
+    """Steps in which batch norms normalise by the batch and update their running statistics; after
+    them the running statistics are used and stay fixed. None: no end. Batch statistics add noise to
+    a student whose every output has a target, and rule out small batches."""
     teacher_tail: bool = False
-    """What follows the last part that learns is the teacher's own, frozen, in place of the
-    student's: a stage then learns what counts for the teacher's scores."""
+    """Replaces the parts after the last trained one by the teacher's, frozen, so that a stage is
+    trained for what matters to the teacher's scores."""
     teacher_forcing_steps: int = 0
-    """For so many steps each part is fed with the teacher's features instead of the student's."""
+    """Steps in which the input of each part is the teacher's features, not the student's."""
     stage_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
-    """Of the seven stages' unexplained variance."""
+    """Weights of the seven stages' unexplained variance."""
     mapped_stages: tuple[int, ...] = ()
-    """Stages, 1 to 7, that need not have the teacher's channels one by one: they are compared after
-    the linear map that fits best (`tasks.distill.channel_map`)."""
+    """Stages, 1 to 7, compared after the best-fitting linear map of the student's channels to the
+    teacher's (`tasks.distill.channel_map`)."""
     tap_weight: float = 1.0
-    """Of the unexplained variance of the two maps that the heads read."""
+    """Weight of the unexplained variance of the two maps that the heads read."""
     score_weight: float = 0.05
-    """Of the divergence of class scores, nats an image."""
+    """Weight of the Kullback-Leibler divergence of the class scores, in nats per image."""
     offset_weight: float = 1.0
-    """Of the offsets' smooth L1."""
+    """Weight of the smooth L1 of the offsets."""
     box_weight: float = 0.0
-    """Of the MultiBox loss on the boxes of ``data.boxes``."""
+    """Weight of the MultiBox loss on the boxes of ``data.boxes``."""
 
     def __post_init__(self) -> None:
         require(
@@ -92,7 +93,7 @@ class DistillationConfig:
         require(not unknown, f"distillation.frozen takes {DISTILLATION_PARTS}", sorted(unknown))
         require(
             not self.teacher_tail or {"extras", "head"} <= set(self.frozen),
-            "distillation.teacher_tail: extras and head are the teacher's then, and must be frozen",
+            "distillation.teacher_tail uses the teacher's extras and head: both must be frozen",
             self.frozen,
         )
         require(

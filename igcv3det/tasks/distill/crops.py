@@ -1,6 +1,6 @@
-"""Random views of square images: crop, size, aspect, flip and colour of a batch at once.
+"""Random crops of square images: position, size, aspect, flip and colour of a whole batch at once.
 
-Everything runs on the device of the images, so that a GPU is not kept waiting by a loader.
+Everything is computed on the device of the images, so that a GPU does not wait for a loader.
 """
 
 from __future__ import annotations
@@ -12,60 +12,63 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from igcv3det.tasks.distill.config import ViewConfig
+from igcv3det.tasks.distill.config import CropConfig
 
 _GREY = (0.299, 0.587, 0.114)  # Rec. 601
 
 
-class Views(NamedTuple):
-    """Views of a batch and where they come from.
+class Crops(NamedTuple):
+    """Crops of a batch and where they were taken.
 
     Attributes:
         images: [B, 3, S, S] float32 RGB, 0..255.
-        regions: [B, 4] float32 xyxy, pixels of the square image; x0 > x1 in a mirrored view. On
-            the CPU: reading them back would make a GPU wait.
+        regions: [B, 4] float32 xyxy, pixels of the square image; x0 > x1 in a mirrored crop. On
+            the CPU: copying them back would stall a GPU.
     """
 
     images: Tensor
     regions: Tensor
 
 
-def random_crops(pixels: Tensor, config: ViewConfig, entropy: tuple[int, ...]) -> Views:
-    """One random view of each image.
+def random_crops(pixels: Tensor, config: CropConfig, entropy: tuple[int, ...]) -> Crops:
+    """One random crop of each image.
 
     Args:
         pixels: [B, P, P, 3] uint8 RGB.
-        config: size of the views, and ranges.
-        entropy: numbers that the views depend on and that nothing else does; the same on any
-            device.
+        config: size of the crops, and ranges.
+        entropy: seeds the random numbers, which are the same on every device.
     """
     random = np.random.default_rng(entropy)
     batch, side = pixels.shape[0], pixels.shape[1]
     regions = torch.from_numpy(_regions(batch, side, config, random))
     images = pixels.permute(0, 3, 1, 2).float()
-    plain = config.size == side and config.min_scale == config.max_scale == 1
-    there = regions.to(pixels.device, non_blocking=True)
-    images = _mirrored(images, there) if plain else _cut(images, there, config.size)
-    return Views(_coloured(images, config.colour, random), regions)
+    on_device = regions.to(pixels.device, non_blocking=True)
+    # a stretched crop of the same size is cut too, or its boxes would lie beside the objects
+    is_whole = config.min_scale == config.max_scale == config.max_aspect == 1
+    if config.size == side and is_whole:
+        images = _mirrored(images, on_device)
+    else:
+        images = _resampled(images, on_device, config.size)
+    return Crops(_coloured(images, config.colour, random), regions)
 
 
-def boxes_in_views(boxes: Tensor, region: Tensor, size: int) -> Tensor:
-    """Boxes of a square image in pixels of a view of it; they may lie outside.
+def boxes_in_crops(boxes: Tensor, region: Tensor, size: int) -> Tensor:
+    """Boxes of a square image in pixels of a crop of it; they may lie outside the crop.
 
     Args:
         boxes: [N, 4] xyxy, pixels of the square image.
-        region: [4] as in `Views`, or [N, 4] where each box has another view.
-        size: S, side of the view, pixels.
+        region: [4] as in `Crops`, or [N, 4], one for each box.
+        size: S, side of the crop, pixels.
     """
     x0, y0, x1, y1 = region[..., None].unbind(dim=-2)
     xs = (boxes[:, 0::2] - x0) * size / (x1 - x0)
     ys = (boxes[:, 1::2] - y0) * size / (y1 - y0)
-    left, right = xs.min(dim=1).values, xs.max(dim=1).values  # a mirrored view swaps them
+    left, right = xs.min(dim=1).values, xs.max(dim=1).values  # a mirrored crop swaps them
     return torch.stack([left, ys[:, 0], right, ys[:, 1]], dim=1)
 
 
 def _regions(
-    batch: int, side: int, config: ViewConfig, random: np.random.Generator
+    batch: int, side: int, config: CropConfig, random: np.random.Generator
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     scales = np.exp(random.uniform(np.log(config.min_scale), np.log(config.max_scale), batch))
     stretch = np.exp(0.5 * random.uniform(-1, 1, batch) * np.log(config.max_aspect))
@@ -84,8 +87,8 @@ def _mirrored(images: Tensor, regions: Tensor) -> Tensor:
     return torch.where(is_mirrored, images.flip(3), images)
 
 
-def _cut(images: Tensor, regions: Tensor, size: int) -> Tensor:
-    """Bilinear samples of each region, pixel centres at halves."""
+def _resampled(images: Tensor, regions: Tensor, size: int) -> Tensor:
+    """Bilinear samples of each region; pixel centres are at halves."""
     side = images.shape[-1]
     x0, y0, x1, y1 = (regions / side).unbind(dim=1)
     zero = torch.zeros_like(x0)
@@ -97,7 +100,7 @@ def _cut(images: Tensor, regions: Tensor, size: int) -> Tensor:
 
 
 def _coloured(images: Tensor, strength: float, random: np.random.Generator) -> Tensor:
-    """Brightness, contrast and saturation, each by a factor in 1 +- strength."""
+    """Brightness, contrast and saturation, each changed by a factor in 1 +- strength."""
     if strength == 0:
         return images
     factors = random.uniform(1 - strength, 1 + strength, (3, len(images), 1, 1, 1))

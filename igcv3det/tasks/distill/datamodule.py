@@ -1,4 +1,4 @@
-"""Batches of views for distillation: which images, which views, in which order."""
+"""The data of distillation: which images make a batch, how they are cropped, and their boxes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from igcv3det.engine.loader import (
 )
 from igcv3det.engine.sampler import EpochBatches, Key
 from igcv3det.structures import Categories, Target
-from igcv3det.tasks.distill.config import ViewConfig
-from igcv3det.tasks.distill.crops import boxes_in_views, random_crops
+from igcv3det.tasks.distill.config import CropConfig
+from igcv3det.tasks.distill.crops import boxes_in_crops, random_crops
 
 logger = logging.getLogger(__name__)
 
-_VIEW: Final = ViewConfig()
+_CROP: Final = CropConfig()
 _PREPROCESS: Final = PreprocessConfig()
 _NOTHING: Final = ImageBoxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
-_VISIBLE = 0.3  # share of an object that a view must show for it to count
-_LEAST_SIDE_PX = 2
-_PLAIN_VIEW = {"min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.0, "flip": 0.0, "colour": 0.0}
+_MIN_VISIBLE = 0.3  # share of a box's area that must lie in the crop for the box to be kept
+_MIN_SIDE_PX = 2
+_UNCHANGED = {"min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.0, "flip": 0.0, "colour": 0.0}
 
 _COPIED_AT_ONCE = 512  # images
 
@@ -44,26 +44,26 @@ Rows = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 class DistillationDataModule(LightningDataModule):
-    """Unlabelled images as random views.
+    """Unlabelled images as random crops.
 
-    Which images make batch n, and how they are cut, depends on ``seed``, the batch size and the
-    images alone, so a resumed run sees what an unbroken one would have seen.
+    Order and crops depend only on ``seed``, the batch size and the images, so a resumed run has the
+    batches of an uninterrupted one.
 
     Args:
-        folders: of images.
-        boxes: COCO JSON files with the images' boxes, true ones or, with scores, detectors'
-            (`datasets.box_labels`); images are found by file name, and of the files that know a
-            image the last one counts. Only then may ``model.distillation.box_weight`` be set.
-        side: the images are stretched to squares of this side, pixels.
-        cache: folder for the decoded images.
-        batch_size: views of one step.
-        held_out: so many images, drawn with seed 0, are for validation only.
-        view: size and ranges of the views.
-        on_device: keep all images in the memory of the device that trains, for GPUs;
-            ``3 * side ** 2`` bytes each.
-        preprocess: comes from the model.
-        seed: of order and views.
-        categories: of the boxes; come from the teacher.
+        folders: Folders of images.
+        boxes: COCO JSON files with the images' boxes: annotations or, with scores, detections
+            (`datasets.box_labels`). Images are matched by file name; of several files with the same
+            image the last has precedence. Required by ``model.distillation.box_weight``.
+        side: Images are resized to squares of this side, pixels.
+        cache: Folder for the decoded images.
+        batch_size: Crops per step and process.
+        held_out: Number of images, drawn with seed 0, that are used for validation only.
+        crop: Size and ranges of the random crops.
+        on_device: Keep all images in the memory of the GPU that trains; ``3 * side ** 2`` bytes
+            each.
+        preprocess: Normalisation; comes from the model.
+        seed: Seed of order and crops.
+        categories: Categories of the boxes; come from the teacher.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class DistillationDataModule(LightningDataModule):
         cache: str = "runs/cache",
         batch_size: int = 32,
         held_out: int = 128,
-        view: ViewConfig = _VIEW,
+        crop: CropConfig = _CROP,
         on_device: bool = False,
         preprocess: PreprocessConfig = _PREPROCESS,
         seed: int = 0,
@@ -83,11 +83,11 @@ class DistillationDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"data.batch_size must be >= 1, got {batch_size}")
-        if view.size > side:
-            raise ValueError(f"data.view.size {view.size} is more than data.side {side}")
+        if crop.size > side:
+            raise ValueError(f"data.crop.size {crop.size} is more than data.side {side}")
         self.folders, self.side, self.cache = folders, side, cache
         self.batch_size, self.held_out = batch_size, held_out
-        self.view, self.preprocess, self.seed = view, preprocess, seed
+        self.crop, self.preprocess, self.seed = crop, preprocess, seed
         self.categories = categories
         self.boxes, self.on_device = boxes, on_device
         self.store: ImageCache | None = None
@@ -95,7 +95,7 @@ class DistillationDataModule(LightningDataModule):
         self._resumed: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
-        """Decodes what no cache holds yet."""
+        """Decodes the images that are not in the cache."""
         if self.store is None:
             self.store = ImageCache(self.folders, self.side, self.cache)
             order = np.random.default_rng(0).permutation(len(self.store))
@@ -121,7 +121,7 @@ class DistillationDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> ImageBatches:
-        """The held-out images in full batches, once: each size of batch is compiled anew."""
+        """The held-out images once, in full batches: OpenVINO compiles every batch size anew."""
         assert self.store is not None
         rank, world_size = rank_and_world_size(self.trainer)
         size = min(self.batch_size, max(1, len(self.val_rows) // world_size))
@@ -130,20 +130,20 @@ class DistillationDataModule(LightningDataModule):
         return ImageBatches(self._pixels, self.val_rows, batches, lambda: (0, 0))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:  # noqa: ANN401
-        """Cuts the views on the device that trains."""
+        """Crops and normalises the images on the device that trains."""
         pixels, keys = batch
-        view, entropy = self.view, (self.seed, *keys[0])
+        crop, entropy = self.crop, (self.seed, *keys[0])
         if self.trainer is not None and not self.trainer.training:
-            view = ViewConfig(size=self.view.size, **_PLAIN_VIEW)
+            crop = CropConfig(size=self.crop.size, **_UNCHANGED)
             entropy = (0, *keys[0])
-        images, regions = random_crops(pixels, view, entropy)
+        images, regions = random_crops(pixels, crop, entropy)
         channels = zip(self.preprocess.mean, self.preprocess.std, strict=True)
-        for channel, (mean, std) in enumerate(channels):  # constants of a step would stall a GPU
+        for channel, (mean, std) in enumerate(channels):  # copying tensors would stall a GPU
             images[:, channel].sub_(mean).div_(std)
         return images, self._targets([row for _, row in keys], regions, images.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides the batches, besides the step, which Lightning keeps."""
+        """What determines the batches, besides the step, which Lightning keeps."""
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
@@ -152,7 +152,7 @@ class DistillationDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remembers what the run was begun with, to warn of changes."""
+        """Keeps the settings of the run that is resumed, to warn of changes."""
         self._resumed = state_dict
 
     def _read_boxes(self) -> dict[str, ImageBoxes]:
@@ -167,14 +167,14 @@ class DistillationDataModule(LightningDataModule):
         twice = next((name for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
             raise ValueError(
-                f"data.boxes: images are known by their file names, but {twice} is in two of "
+                f"data.boxes: images are matched by file name, but {twice} is in two of "
                 "data.folders"
             )
         missing = [name for name in names if name not in labels]
         if missing:
             raise ValueError(
-                f"data.boxes: nothing is known of {len(missing)} images, such as {missing[0]}; "
-                "an image without objects must be listed too"
+                f"data.boxes: {len(missing)} images are not in these files, such as {missing[0]}; "
+                "images without objects must be listed too"
             )
         return labels
 
@@ -192,18 +192,18 @@ class DistillationDataModule(LightningDataModule):
         return self._resident[torch.from_numpy(rows).to(device, non_blocking=True)]
 
     def _targets(self, rows: list[int], regions: Tensor, device: torch.device) -> list[Target]:
-        """What is known of the views; objects of which little is left are not."""
+        """Targets of the crops, without boxes of which too little is visible."""
         assert self.store is not None
-        size = self.view.size
-        known = [self._labels.get(self.store.paths[row].name, _NOTHING) for row in rows]
-        counts = torch.tensor([len(own.boxes) for own in known])
-        boxes, labels, scores = (torch.cat(column) for column in zip(*known, strict=True))
-        whole = boxes_in_views(boxes * self.side, regions.repeat_interleave(counts, dim=0), size)
+        size = self.crop.size
+        labelled = [self._labels.get(self.store.paths[row].name, _NOTHING) for row in rows]
+        counts = torch.tensor([len(own.boxes) for own in labelled])
+        boxes, labels, scores = (torch.cat(column) for column in zip(*labelled, strict=True))
+        whole = boxes_in_crops(boxes * self.side, regions.repeat_interleave(counts, dim=0), size)
         boxes = whole.clamp(0, size)
-        kept = box_area(boxes) >= _VISIBLE * box_area(whole)
-        kept &= (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _LEAST_SIDE_PX
-        left = [int(of_view.sum()) for of_view in torch.split(kept, counts.tolist())]
-        # all at once: small copies are what a GPU would wait for
+        kept = box_area(boxes) >= _MIN_VISIBLE * box_area(whole)
+        kept &= (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _MIN_SIDE_PX
+        left = [int(own.sum()) for own in torch.split(kept, counts.tolist())]
+        # copied in one piece: a GPU would wait for many small copies
         columns = (
             torch.split(column[kept].to(device, non_blocking=True), left)
             for column in (boxes, labels, scores)
@@ -216,13 +216,13 @@ class DistillationDataModule(LightningDataModule):
 
 
 class ImageBatches:
-    """Batches of whole squares.
+    """Batches of uncropped square images.
 
     Args:
-        pixels: gives the images of some rows.
-        rows: which of them.
-        batches: which of ``rows`` make a batch.
-        position: asked at the start of an iteration where to begin.
+        pixels: returns the images of some rows.
+        rows: rows of the images to use.
+        batches: indices into ``rows`` of each batch.
+        position: returns the epoch and the batch at which an iteration starts.
     """
 
     def __init__(

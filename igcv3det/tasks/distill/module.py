@@ -1,15 +1,14 @@
-"""Distillation as Lightning calls it."""
+"""Distillation as Lightning calls it: steps, the teacher's runs, checkpoints."""
 
 from __future__ import annotations
 
-import copy
 import itertools
 import logging
-from pathlib import Path
 from typing import Any, Final
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -24,18 +23,24 @@ from igcv3det.engine.run_length import run_length
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.structures import Categories, Target
 from igcv3det.tasks.detect.fine_tuning import load_for_fine_tuning
-from igcv3det.tasks.distill.channel_map import ChannelMap
+from igcv3det.tasks.distill.channel_map import build_channel_maps
 from igcv3det.tasks.distill.config import DistillationConfig
 from igcv3det.tasks.distill.morph import morph
 from igcv3det.tasks.distill.start import (
     copy_parts,
     copy_shared_parts,
     detector_parts,
-    stage_channels,
     take_statistics,
 )
 from igcv3det.tasks.distill.student import STAGES, DistillationObjective
-from igcv3det.tasks.distill.teacher import Runtime, Teacher, TeacherNetwork, part_name
+from igcv3det.tasks.distill.teacher import (
+    Runtime,
+    Teacher,
+    TeacherNetwork,
+    move_to,
+    part_name,
+    teacher_tail,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -49,22 +54,25 @@ Batch = tuple[Tensor, list[Target]]
 
 
 class DistillationModule(LightningModule):
-    """Trains a student to compute what its teacher computes.
+    """Trains a student to reproduce the outputs of its teacher.
 
     Args:
-        teacher: a detector file; its classes become the student's.
-        detector: the student.
-        distillation: what is learnt.
-        loss: on boxes, where ``distillation.box_weight`` wants it.
-        optim: how.
-        weights: a student to go on from; ``distillation.start`` then does nothing.
-        channels_last: memory layout of images and weights.
-        conv_impl: of the student, see `fastpath.conv_impl`.
-        reference_runtime: what runs the networks that do not learn; ``openvino`` is for CPUs.
+        teacher: Name of pretrained weights or a detector file; its classes are the student's.
+        detector: Student.
+        distillation: Terms of the loss, and which parts are trained.
+        loss: Loss on boxes, used with ``distillation.box_weight``.
+        optim: Optimizer and schedule.
+        weights: Trained student to start from, a name or a file, instead of
+            ``distillation.start``.
+        channels_last: Memory layout of images and weights.
+        conv_impl: Implementation of the student's convolutions, see `fastpath.conv_impl`.
+        teacher_runtime: What runs the teacher and frozen leading parts. ``openvino`` is for CPUs;
+            on a GPU ``torch`` is used.
 
     Raises:
-        FileNotFoundError: a file that is not there.
-        ValueError: the student has other classes than the teacher, or a file does not fit.
+        FileNotFoundError: there is no such file.
+        ValueError: the student has another number of classes than the teacher, or a file does not
+            fit.
     """
 
     def __init__(
@@ -77,7 +85,7 @@ class DistillationModule(LightningModule):
         weights: str | None = None,
         channels_last: bool = False,
         conv_impl: ConvImpl = "reference",
-        reference_runtime: Runtime = "torch",
+        teacher_runtime: Runtime = "torch",
     ) -> None:
         super().__init__()
         taught = load_detector(teacher)
@@ -88,32 +96,17 @@ class DistillationModule(LightningModule):
             )
         self.optim, self.distillation = optim, distillation
         self.detector: SSDLite = build_detector(detector, taught.categories)
-        self.channel_maps = _channel_maps(self.detector, taught, distillation)
-        tail = _tail(taught, conv_impl) if distillation.teacher_tail else None
-        self.lesson = DistillationObjective(distillation, self.channel_maps, tail)
+        self.channel_maps = build_channel_maps(self.detector, taught, distillation.mapped_stages)
+        tail = teacher_tail(taught, conv_impl) if distillation.teacher_tail else None
+        self.objective = DistillationObjective(distillation, self.channel_maps, tail)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
-        self.reference_runtime = reference_runtime
-        self._teacher = (taught,)  # in a tuple, so that it is no part of this module
-        self._references: dict[bool, Teacher] = {}
-        self._takes_statistics = False
-        self._keeps_statistics = False
-        if weights is not None:
-            load_for_fine_tuning(self.detector, Path(weights))
-        elif distillation.start == "shared":
-            copied = copy_shared_parts(self.detector, taught)
-            logger.info("copied from the teacher: %s", ", ".join(copied))
-            self._takes_statistics = True
-        elif distillation.start == "morph":
-            morph(self.detector, taught)
-        copy_parts(self.detector, taught, distillation.copied)
-        self._frozen = [
-            module
-            for name, modules in detector_parts(self.detector).items()
-            for module in modules
-            if name in distillation.frozen
-        ]
-        for module in self._frozen:
-            module.requires_grad_(False)
+        self.teacher_runtime = teacher_runtime
+        self._teacher = (taught,)  # in a tuple, so that it is no submodule
+        self._teachers: dict[bool, Teacher] = {}
+        self._takes_statistics = weights is None and distillation.start == "shared"
+        self._freezes_bn_stats = False
+        self._initialise(taught, weights)
+        self._frozen = self._freeze()
         set_conv_impl(self.detector, conv_impl)
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
@@ -122,58 +115,91 @@ class DistillationModule(LightningModule):
         self.max_steps: int | None = None
         """Where the schedule ends if that is before the trainer's own end."""
 
+    def _initialise(self, teacher: SSDLite, weights: str | None) -> None:
+        if weights is not None:
+            load_for_fine_tuning(self.detector, weights)
+        elif self.distillation.start == "shared":
+            copied = copy_shared_parts(self.detector, teacher)
+            logger.info("copied from the teacher: %s", ", ".join(copied))
+        elif self.distillation.start == "morph":
+            morph(self.detector, teacher)
+        copy_parts(self.detector, teacher, self.distillation.copied)
+
+    def _freeze(self) -> list[nn.Module]:
+        parts = detector_parts(self.detector)
+        frozen = [module for name in self.distillation.frozen for module in parts[name]]
+        for module in frozen:
+            module.requires_grad_(False)
+        return frozen
+
     @property
     def categories(self) -> Categories:
         """The teacher's, and so the student's."""
         return self.detector.categories
 
     def on_fit_start(self) -> None:
-        """Refuses data that do not fit what is to be learnt.
+        """Checks that data and strategy fit the loss.
 
         Raises:
-            ValueError: boxes are to be learnt, but the data has none or cuts the images smaller.
+            ValueError: ``box_weight`` is set, but the data has no boxes or crops of another size
+                than the detector's; or several processes train, some of whose parameters get no
+                gradient.
         """
+        self._require_gradients()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.distillation.box_weight > 0:
             size = self.detector.config.image_size
             if not data.boxes:
                 raise ValueError("model.distillation.box_weight is set: data.boxes must name files")
-            if data.view.size != size:
+            if data.crop.size != size:
                 raise ValueError(
-                    f"model.distillation.box_weight is set: data.view.size must be the detector's "
-                    f"{size}, it is {data.view.size}"
+                    f"model.distillation.box_weight is set: data.crop.size must be the detector's "
+                    f"{size}, it is {data.crop.size}"
                 )
 
+    def _require_gradients(self) -> None:
+        strategy = self.trainer.strategy
+        if not isinstance(strategy, DDPStrategy) or strategy.world_size == 1:
+            return
+        unused = self.objective.unused_parts()
+        finds_unused = strategy._ddp_kwargs.get("find_unused_parameters", False)
+        if unused and not finds_unused:
+            raise ValueError(
+                f"parts that are trained but not always part of the loss ({', '.join(unused)}): "
+                "pass --trainer.strategy ddp_find_unused_parameters_true"
+            )
+
     def train(self, mode: bool = True) -> DistillationModule:
-        """Frozen parts stay in evaluation mode, and norms that keep their statistics."""
+        """Frozen parts stay in evaluation mode, and norms whose statistics are fixed."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
-        if self._keeps_statistics:
+        if self._freezes_bn_stats:
             for part in self.detector.modules():
                 if isinstance(part, nn.BatchNorm2d):
                     part.eval()
         return self
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """From ``distillation.batch_statistics_steps`` on the norms keep their statistics."""
+        """Fixes the norms' statistics after ``distillation.batch_statistics_steps``."""
         steps = self.distillation.batch_statistics_steps
-        if steps is not None and not self._keeps_statistics and self.trainer.global_step >= steps:
-            self._keeps_statistics = True
+        if steps is not None and not self._freezes_bn_stats and self.trainer.global_step >= steps:
+            self._freezes_bn_stats = True
             self.train()
 
     def on_train_start(self) -> None:
-        """Gives the stages the teacher's statistics where a run begins."""
-        self.train()  # Lightning keeps the modes that it finds, and warns of frozen parts earlier
+        """Gives the stages the teacher's statistics at the start of a run."""
+        self.train()  # Lightning keeps the modes that it finds
         if self._takes_statistics and self.trainer.global_step == 0:
             take_statistics(self.detector, self._teacher_features())
+            _broadcast(self.detector)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         images, _ = batch
         forced = self.trainer.global_step < self.distillation.teacher_forcing_steps
         terms = self._terms(batch, forced=forced)
-        loss = self.lesson.total(terms)
+        loss = self.objective.total(terms)
         self.losses = {name: term.detach() for name, term in terms.items()}
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
         self.log_dict(
@@ -182,11 +208,13 @@ class DistillationModule(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same terms on images that are held out."""
+        """The same terms on held-out images, averaged over all processes."""
         images, _ = batch
         terms = self._terms(batch, forced=False)
-        self.log("val/loss", self.lesson.total(terms), prog_bar=True, batch_size=len(images))
-        self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(images))
+        shown = {"val/loss": self.objective.total(terms)}
+        self.log_dict(shown, prog_bar=True, batch_size=len(images), sync_dist=True)
+        each = {f"val/{name}": term for name, term in terms.items()}
+        self.log_dict(each, batch_size=len(images), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimizer and schedule for this run's batch and length.
@@ -213,44 +241,42 @@ class DistillationModule(LightningModule):
 
     def _terms(self, batch: Batch, *, forced: bool) -> dict[str, Tensor]:
         images, targets = batch
-        names = self.lesson.names(forced=forced)
-        if names and forced not in self._references:
-            network = TeacherNetwork(
-                self._teacher[0], self.detector, self.lesson.prefix, names, self.reference_runtime
-            )
-            self._references[forced] = Teacher(network, self.reference_runtime)
-            if self.lesson.tail is not None:  # no submodule, so Lightning leaves it
-                self.lesson.tail.to(images.device)
-        # boxes alone need nobody to compare with
-        reference = self._references[forced](images) if names else {}
-        terms, outputs = self.lesson.losses(self.detector, images, reference, forced=forced)
+        names = self.objective.names(forced=forced)
+        # a loss on boxes alone needs no teacher
+        expected = self._teacher_for(names, images.device, forced=forced)(images) if names else {}
+        if self.objective.tail is not None:
+            move_to(self.objective.tail, images.device)
+        terms, outputs = self.objective.losses(self.detector, images, expected, forced=forced)
         if outputs is not None and self.distillation.box_weight > 0:
             terms |= self.criterion(outputs, self.detector.anchors, targets)
         return terms
 
+    def _teacher_for(self, names: list[str], device: torch.device, *, forced: bool) -> Teacher:
+        if forced not in self._teachers:
+            runtime = self.teacher_runtime
+            if runtime == "openvino" and device.type != "cpu":
+                logger.info("OpenVINO runs on CPUs only: on %s torch runs the teacher", device)
+                runtime = "torch"
+            prefix = self.objective.prefix
+            network = TeacherNetwork(self._teacher[0], self.detector, prefix, names, runtime)
+            self._teachers[forced] = Teacher(network, runtime)
+        return self._teachers[forced]
+
     def _teacher_features(self) -> list[dict[int, Tensor]]:
         names = [part_name(part) for part in STAGES]
         network = TeacherNetwork(self._teacher[0], self.detector, 0, names, "torch")
-        reference = Teacher(network, "torch")
+        teacher = Teacher(network, "torch")
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         features = []
         for batch in itertools.islice(datamodule.train_dataloader(), _STATISTICS_BATCHES):
             images, _ = datamodule.on_after_batch_transfer(batch, 0)
-            found = reference(images.to(self.device))
+            found = teacher(images.to(self.device))
             features.append({part: found[part_name(part)] for part in STAGES})
         return features
 
 
-def _channel_maps(student: SSDLite, teacher: SSDLite, config: DistillationConfig) -> nn.ModuleDict:
-    return nn.ModuleDict(
-        {
-            part_name(stage): ChannelMap(*(stage_channels(d, stage) for d in (student, teacher)))
-            for stage in config.mapped_stages
-        }
-    )
-
-
-def _tail(teacher: SSDLite, conv_impl: ConvImpl) -> SSDLite:
-    tail = copy.deepcopy(teacher).eval().requires_grad_(False)
-    set_conv_impl(tail, conv_impl)
-    return tail.to(memory_format=torch.channels_last)
+def _broadcast(network: nn.Module) -> None:
+    """Gives all processes the weights of the first: each saw other images."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for value in network.state_dict().values():
+            torch.distributed.broadcast(value, 0)

@@ -1,4 +1,4 @@
-"""The student's way through a batch, with the teacher's features beside it."""
+"""The student's forward pass with the distillation losses along it."""
 
 from __future__ import annotations
 
@@ -26,20 +26,23 @@ LAST = NUM_SECTIONS - 1
 
 
 class DistillationObjective:
-    """What is computed of a student in each step, as a configuration wants it.
+    """The terms of the distillation loss; only what a term needs is computed.
 
     Args:
-        config: weights and frozen parts.
+        config: weights of the terms, and frozen parts.
         maps: a `ChannelMap` for each of the mapped stages, under `part_name`.
-        tail: the teacher, frozen, where ``teacher_tail`` is set.
+        tail: the frozen teacher, where ``teacher_tail`` is set.
 
     Attributes:
-        prefix: the first so many parts are frozen and come from the reference, at most those
-            before the stage of the fine tap.
-        own_end: parts from this one on, and the heads, are the tail's if there is one.
-        end: parts from this one on are not needed; 9 where all are.
-        compares_heads: class scores and offsets are the teacher's to give.
+        prefix: number of frozen leading parts, which `TeacherNetwork` runs; at most those before
+            the stage of the fine tap.
+        own_end: the tail, if there is one, replaces parts from this one on, and the heads.
+        end: parts from this one on are not run; 9 where all are.
+        compares_heads: class scores or offsets are compared with the teacher's.
         uses_heads: the heads are run.
+
+    Raises:
+        ValueError: every part that a term depends on is frozen.
     """
 
     def __init__(
@@ -54,21 +57,25 @@ class DistillationObjective:
         frozen = next(
             (i for i, name in enumerate(names) if name not in config.frozen), NUM_SECTIONS
         )
-        self.prefix = min(frozen, TAP_STAGE + 1)  # the fine tap is the student's own business
+        self.prefix = min(frozen, TAP_STAGE + 1)  # `losses` itself must run the tap's stage
         self.compares_heads = max(config.score_weight, config.offset_weight) > 0
         self.uses_heads = self.compares_heads or config.box_weight > 0
         weighted = [s for s in STAGES if config.stage_weights[s - 1] > 0]
-        learning = [i for i, name in enumerate(names) if name not in config.frozen]
-        self.own_end = NUM_SECTIONS if tail is None else max(learning, default=-1) + 1
+        trained = [i for i, name in enumerate(names) if name not in config.frozen]
+        self.own_end = NUM_SECTIONS if tail is None else max(trained, default=-1) + 1
         reads_last = self.uses_heads or config.tap_weight > 0
         self.end = NUM_SECTIONS if reads_last else max(weighted, default=0) + 1
         if set(names[: self.end]) <= set(config.frozen) and not (
             self.uses_heads and not {"extras", "head"} <= set(config.frozen)
         ):
-            raise ValueError("distillation: every part with a weight is frozen, nothing can learn")
+            raise ValueError("distillation: every part that the loss depends on is frozen")
 
     def names(self, *, forced: bool) -> list[str]:
-        """The outputs of the reference that the loss needs."""
+        """The teacher's outputs that the loss needs.
+
+        Args:
+            forced: as `losses` takes it.
+        """
         wanted = {part_name(s) for s in STAGES if self.prefix <= s < self.end and self._weight(s)}
         if forced:
             wanted |= {part_name(part - 1) for part in range(max(1, self.prefix), self.end)}
@@ -79,45 +86,65 @@ class DistillationObjective:
         return sorted(wanted) + ([PREFIX] if self.prefix else [])
 
     def losses(
-        self, student: SSDLite, images: Tensor, reference: dict[str, Tensor], *, forced: bool
+        self, student: SSDLite, images: Tensor, expected: dict[str, Tensor], *, forced: bool
     ) -> tuple[dict[str, Tensor], HeadOutputs | None]:
-        """Every term, unweighted (`total` weighs them), and the heads' outputs if they were run.
+        """All terms, unweighted (`total` applies the weights), and the head outputs if computed.
 
         Args:
             student: with an IGCV3 backbone.
-            images: normalised [B, 3, S, S]; read only where no part is frozen.
-            reference: what `names` asks for.
-            forced: feed each part with the teacher's features, and leave the heads out.
+            images: normalised [B, 3, S, S]; not used where ``prefix`` is not 0.
+            expected: the teacher's outputs, by `names`.
+            forced: the input of each part is the teacher's features; the heads are not run.
         """
-        x = reference[PREFIX] if self.prefix else images
+        x = expected[PREFIX] if self.prefix else images
         x = x.contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = {}
         taps: list[Tensor] = []
-        tail = self.tail
         for part in range(self.prefix, self.end):
             if forced and part > self.prefix:
-                x = reference[part_name(part - 1)]
-            detector = student if tail is None or part < self.own_end else tail
-            x, tap = cast(SectionedBackbone, detector.backbone).forward_section(part, x)
-            if part in STAGES and self._weight(part):
-                name = part_name(part)
-                own = self.maps[name](x, reference[name]) if name in self.maps else x
-                terms[f"stage{part}"] = unexplained_variance(own, reference[name])
-            if tap is not None:
-                taps.append(tap)
-                if self.config.tap_weight > 0:
-                    terms["tap0"] = unexplained_variance(tap, reference[TAP])
-        if self.end == NUM_SECTIONS and self.config.tap_weight > 0:
-            terms["tap1"] = unexplained_variance(x, reference[part_name(LAST)])
+                x = expected[part_name(part - 1)]
+            is_own = self.tail is None or part < self.own_end
+            backbone = (student if is_own else cast(SSDLite, self.tail)).backbone
+            x, tap = cast(SectionedBackbone, backbone).forward_section(part, x)
+            terms |= self._part_terms(part, x, tap, expected)
+            taps += [] if tap is None else [tap]
         if forced or not self.uses_heads:
             return terms, None
-        detector = student if tail is None else tail
+        detector = student if self.tail is None else self.tail
         outputs: HeadOutputs = detector.head([*taps, x, *detector.extras(x)])
         if self.compares_heads:
-            expected = HeadOutputs(reference[LOGITS], reference[OFFSETS])
-            terms["score"] = score_divergence(outputs, expected)
-            terms["offset"] = offset_error(outputs, expected)
+            teacher = HeadOutputs(expected[LOGITS], expected[OFFSETS])
+            terms["score"] = score_divergence(outputs, teacher)
+            terms["offset"] = offset_error(outputs, teacher)
         return terms, outputs
+
+    def unused_parts(self) -> list[str]:
+        """Trained parts without a gradient in some of the steps."""
+        names = DISTILLATION_PARTS[:NUM_SECTIONS]
+        used = set(names[: min(self.end, self.own_end)])
+        if self.uses_heads and self.tail is None:
+            used |= {"extras", "head"}
+        if self.config.teacher_forcing_steps > 0:  # then only a part's own terms reach it
+            used &= {names[s] for s in STAGES if self._weight(s)} | (
+                {names[LAST]} if self.config.tap_weight > 0 else set()
+            )
+        frozen = self.config.frozen
+        return [name for name in DISTILLATION_PARTS if name not in used and name not in frozen]
+
+    def _part_terms(
+        self, part: int, x: Tensor, tap: Tensor | None, expected: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        terms = {}
+        if part in STAGES and self._weight(part):
+            name = part_name(part)
+            own = self.maps[name](x, expected[name]) if name in self.maps else x
+            terms[f"stage{part}"] = unexplained_variance(own, expected[name])
+        if self.config.tap_weight > 0:
+            if tap is not None:
+                terms["tap0"] = unexplained_variance(tap, expected[TAP])
+            if part == LAST:
+                terms["tap1"] = unexplained_variance(x, expected[part_name(LAST)])
+        return terms
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum."""

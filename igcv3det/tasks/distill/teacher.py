@@ -1,11 +1,12 @@
-"""What the student is compared with: networks that do not learn, run once for each batch.
+"""The networks that a student is compared with: not trained, run once for each batch.
 
-They are the teacher and those first parts of the student that are frozen. On a CPU OpenVINO runs
-them several times as fast as eager PyTorch: in bfloat16, with norms folded and in the fastest form.
+They are the teacher and the leading parts of the student that are frozen. On a CPU OpenVINO runs
+them several times as fast as eager PyTorch: in bfloat16, with norms folded, in the fastest variant.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from igcv3det.detector import SSDLite
 from igcv3det.export.assemble import read_openvino
 from igcv3det.export.tracing import trace_onnx
+from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.fastpath.deploy import deploy
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.sections import NUM_SECTIONS, SectionedBackbone
@@ -25,7 +27,7 @@ LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
 
 
 def part_name(part: int) -> str:
-    """The key of a teacher's part in `Reference`'s answers; 0 is the stem, 8 the last 1x1."""
+    """The key of a part's output in `Teacher`'s results; 0 is the stem, 8 the last 1x1."""
     return f"part{part}"
 
 
@@ -33,11 +35,12 @@ class TeacherNetwork(nn.Module):
     """Teacher and frozen student parts as one function of the images.
 
     Args:
-        teacher: in evaluation mode afterwards; a deployed copy is run.
-        student: its first ``prefix`` parts are run, as they are now.
-        prefix: how many; 0 for none.
-        names: which outputs are wanted.
-        form: as `deploy` takes it.
+        teacher: a deployed copy is run.
+        student: a deployed copy of its first ``prefix`` parts is run; later changes of the student
+            have no effect on it.
+        prefix: number of frozen leading parts; 0 for none.
+        names: outputs to compute.
+        variant: as `deploy` takes it.
     """
 
     def __init__(
@@ -46,18 +49,18 @@ class TeacherNetwork(nn.Module):
         student: SSDLite,
         prefix: int,
         names: Sequence[str],
-        form: Runtime,
+        variant: Runtime,
     ) -> None:
         super().__init__()
-        # the other forms of an IGCV3 change the order of the fine tap's channels
+        # the other variants of an IGCV3 change the order of the fine tap's channels
         keeps_order = not isinstance(teacher.backbone, IGCV3)
-        self.teacher = deploy(teacher, form if keeps_order else "permuted")
+        self.teacher = deploy(teacher, variant if keeps_order else "permuted")
         self.prefix = prefix
-        self.student = deploy(student, form).backbone if prefix else None
+        self.student = deploy(student, variant).backbone if prefix else None
         self.names = tuple(names)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The wanted outputs, in the order of ``names``, for normalised images [B, 3, S, S]."""
+        """Outputs in the order of ``names``, for normalised images [B, 3, S, S]."""
         found: dict[str, Tensor] = {}
         x = images
         backbone = cast(SectionedBackbone, self.teacher.backbone)
@@ -85,12 +88,12 @@ class Teacher:
     """Runs a `TeacherNetwork`.
 
     Args:
-        network: what to run.
-        runtime: ``openvino`` compiles it at the first batch of each shape, for CPUs; ``torch`` runs
-            it where the images are, in the precision of autocast.
+        network: the network to run.
+        runtime: ``openvino`` compiles it at the first batch of each shape and runs on the CPU;
+            ``torch`` runs it on the device of the images, in the precision of autocast.
 
     Raises:
-        ImportError: OpenVINO is wanted but not installed.
+        ImportError: ``openvino`` is not installed.
     """
 
     def __init__(self, network: TeacherNetwork, runtime: Runtime) -> None:
@@ -104,10 +107,17 @@ class Teacher:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Outputs by name, without gradients.
 
-        Those of OpenVINO are float32 and valid until the next call.
+        Those of OpenVINO are float32, on the CPU, and valid until the next call.
+
+        Raises:
+            ValueError: images on a GPU for OpenVINO.
         """
+        if self.runtime == "openvino" and images.device.type != "cpu":
+            raise ValueError(
+                f"OpenVINO runs the teacher on the CPU, but the images are on {images.device}"
+            )
         if self.runtime == "torch":
-            self.network.to(images.device)
+            move_to(self.network, images.device)
             images = images.contiguous(memory_format=torch.channels_last)
             return dict(zip(self.network.names, self.network(images), strict=True))
         shape = tuple(images.shape)
@@ -120,12 +130,25 @@ class Teacher:
         return dict(zip(self.network.names, map(torch.from_numpy, arrays), strict=True))
 
 
+def teacher_tail(teacher: SSDLite, conv_impl: ConvImpl) -> SSDLite:
+    """A frozen copy of the teacher, whose last parts take the place of a student's."""
+    tail = copy.deepcopy(teacher).eval().requires_grad_(False)
+    set_conv_impl(tail, conv_impl)
+    return tail.to(memory_format=torch.channels_last)
+
+
+def move_to(network: nn.Module, device: torch.device) -> None:
+    """Moves a network that is no submodule, and so is not moved by Lightning."""
+    if next(network.parameters()).device != device:
+        network.to(device)
+
+
 def _import_openvino() -> Any:  # noqa: ANN401
     try:
         import openvino
     except ImportError as error:
         raise ImportError(
-            "reference_runtime openvino: pip install 'igcv3det[export]' first, or take torch"
+            "teacher_runtime openvino: pip install 'igcv3det[export]' first, or use torch"
         ) from error
     return openvino
 
@@ -136,4 +159,4 @@ def _compiled(network: TeacherNetwork, images: Tensor) -> Any:  # noqa: ANN401
         model = read_openvino(trace_onnx(network, {"images": example}, network.names))
     model.reshape(list(images.shape))
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
-    return openvino_core("reference_runtime openvino").compile_model(model, "CPU", hints)
+    return openvino_core("teacher_runtime openvino").compile_model(model, "CPU", hints)

@@ -1,4 +1,4 @@
-"""The command line of distillation: `tasks.detect.train` with another module and other data."""
+"""The command line of distillation: that of detection with another module and other data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
 from igcv3det.tasks.detect.train import DetectionCLI
-from igcv3det.tasks.distill.config import DistillationConfig, ViewConfig
+from igcv3det.tasks.distill.config import CropConfig, DistillationConfig
 from igcv3det.tasks.distill.datamodule import DistillationDataModule
 from igcv3det.tasks.distill.module import DistillationModule
 
@@ -24,7 +24,7 @@ class DistillationCLI(DetectionCLI):
         "model.distillation": DistillationConfig,
         "model.loss": LossConfig,
         "model.optim": OptimConfig,
-        "data.view": ViewConfig,
+        "data.crop": CropConfig,
     }
     links: ClassVar[Sequence[tuple[str, str]]] = (
         ("seed_everything", "data.seed"),
@@ -35,8 +35,20 @@ class DistillationCLI(DetectionCLI):
     built_links: ClassVar[Sequence[tuple[str, str]]] = (("model.categories", "data.categories"),)
     program = ("distill", "Trains a detector to reproduce the outputs of a teacher.")
     best = ("val/loss", "min")
+    # literals: the command line reads them without importing this module
+    renamed: ClassVar = {
+        **DetectionCLI.renamed,
+        "model.reference_runtime": "model.teacher_runtime",
+        "data.view": "data.crop",
+        "data.view.size": "data.crop.size",
+        "data.view.min_scale": "data.crop.min_scale",
+        "data.view.max_scale": "data.crop.max_scale",
+        "data.view.max_aspect": "data.crop.max_aspect",
+        "data.view.flip": "data.crop.flip",
+        "data.view.colour": "data.crop.colour",
+    }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Nothing is drawn: the images have no true boxes."""
+        """Draws no images by default: most have no true boxes."""
         super().add_arguments_to_parser(parser)
         parser.set_defaults(logged_images=0)

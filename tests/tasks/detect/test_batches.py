@@ -4,7 +4,7 @@ from igcv3det.structures import Target
 from igcv3det.tasks.detect.batches import collate, pack
 
 
-def sample(image_id, objects, crowds):
+def sample(image_id, objects, crowds, *, has_scores=False):
     boxes = torch.rand(objects + crowds, 4)
     target = Target(
         boxes=boxes[:objects],
@@ -12,14 +12,16 @@ def sample(image_id, objects, crowds):
         crowds=boxes[objects:],
         image_id=image_id,
         original_size=(image_id, 2 * image_id),
+        scores=torch.rand(objects) if has_scores else None,
     )
     return torch.full((3, 4, 4), float(image_id)), target
 
 
 def test_every_target_comes_back():
     samples = [sample(5, 2, 1), sample(2**40, 0, 0), sample(7, 0, 2), sample(8, 3, 0)]
+    samples += [sample(9, 2, 0, has_scores=True), sample(10, 0, 1, has_scores=True)]
     images, targets = collate(samples)
-    assert images.shape == (4, 3, 4, 4)
+    assert images.shape == (6, 3, 4, 4)
     assert isinstance(targets, list)
     for (image, target), found, batched in zip(samples, targets, images, strict=True):
         torch.testing.assert_close(batched, image, rtol=0, atol=0)
@@ -38,7 +40,7 @@ def test_a_batch_without_any_object():
     assert target.labels.dtype == torch.int64
 
 
-def test_a_batch_travels_as_five_tensors():
+def test_a_batch_travels_as_six_tensors():
     packed = pack([sample(i, i, 1) for i in range(1, 9)])
-    assert len(packed) == 5
+    assert len(packed) == 6
     assert all(isinstance(part, torch.Tensor) for part in packed)

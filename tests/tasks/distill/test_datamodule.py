@@ -7,7 +7,7 @@ from PIL import Image
 
 from igcv3det.datasets.box_labels import ImageBoxes, write_labels
 from igcv3det.structures import Categories
-from igcv3det.tasks.distill.config import ViewConfig
+from igcv3det.tasks.distill.config import CropConfig
 from igcv3det.tasks.distill.datamodule import DistillationDataModule
 
 
@@ -26,7 +26,7 @@ def _datamodule(images, **changes):
     given = {"batch_size": 2, "held_out": 2, "seed": 0, **changes}
     cache = str(images.parent / "cache")
     data = DistillationDataModule(
-        [str(images)], side=64, cache=cache, view=ViewConfig(size=32), **given
+        [str(images)], side=64, cache=cache, crop=CropConfig(size=32), **given
     )
     data.setup("fit")
     return data
@@ -66,7 +66,7 @@ def test_images_of_one_name_cannot_have_boxes(images, tmp_path):
         cache=str(tmp_path / "cache"),
         batch_size=2,
         held_out=2,
-        view=ViewConfig(size=32),
+        crop=CropConfig(size=32),
         categories=categories,
     )
     with pytest.raises(ValueError, match=r"2\.png is in two of data\.folders"):

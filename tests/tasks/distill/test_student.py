@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from igcv3det.tasks.distill.config import DISTILLATION_PARTS, DistillationConfig
 from igcv3det.tasks.distill.losses import unexplained_variance
+from igcv3det.tasks.distill.start import detector_parts
 from igcv3det.tasks.distill.student import DistillationObjective
 from igcv3det.tasks.distill.teacher import Teacher, TeacherNetwork
 
@@ -13,11 +14,11 @@ IMAGES = torch.randn(2, 3, 64, 64)
 
 
 def terms_of(student, teacher, config, images=IMAGES, *, forced=False):
-    lesson = DistillationObjective(config, tail=teacher if config.teacher_tail else None)
-    names = lesson.names(forced=forced)
-    network = TeacherNetwork(teacher, student, lesson.prefix, names, "torch")
-    reference = Teacher(network, "torch")(images)
-    return lesson, *lesson.losses(student, images, reference, forced=forced)
+    objective = DistillationObjective(config, tail=teacher if config.teacher_tail else None)
+    names = objective.names(forced=forced)
+    network = TeacherNetwork(teacher, student, objective.prefix, names, "torch")
+    expected = Teacher(network, "torch")(images)
+    return objective, *objective.losses(student, images, expected, forced=forced)
 
 
 @pytest.fixture
@@ -28,12 +29,12 @@ def pair():
 @pytest.mark.parametrize("forced", [False, True])
 def test_a_student_that_is_its_teacher_has_nothing_to_learn(pair, forced):
     teacher, _ = pair
-    lesson, terms, _ = terms_of(teacher, teacher, DistillationConfig(), forced=forced)
+    objective, terms, _ = terms_of(teacher, teacher, DistillationConfig(), forced=forced)
     stages = {f"stage{n}" for n in range(1, 8)} | {"tap0", "tap1"}
     assert set(terms) == stages | (set() if forced else {"score", "offset"})
     for name, term in terms.items():
         assert_close(term, torch.tensor(0.0), rtol=0, atol=1e-3, msg=name)
-    assert lesson.total(terms) < 1e-2
+    assert objective.total(terms) < 1e-2
 
 
 def test_terms_are_those_of_the_plain_forward(pair):
@@ -49,11 +50,11 @@ def test_terms_are_those_of_the_plain_forward(pair):
 
 
 @pytest.mark.parametrize("parts", [("stem",), ("stem", "stage1", "stage2", "stage3")])
-def test_frozen_parts_come_from_the_reference(pair, parts):
+def test_frozen_parts_are_run_beside_the_teacher(pair, parts):
     teacher, student = pair
     _, whole, _ = terms_of(student, teacher, DistillationConfig())
-    lesson, later, _ = terms_of(student, teacher, DistillationConfig(frozen=parts))
-    assert lesson.prefix == len(parts)
+    objective, later, _ = terms_of(student, teacher, DistillationConfig(frozen=parts))
+    assert objective.prefix == len(parts)
     assert later.keys() == whole.keys() - set(parts)
     for name, term in later.items():
         assert_close(term, whole[name], rtol=1e-3, atol=1e-5, msg=name)
@@ -75,11 +76,11 @@ def test_what_no_weight_needs_is_not_run(pair):
         stage_weights=(1, 2, 0, 0, 0, 0, 0), tap_weight=0, score_weight=0, offset_weight=0
     )
     student.backbone.last[0].weight.data.fill_(float("nan"))
-    lesson, terms, outputs = terms_of(student, teacher, config)
-    assert lesson.end == 3
+    objective, terms, outputs = terms_of(student, teacher, config)
+    assert objective.end == 3
     assert outputs is None
     assert set(terms) == {"stage1", "stage2"}
-    assert_close(lesson.total(terms), terms["stage1"] + 2 * terms["stage2"])
+    assert_close(objective.total(terms), terms["stage1"] + 2 * terms["stage2"])
 
 
 def test_weights_of_the_heads(pair):
@@ -87,28 +88,28 @@ def test_weights_of_the_heads(pair):
     config = DistillationConfig(
         stage_weights=(0,) * 7, tap_weight=0, score_weight=0.5, offset_weight=3, box_weight=7
     )
-    lesson, terms, _ = terms_of(student, teacher, config)
+    objective, terms, _ = terms_of(student, teacher, config)
     assert set(terms) == {"score", "offset"}
-    assert_close(lesson.total(terms), 0.5 * terms["score"] + 3 * terms["offset"])
+    assert_close(objective.total(terms), 0.5 * terms["score"] + 3 * terms["offset"])
     boxes = {"classification": torch.tensor(1.0), "box": torch.tensor(2.0)}
-    assert_close(lesson.total(boxes), torch.tensor(21.0))
+    assert_close(objective.total(boxes), torch.tensor(21.0))
 
 
 def test_boxes_alone_need_no_teacher(pair):
-    lesson = DistillationObjective(
+    objective = DistillationObjective(
         DistillationConfig(
             stage_weights=(0,) * 7, tap_weight=0, score_weight=0, offset_weight=0, box_weight=1
         )
     )
-    assert lesson.names(forced=False) == []
-    assert lesson.uses_heads
+    assert objective.names(forced=False) == []
+    assert objective.uses_heads
 
 
 def test_the_fine_tap_stays_in_sight(pair):
     teacher, student = pair
     frozen = ("stem", *(f"stage{n}" for n in range(1, 8)), "last")
-    lesson, terms, outputs = terms_of(student, teacher, DistillationConfig(frozen=frozen))
-    assert lesson.prefix == 6
+    objective, terms, outputs = terms_of(student, teacher, DistillationConfig(frozen=frozen))
+    assert objective.prefix == 6
     with torch.no_grad():
         assert_close(outputs, student(IMAGES), rtol=1e-3, atol=1e-4)
     assert {"tap0", "tap1", "score", "offset"} <= set(terms)
@@ -152,8 +153,8 @@ def test_a_teachers_tail_without_scores_ends_with_the_last_weight(pair):
         score_weight=0,
         offset_weight=0,
     )
-    lesson, terms, outputs = terms_of(student, teacher, config)
-    assert (lesson.own_end, lesson.end) == (5, 6)
+    objective, terms, outputs = terms_of(student, teacher, config)
+    assert (objective.own_end, objective.end) == (5, 6)
     assert outputs is None
     assert set(terms) == {"stage4", "stage5"}
 
@@ -170,17 +171,17 @@ def test_a_mapped_stage_is_compared_after_its_map(pair):
         stage_weights=(0, 0, 1, 1, 0, 0, 0), tap_weight=0, score_weight=0, offset_weight=0
     )
     with torch.no_grad():
-        reference = {f"part{n}": part_of(teacher, n) for n in (3, 4)}
-    lesson = DistillationObjective(config, nn.ModuleDict({"part3": Negation()}))
-    terms, _ = lesson.losses(student, IMAGES, reference, forced=False)
+        expected = {f"part{n}": part_of(teacher, n) for n in (3, 4)}
+    objective = DistillationObjective(config, nn.ModuleDict({"part3": Negation()}))
+    terms, _ = objective.losses(student, IMAGES, expected, forced=False)
     own = [part_of(student, n) for n in (3, 4)]
-    assert_close(terms["stage3"], unexplained_variance(-own[0], reference["part3"]))
-    assert_close(terms["stage4"], unexplained_variance(own[1], reference["part4"]))
+    assert_close(terms["stage3"], unexplained_variance(-own[0], expected["part3"]))
+    assert_close(terms["stage4"], unexplained_variance(own[1], expected["part4"]))
 
 
-def test_a_lesson_without_anything_to_learn():
+def test_nothing_to_train_is_refused():
     frozen = ("stem", *(f"stage{n}" for n in range(1, 8)))
-    with pytest.raises(ValueError, match="nothing can learn"):
+    with pytest.raises(ValueError, match="depends on is frozen"):
         DistillationObjective(
             DistillationConfig(frozen=frozen, tap_weight=0, score_weight=0, offset_weight=0)
         )
@@ -202,3 +203,41 @@ def test_a_lesson_without_anything_to_learn():
 def test_ranges(wrong, complaint):
     with pytest.raises(ValueError, match=complaint):
         DistillationConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("config", "unused"),
+    [
+        ({}, []),
+        # without scores the heads are not run
+        ({"score_weight": 0, "offset_weight": 0}, ["extras", "head"]),
+        ({"score_weight": 0, "offset_weight": 0, "frozen": ("extras", "head")}, []),
+        # nothing after the last weighted stage is run
+        (
+            {
+                "stage_weights": (1, 1, 1, 1, 1, 0, 0),
+                "tap_weight": 0,
+                "score_weight": 0,
+                "offset_weight": 0,
+                "frozen": ("extras", "head"),
+            },
+            ["stage6", "stage7", "last"],
+        ),
+        # on the teacher's features a stage learns by its own term alone
+        (
+            {"teacher_forcing_steps": 1, "stage_weights": (1, 1, 1, 0, 1, 1, 1)},
+            ["stem", "stage4", "extras", "head"],
+        ),
+    ],
+)
+def test_parts_without_a_gradient_are_known(pair, config, unused):
+    config = DistillationConfig(**config)
+    assert DistillationObjective(config).unused_parts() == unused
+    teacher, student = pair
+    forced = config.teacher_forcing_steps > 0
+    objective, terms, _ = terms_of(student, teacher, config, forced=forced)
+    objective.total(terms).backward()
+    for name, modules in detector_parts(student).items():
+        if name not in config.frozen and name != "stage4":
+            has_gradient = all(p.grad is not None for m in modules for p in m.parameters())
+            assert has_gradient == (name not in unused), name

@@ -39,9 +39,9 @@ def test_openvino_computes_it_too(networks):
     pytest.importorskip("openvino")
     images = torch.randn(2, 3, 64, 64)
     network = TeacherNetwork(*networks, 2, NAMES, "openvino")
-    reference = Teacher(network, "openvino")
+    runner = Teacher(network, "openvino")
     with torch.autocast("cpu", torch.bfloat16):  # as a trainer calls it
-        found = {name: value.clone() for name, value in reference(images).items()}
+        found = {name: value.clone() for name, value in runner(images).items()}
     for name, value in expected(*networks, images).items():
         assert found[name].shape == value.shape
         maps = (found[name], value)
@@ -49,16 +49,16 @@ def test_openvino_computes_it_too(networks):
             maps = tuple(m.transpose(1, 2)[..., None] for m in maps)
         # bfloat16 keeps eight bits; nine parts add up to a few per cent of the variance at most
         assert unexplained_variance(*maps) < 0.03, name
-    other = reference(torch.randn(3, 3, 64, 64))  # another shape is compiled anew
+    other = runner(torch.randn(3, 3, 64, 64))  # another shape is compiled anew
     assert len(other["logits"]) == 3
 
 
 def test_the_networks_stay_as_they_are(networks):
     teacher, student = networks
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    reference = Teacher(TeacherNetwork(teacher, student, 2, ["prefix"], "torch"), "torch")
+    runner = Teacher(TeacherNetwork(teacher, student, 2, ["prefix"], "torch"), "torch")
     student.backbone.stem[0].weight.data.add_(1)
-    kept = reference(torch.ones(1, 3, 64, 64))["prefix"]
+    kept = runner(torch.ones(1, 3, 64, 64))["prefix"]
     student.load_state_dict(before)
     again = Teacher(TeacherNetwork(teacher, student, 2, ["prefix"], "torch"), "torch")
     assert_close(kept, again(torch.ones(1, 3, 64, 64))["prefix"])
