@@ -1,7 +1,7 @@
 """Packs a trained detector as the weights that come with the package.
 
-Usage:
-    python tools/release.py --checkpoint best.ckpt --facts facts.json [--output FILE.safetensors]
+Example:
+    python tools/release.py --checkpoint best.ckpt --facts facts.json --output FILE.safetensors
 
 ``facts.json`` holds the texts that the file carries as metadata: ``status`` ("preview" or
 "release"), ``figures``, ``data``, ``teachers`` ("none" where there are none), ``licence``. Metadata
@@ -14,55 +14,59 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from igcv3det.checkpoint import (
-    FIGURES,
-    STATUS,
-    half_weights,
-    load_detector,
-    save_detector,
-)
-from igcv3det.detector import SSDLite
-from igcv3det.io.images import read_image
-from igcv3det.io.sources import find_sources
-from igcv3det.preprocess import Preprocess
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.pretrained import DEFAULT, PRETRAINED
-from igcv3det.weight_files import CHECKSUM, checksum, read_metadata
 
-FACTS = (STATUS, FIGURES, "data", "teachers", "licence")
+if TYPE_CHECKING:
+    from igcv3det.detector import SSDLite
+
+STATUS = "status"
+FACTS = (STATUS, "figures", "data", "teachers", "licence")
 LIMIT_MB = 10
 
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    return run_command("release", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("release", __doc__)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, metavar="MODEL", help="detector to pack")
+    add("--facts", type=Path, required=True, metavar="JSON", help="metadata of the file")
+    add(
+        "--output",
+        type=Path,
+        default=PRETRAINED[DEFAULT],
+        metavar="FILE",
+        help=f"file to write (default: that of {DEFAULT})",
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="MODEL")
-    parser.add_argument("--facts", type=Path, required=True, metavar="JSON")
-    parser.add_argument("--output", type=Path, default=PRETRAINED[DEFAULT], metavar="FILE")
-    parser.add_argument("--images", metavar="DIR", help="compare outputs on up to 32 of these")
-    options = parser.parse_args(args)
-    try:
-        facts = _facts(options.facts)
-        detector = load_detector(options.checkpoint)
-        if options.checkpoint.suffix == ".safetensors":
-            facts = {**read_metadata(options.checkpoint), **facts}
-        facts[CHECKSUM] = checksum(half_weights(detector))
-        save_detector(detector, options.output, facts, dtype=torch.float16)
-        size = options.output.stat().st_size / 1e6
-        print(f"{options.output}: {size:.2f} MB, sha256 of the weights {facts[CHECKSUM]}")
-        if size > LIMIT_MB:
-            raise ValueError(f"{options.output}: more than {LIMIT_MB} MB")
-        if options.images:
-            _compare(detector, load_detector(options.output), options.images)
-    except (OSError, ValueError) as error:
-        print(f"release: {error}", file=sys.stderr)
-        return 1
+    add("--images", metavar="DIR", help="compare outputs on up to 32 of these images")
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
+    import torch
+
+    from igcv3det.checkpoint import half_weights, load_detector, save_detector
+    from igcv3det.weight_files import CHECKSUM, checksum, read_metadata
+
+    facts = _facts(options.facts)
+    detector = load_detector(options.checkpoint)
+    if options.checkpoint.suffix == ".safetensors":
+        facts = {**read_metadata(options.checkpoint), **facts}
+    facts[CHECKSUM] = checksum(half_weights(detector))
+    save_detector(detector, options.output, facts, dtype=torch.float16)
+    size = options.output.stat().st_size / 1e6
+    print(f"{options.output}: {size:.2f} MB, sha256 of the weights {facts[CHECKSUM]}")
+    if size > LIMIT_MB:
+        raise ValueError(f"{options.output}: more than {LIMIT_MB} MB")
+    if options.images:
+        _compare(detector, load_detector(options.output), options.images)
     return 0
 
 
@@ -79,8 +83,13 @@ def _facts(path: Path) -> dict[str, str]:
     return dict(facts)
 
 
-@torch.no_grad()
 def _compare(detector: SSDLite, released: SSDLite, folder: str) -> None:
+    import torch
+
+    from igcv3det.io.images import read_image
+    from igcv3det.io.sources import find_sources
+    from igcv3det.preprocess import Preprocess
+
     preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
     files = find_sources([folder]).files
     paths = [file for file in files if isinstance(file, Path)][:32]
@@ -89,6 +98,7 @@ def _compare(detector: SSDLite, released: SSDLite, folder: str) -> None:
     worst = 0.0
     for path in paths:
         image = preprocess(read_image(path))[None]
-        ours, theirs = (d(image).logits[..., 1:].sigmoid() for d in (detector, released))
+        with torch.no_grad():
+            ours, theirs = (d(image).logits[..., 1:].sigmoid() for d in (detector, released))
         worst = max(worst, float((ours - theirs).abs().max()))
     print(f"float16 moves no score by more than {worst:.4f} on {len(paths)} images")

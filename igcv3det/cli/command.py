@@ -48,7 +48,8 @@ def run_command(
 
     Args:
         name: of the command, which begins the line.
-        parse: turns arguments into options; raises SystemExit for ``--help`` and wrong calls.
+        parse: turns arguments, among them ``--debug``, into options; raises SystemExit for
+            ``--help`` and wrong calls.
         run: does the work and returns the exit status.
         args: arguments of the command; None takes those of the process.
 
@@ -60,7 +61,7 @@ def run_command(
         sys.stdout.reconfigure(errors="backslashreplace")  # of file names that are not UTF-8
     given = list(sys.argv[1:] if args is None else args)
     debug = DEBUG in given
-    options = parse([word for word in given if word != DEBUG])
+    options = parse(given)
     try:
         status = run(options)
         sys.stdout.flush()

@@ -16,7 +16,7 @@ from pathlib import Path
 from igcv3det.cli import eval as evaluate
 from igcv3det.cli import predict
 from igcv3det.cli.arguments import positive_int
-from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.command import DEBUG, command_parser, run_command
 from igcv3det.cli.training import prepare_process
 from igcv3det.config_files import find_config
 
@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
     assert checkpoint is not None  # a single process
     run = checkpoint.parent.parent
     annotations = root / "annotations" / "instances_val2017.json"
-    model = ["--checkpoint", str(checkpoint)]
+    model = ["--checkpoint", str(checkpoint), *([DEBUG] if options.debug else [])]
     files = ["--annotations", str(annotations), "--images", str(root / "val2017")]
     status = evaluate.main([*model, *files, "--output", str(run / "metrics.json")])
     images = [str(path) for path in sorted((root / "val2017").glob("*.jpg"))[:IMAGES]]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from igcv3det.cli.command import DONE, FAILED, PROGRAM, WRONG_CALL, report
+from igcv3det.cli.command import DEBUG, DONE, FAILED, PROGRAM, WRONG_CALL, report
 from igcv3det.cli.source_options import Option, read_options
 from igcv3det.config_files import find_config
 from igcv3det.yaml_files import parse_yaml, read_yaml
@@ -44,16 +44,16 @@ def check_call(name: str, source: tuple[str, str], doc: str, args: Sequence[str]
         sys.stdout.write(_help(name, doc, options))
         raise SystemExit(DONE)
     call = _Call(options, renamed)
-    words = [*args]
+    words = [word for word in args if word != DEBUG]
     try:
-        for index, option, value in _pairs(args):
+        for index, option, value in _pairs(words):
             if option not in CONFIG:
                 call.check_option(option, value)
             elif value is not None:
                 file = find_config(value)
                 words[index] = words[index].removesuffix(value) + str(file)
                 call.check_mapping(read_yaml(file), f"{file}: ")
-        call.check_required(args)
+        call.check_required(words)
     except OSError as error:
         report(name, error)
         raise SystemExit(FAILED) from error
@@ -185,7 +185,7 @@ def _help(name: str, doc: str, options: Sequence[Option]) -> str:
     add = parser.add_argument
     add("-c", CONFIG[1], metavar="FILE", help="configuration file, or name of a shipped one")
     add(PRINT_CONFIG, action="store_true", help="print the resulting configuration and exit")
-    add("--debug", action="store_true", help="show the traceback of an error")
+    add(DEBUG, action="store_true", help="show the traceback of an error")
     for title in ("run", "model", "data", "trainer"):
         group = parser.add_argument_group(title)
         for option in options:

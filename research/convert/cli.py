@@ -1,74 +1,77 @@
 r"""Converts TensorFlow's ssdlite_mobilenet_v2_coco, in TensorFlow.js form, to a checkpoint.
 
-Usage:
-    python tools/convert_tf.py FOLDER OUT.safetensors [--statistics IMAGES]
-
-FOLDER holds model.json and its weight shards; TensorFlow is not needed. Every tensor of the model
-is accounted for: one that is unknown, missing or of another shape or value stops the conversion by
-name.
-
-The exporter has folded most batch normalisation away. For detection that is all the same; to train
-on from the checkpoint, give --statistics a folder of ordinary photographs (some hundred are
-enough): what the layers see on them becomes their running mean and variance, and the answers stay
-the same.
-
 Example:
     python tools/convert_tf.py downloads/ssdlite_mobilenet_v2_coco teacher.safetensors
     python tools/eval_det.py --checkpoint teacher.safetensors \
         --annotations data/coco/annotations/instances_val2017.json --images data/coco/val2017
+
+FOLDER holds model.json and its weight shards; TensorFlow is not needed. Every tensor of the model
+is checked: one that is unknown or missing, or has another shape or value, is an error that names
+it.
+
+The exporter has folded most batch normalisations, which does not change detections. To fine-tune
+from the checkpoint, pass a folder of some hundred ordinary photographs as --statistics: the
+statistics of the layers on them become the running means and variances, and the outputs stay the
+same.
+
+Exit status: 0 written, 1 could not, 2 wrong call.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from igcv3det.cli.command import command_parser, run_command
 
-from igcv3det.checkpoint import save_detector
-from igcv3det.detector import SSDLite
-from igcv3det.io.images import EXTENSIONS, read_image
-from igcv3det.preprocess import Preprocess
-from research.convert.ssdlite import METADATA, convert_ssdlite, folded_norms
-from research.convert.statistics import restore_statistics
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from igcv3det.detector import SSDLite
 
 STATISTICS_IMAGES = 300
 
 
 def main(args: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="with model.json and its shards"
-    )
-    parser.add_argument("output", type=Path, metavar="OUT.safetensors", help="file to write")
-    parser.add_argument(
-        "--statistics", type=Path, metavar="IMAGES", help="photographs that make it trainable"
-    )
+    return run_command("convert-tf", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("convert-tf", __doc__)
+    add = parser.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="folder of model.json and its shards")
+    add("output", type=Path, metavar="OUT.safetensors", help="checkpoint to write")
+    add("--statistics", type=Path, metavar="IMAGES", help="photographs for the running statistics")
     options = parser.parse_args(args)
     if options.output.suffix != ".safetensors":
         parser.error(f"OUT must end in .safetensors, got {options.output}")
-    try:
-        detector = convert_ssdlite(options.folder)
-        statistics = "folded: mean 0, variance 1 - eps"
-        if options.statistics is not None:
-            images = _photographs(options.statistics, detector)
-            count = restore_statistics(detector, folded_norms(detector), images)
-            statistics = f"measured on {count} images"
-        save_detector(detector, options.output, {**METADATA, "batch_norm_statistics": statistics})
-    except (OSError, ValueError) as error:
-        print(f"convert_tf: {error}", file=sys.stderr)
-        return 1
+    return options
+
+
+def _run(options: argparse.Namespace) -> int:
+    from igcv3det.checkpoint import save_detector
+    from research.convert.ssdlite import METADATA, convert_ssdlite, folded_norms
+    from research.convert.statistics import restore_statistics
+
+    detector = convert_ssdlite(options.folder)
+    statistics = "folded: mean 0, variance 1 - eps"
+    if options.statistics is not None:
+        images = _photographs(options.statistics, detector)
+        count = restore_statistics(detector, folded_norms(detector), images)
+        statistics = f"measured on {count} images"
+    save_detector(detector, options.output, {**METADATA, "batch_norm_statistics": statistics})
     print(f"{options.output}: {detector.config.num_classes} classes, batch norm {statistics}")
     return 0
 
 
 def _photographs(folder: Path, detector: SSDLite) -> Iterator[Tensor]:
     """Single images [1, 3, S, S], spread evenly over the folder's names."""
+    from igcv3det.io.images import EXTENSIONS, read_image
+    from igcv3det.preprocess import Preprocess
+
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in EXTENSIONS)
     if not paths:
         raise ValueError(

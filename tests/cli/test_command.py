@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from igcv3det.cli.command import report, run_command
+from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.cli.errors import error_line
 
 WORKER = """Caught ValueError in DataLoader worker process 0.
@@ -47,16 +47,11 @@ def test_an_error_is_one_line(error, line, capsys):
 
 
 @pytest.mark.parametrize("args", [["--debug", "a"], ["a", "--debug"]])
-def test_debug_shows_the_traceback_and_is_no_argument(args, capsys):
-    given = []
-
-    def parse(words):
-        given.extend(words)
-        return words
-
-    assert run_command("predict", parse, failing(ValueError("x")), args) == 1
+def test_debug_shows_the_traceback(args, capsys):
+    parser = command_parser("predict", "")
+    parser.add_argument("word")
+    assert run_command("predict", parser.parse_args, failing(ValueError("x")), args) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert given == ["a"]
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[-1] == "predict: x"
 

@@ -1,5 +1,6 @@
 """``igcv3det COMMAND``: commands are found by name, by their tool's name, and suggested."""
 
+import argparse
 import importlib
 import subprocess
 import sys
@@ -83,9 +84,10 @@ def test_every_tool_is_a_short_script_of_its_command():
 
 
 def test_no_command_imports_anything_heavy_before_it_parses():
+    modules = sorted({**COMMANDS, **RESEARCH}.values())
     code = (
         "import importlib, sys\n"
-        f"for name in {sorted(COMMANDS.values())}:\n"
+        f"for name in {modules}:\n"
         "    module = importlib.import_module(name)\n"
         "    try:\n"
         "        module.main(['--help'])\n"
@@ -96,3 +98,20 @@ def test_no_command_imports_anything_heavy_before_it_parses():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "imported: []"
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS, *RESEARCH} - {"train", "train-cls", "distill"}))
+def test_every_option_has_a_help_text(name, monkeypatch):
+    parsers = []
+
+    def stop(parser, args=None, namespace=None):
+        parsers.append(parser)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    module = importlib.import_module({**COMMANDS, **RESEARCH}[name])
+    with pytest.raises(SystemExit):
+        module.main([])
+    (parser,) = parsers
+    assert parser.prog == f"igcv3det {name}"
+    assert [action.dest for action in parser._actions if not action.help] == []
