@@ -22,7 +22,7 @@ TRAININGS = {
     "adamw, 2 batches a step": ("adamw", 2, 2),
 }
 # of five images, so that one process has more batches, and of one image for two processes
-VALIDATIONS = ("annotations/five.json",)
+VALIDATIONS = ("annotations/five.json", "annotations/one.json")
 DETECTOR = DetectorConfig(
     num_classes=6,
     image_size=64,
@@ -70,9 +70,9 @@ def make_trainer(folder, processes, callbacks=(), **options):
 
 
 def _enlarge(module):
-    """Weights with which anchors differ: equal losses of background would be ranked by rounding."""
-    for part in module.modules():
-        if isinstance(part, torch.nn.Conv2d):
+    """Weights with which anchors' scores differ: rounding would decide the order of equal ones."""
+    for name, part in module.named_modules():
+        if isinstance(part, torch.nn.Conv2d) and "regression" not in name:
             torch.nn.init.kaiming_normal_(part.weight)
 
 
@@ -115,6 +115,7 @@ def validate(data, folder, processes, annotations):
         image_size=DETECTOR.image_size,
     )
     module = DetectionModule(detector=DETECTOR, categories=batches.categories)
+    _enlarge(module)
     trainer = make_trainer(folder, processes)
     trainer.validate(module, batches, verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -17,7 +17,8 @@ class EpochBatches(Sampler[list[Key]]):
 
     Shuffled batches are all full: each epoch leaves out the last few images of its order, and all
     processes have the same number of batches. Unshuffled, every image comes exactly once over all
-    processes.
+    processes; only where images are fewer than processes, those left without one take the first
+    image too, as all processes must have a batch (an evaluator counts an image once).
 
     >>> batches = EpochBatches(5, batch_size=2)
     >>> batches.epoch, batches.first = 3, 1
@@ -37,7 +38,7 @@ class EpochBatches(Sampler[list[Key]]):
         first: batches to leave out at its start, because they have been trained on.
 
     Raises:
-        ValueError: too few images: fewer than processes, or, shuffled, than a full batch for each.
+        ValueError: shuffled, and the images do not make a full batch for each process.
     """
 
     def __init__(
@@ -54,11 +55,6 @@ class EpochBatches(Sampler[list[Key]]):
                 f"{length} images do not make a batch of {batch_size} for each of {world_size} "
                 "processes; lower data.batch_size"
             )
-        if 0 < length < world_size:
-            raise ValueError(
-                f"{length} images are too few for {world_size} processes: pass --trainer.devices "
-                f"{length} or fewer"
-            )
         self.length = length
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -72,15 +68,18 @@ class EpochBatches(Sampler[list[Key]]):
         """Batches of a whole epoch for this process."""
         if self.shuffle:
             return self.length // (self.batch_size * self.world_size)
-        own = len(range(self.rank, self.length, self.world_size))
-        return -(-own // self.batch_size)
+        return -(-len(self._own(np.arange(self.length))) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
         """The batches of ``epoch``, from number ``first``."""
-        epoch, own = self.epoch, self._order()[self.rank :: self.world_size]
+        epoch, own = self.epoch, self._own(self._order())
         for batch in range(self.first, len(self)):
             start = batch * self.batch_size
             yield [(epoch, index) for index in own[start : start + self.batch_size].tolist()]
+
+    def _own(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        own = order[self.rank :: self.world_size]
+        return own if len(own) else order[:1]
 
     def _order(self) -> NDArray[np.int64]:
         if not self.shuffle:

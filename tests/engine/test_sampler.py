@@ -71,9 +71,10 @@ def test_processes_share_validation_without_padding(length):
         assert len(part) == len(EpochBatches(length, 3, rank=rank, world_size=2))
 
 
-def test_fewer_images_than_processes_are_refused():
-    with pytest.raises(ValueError, match=r"1 images are too few for 2 processes: .* 1 or fewer"):
-        EpochBatches(1, 3, world_size=2)
+def test_each_process_has_an_image_where_they_are_fewer_than_processes():
+    parts = [keys(length=1, batch_size=3, rank=rank, world_size=2) for rank in range(2)]
+    assert [indices(part) for part in parts] == [[0], [0]]
+    assert len(EpochBatches(1, 3, rank=1, world_size=2)) == 1
 
 
 def test_too_few_images_are_refused():

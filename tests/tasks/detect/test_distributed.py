@@ -1,6 +1,7 @@
 """Two processes joined by gloo compute what one does with batches twice as large."""
 
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -43,11 +44,18 @@ def runs(tmp_path_factory):
     # seven images make three batches of two: an odd number, and one image is left out
     annotations = write_shapes(folder / "data", train=7, val=5, image_size=64) / "annotations"
     content = json.loads((annotations / "instances_val2017.json").read_text())
-    for name, images in (("five", content["images"]), ("one", content["images"][:1])):
-        ids = {image["id"] for image in images}
-        own = [a for a in content["annotations"] if a["image_id"] in ids]
-        changed = {**content, "images": images, "annotations": own}
-        (annotations / f"{name}.json").write_text(json.dumps(changed))
+    first = content["images"][0]
+    width, height = first["width"] / 4, first["height"] / 4
+    # an object of each class at each anchor of the finest map, so that some detection is right
+    places = itertools.product(range(4), range(4), content["categories"])
+    objects = [
+        {"id": k, "image_id": first["id"], "category_id": category["id"]}
+        | {"bbox": [i * width, j * height, width, height], "area": width * height, "iscrowd": 0}
+        for k, (i, j, category) in enumerate(places, start=1)
+    ]
+    (annotations / "five.json").write_text(json.dumps(content))
+    one = {**content, "images": [first], "annotations": objects}
+    (annotations / "one.json").write_text(json.dumps(one))
     (folder / "two").mkdir()
     run_processes(run_as_one_of_two, folder / "two")
     found = [torch.load(folder / "two" / f"{rank}.pt") for rank in range(2)]
