@@ -128,9 +128,11 @@ def train(variant: Variant, seed: int, options: argparse.Namespace) -> Outcome:
         OSError: a file is not there.
         ValueError: data or weights do not fit.
     """
-    config = {"start": "3_whole.yaml", "boxes": "4_boxes.yaml"}[options.question]
+    # 1_early.yaml describes the student that 3_whole.yaml takes from its weights
+    stack = {"start": ("1_early.yaml", "3_whole.yaml"), "boxes": ("4_boxes.yaml",)}
     images = ",".join(str(folder) for folder in options.images)
-    arguments = ["--config", str(CONFIGS / config), "--data.folders", f"[{images}]"]
+    arguments = [w for name in stack[options.question] for w in ("--config", str(CONFIGS / name))]
+    arguments += ["--data.folders", f"[{images}]"]
     arguments += ["--model.teacher", str(options.teacher)]
     arguments += ["--model.weights", "null" if options.weights is None else str(options.weights)]
     if options.question == "start":

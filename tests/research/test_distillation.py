@@ -8,7 +8,7 @@ import torch
 
 from igcv3det import build_detector
 from igcv3det.checkpoint import load_detector, read_config, save_detector
-from igcv3det.cli import evaluate as evaluate_command
+from igcv3det.cli import eval as evaluate_command
 from igcv3det.tasks.distill.train import DistillationCLI
 from research import distillation
 
@@ -31,7 +31,7 @@ def begun(monkeypatch):
     def fit(self):
         runs.append(self)
         checkpoints = self.run_folder / "checkpoints"
-        checkpoints.mkdir(parents=True)
+        checkpoints.mkdir(parents=True, exist_ok=True)
         lines = "step,val/score\n" + "".join(f"{n},{90 - 10 * n - len(runs)}\n" for n in range(4))
         (self.run_folder / "metrics.csv").write_text(lines)
         return checkpoints / "best.safetensors"
@@ -84,7 +84,7 @@ def test_boxes_differ_in_what_is_learnt(teacher, begun, tmp_path):
     files = ("--fused", "a.json", "b.json", "--single", "c.json", "--unlabelled", "d.json")
     assert _call("boxes", teacher, tmp_path, *files, "--weights", str(teacher)) == 1  # of IGCV3
     student = tmp_path / "student.safetensors"
-    save_detector(build_detector(read_config("configs/distill/4_boxes.yaml")), student)
+    save_detector(build_detector(read_config("configs/distill/1_early.yaml")), student)
     begun.clear()
     assert _call("boxes", teacher, tmp_path, *files, "--weights", str(student)) == 0
     assert [list(run.datamodule.boxes) for run in begun] == [
