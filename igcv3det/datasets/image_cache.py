@@ -1,8 +1,7 @@
-"""Images decoded once: a file of squares that batches are cut from.
+"""Images decoded once: squares of one size in one file that is mapped into memory.
 
-Decoding a photograph takes as long as training on it does, and distillation sees each of a few
-thousand many times. So each is stretched to a square once, as SSDLite's own input is, and kept as
-bytes in one file that is mapped into memory.
+Decoding a photograph takes as long as training on it does. Distillation reads a few thousand
+photographs many times, classification tens of thousands of small images; both keep them here.
 """
 
 from __future__ import annotations
@@ -11,32 +10,82 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from igcv3det.io.images import EXTENSIONS, ImageReadError, read_image
+from igcv3det.atomic_files import atomic_write
+from igcv3det.io.images import EXTENSIONS, Image, ImageReadError, read_image
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2  # of the files; another number makes the old ones unknown
+
+
+class DecodedImages(NamedTuple):
+    """Some images as squares.
+
+    Attributes:
+        pixels: [N, S, S, 3] uint8 RGB; read-only and mapped into memory where it comes from a file.
+        rows: [N], which of the images these are: those that could not be read are missing.
+    """
+
+    pixels: NDArray[np.uint8]
+    rows: list[int]
+
+
+def decoded_images(
+    squares: Callable[[], Iterator[Image | None]],
+    count: int,
+    side: int,
+    cache: Path | None,
+    name: str,
+    fingerprint: str,
+) -> DecodedImages:
+    """Decodes images, or takes what an earlier run has decoded.
+
+    Several processes may decode at once, and one may be killed: a file appears when it is complete.
+
+    Args:
+        squares: decodes all images in order, [side, side, 3] each; None for one to leave out.
+        count: of the images.
+        side: of the squares, pixels.
+        cache: folder of the files, ``3 * side ** 2`` bytes an image; None keeps them in memory.
+        name: what the files' names begin with.
+        fingerprint: another one for other content; part of the files' names as a hash.
+
+    Raises:
+        ImageReadError: from ``squares``.
+    """
+    if cache is None:
+        return _in_memory(squares(), (count, side, side, 3))
+    key = hashlib.sha256(f"{FORMAT} {side} {fingerprint}".encode()).hexdigest()[:16]
+    pixels = cache / f"{name}-{side}px-{key}.npy"
+    rows = pixels.with_suffix(".json")
+    if rows.is_file() and pixels.is_file():
+        try:
+            return _mapped(pixels, rows)
+        except (ValueError, KeyError, TypeError, EOFError) as error:
+            logger.warning("%s is damaged (%s): decoding anew", pixels, error)
+    logger.info("decoding %d images once, into %s", count, pixels)
+    _write(squares(), (count, side, side, 3), pixels, rows)
+    return _mapped(pixels, rows)
 
 
 class ImageCache:
-    """All images of some folders as squares, decoded at the first use and kept in ``cache``.
+    """All images of some folders, stretched to squares as SSDLite's own input is.
 
-    The file's name is a hash of what went in (names, sizes, times and the side), so another set of
-    images gets another file. Unreadable images are left out and named in the log.
+    Unreadable images are left out and named in the log.
 
     Args:
         folders: each is searched for images, not deeper.
         side: of the squares, pixels.
-        cache: folder for the file; ``3 * side ** 2`` bytes an image.
+        cache: folder for the file.
 
     Attributes:
         pixels: [N, side, side, 3] uint8 RGB, read-only.
@@ -49,13 +98,24 @@ class ImageCache:
 
     def __init__(self, folders: Sequence[str | Path], side: int, cache: str | Path) -> None:
         paths = [path for folder in folders for path in images_in(folder)]
-        stem = Path(cache) / f"images-{side}-{_key(paths, side)}"
-        pixels, names = stem.with_suffix(".npy"), stem.with_suffix(".json")
-        if not (pixels.is_file() and names.is_file()):
-            _decode_all(paths, side, pixels, names)
-        kept = set(json.loads(names.read_text(encoding="utf-8")))
-        self.paths = [path for path in paths if str(path) in kept]
-        self.pixels: NDArray[np.uint8] = np.load(pixels, mmap_mode="r")
+
+        def squares() -> Iterator[Image | None]:
+            none = True
+            with ThreadPoolExecutor() as pool:
+                for image in pool.map(lambda path: _stretched(path, side), paths):
+                    none &= image is None
+                    yield image
+            if none:
+                raise ValueError(f"{paths[0].parent}: none of its images can be read")
+
+        files = "".join(
+            f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
+            for path in paths
+            for status in (path.stat(),)
+        )
+        decoded = decoded_images(squares, len(paths), side, Path(cache), "images", files)
+        self.pixels = decoded.pixels
+        self.paths = [paths[row] for row in decoded.rows]
 
     def __len__(self) -> int:
         """Images."""
@@ -77,41 +137,53 @@ def images_in(folder: str | Path) -> list[Path]:
     return paths
 
 
-def _key(paths: Sequence[Path], side: int) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {side}".encode())
-    for path in paths:
-        facts = path.stat()
-        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
-    return digest.hexdigest()[:16]
+def _in_memory(squares: Iterator[Image | None], shape: tuple[int, ...]) -> DecodedImages:
+    pixels = np.empty(shape, np.uint8)
+    rows: list[int] = []
+    for row, image in enumerate(squares):
+        if image is not None:
+            pixels[len(rows)] = image
+            rows.append(row)
+    return DecodedImages(pixels[: len(rows)], rows)
 
 
-def _decode_all(paths: Sequence[Path], side: int, pixels: Path, names: Path) -> None:
-    """Writes both files; the names last, so that their presence means that all is there."""
-    logger.info("decoding %d images to %s", len(paths), pixels)
+def _mapped(pixels: Path, rows: Path) -> DecodedImages:
+    content: Any = json.loads(rows.read_text(encoding="utf-8"))
+    mapped = np.load(pixels, mmap_mode="r")
+    if len(mapped) != len(content["rows"]):
+        raise ValueError(f"{len(mapped)} images, not {len(content['rows'])}")
+    return DecodedImages(mapped, content["rows"])
+
+
+def _write(
+    squares: Iterator[Image | None], shape: tuple[int, ...], pixels: Path, rows: Path
+) -> None:
+    """Writes both files; the rows last, so that their presence means that all is there."""
     pixels.parent.mkdir(parents=True, exist_ok=True)
     partial = pixels.with_name(f"{pixels.name}.{os.getpid()}.partial")
-    kept: list[str] = []
-    with partial.open("wb") as file, ThreadPoolExecutor() as pool:
-        _write_header(file, (len(paths), side, side, 3))
-        for path, image in zip(paths, pool.map(lambda p: _square(p, side), paths), strict=True):
-            if image is not None:
-                file.write(image.tobytes())
-                kept.append(str(path))
-        if not kept:
-            raise ValueError(f"{paths[0].parent}: none of its images can be read")
-        file.seek(0)
-        _write_header(file, (len(kept), side, side, 3))
-    partial.replace(pixels)
-    names.write_text(json.dumps(kept), encoding="utf-8")
+    kept: list[int] = []
+    try:
+        with partial.open("wb") as file:
+            _write_header(file, shape)
+            for row, image in enumerate(squares):
+                if image is not None:
+                    file.write(image.tobytes())
+                    kept.append(row)
+            file.seek(0)
+            _write_header(file, (len(kept), *shape[1:]))
+        partial.replace(pixels)
+    finally:
+        partial.unlink(missing_ok=True)
+    atomic_write(rows, json.dumps({"rows": kept}))
 
 
-def _write_header(file: object, shape: tuple[int, ...]) -> None:
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     # of constant length for up to 21 digits: NumPy pads it for a first axis that may grow
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
+    np.lib.format.write_array_header_1_0(file, header)
 
 
-def _square(path: Path, side: int) -> NDArray[np.uint8] | None:
+def _stretched(path: Path, side: int) -> Image | None:
     try:
         image = read_image(path)
     except ImageReadError as error:
@@ -119,5 +191,5 @@ def _square(path: Path, side: int) -> NDArray[np.uint8] | None:
         return None
     # averaging when it shrinks much, as a thumbnail is made: cv2.resize alone would alias
     shrinks = min(image.shape[:2]) > 2 * side
-    kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cast("NDArray[np.uint8]", cv2.resize(image, (side, side), interpolation=kind))
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cast("Image", cv2.resize(image, (side, side), interpolation=method))

@@ -62,6 +62,7 @@ def test_a_cut_short_decoding_is_begun_again(folders, tmp_path, monkeypatch):
         patch.setattr(image_cache, "read_image", dies)
         with pytest.raises(KeyboardInterrupt):
             ImageCache(folders, 32, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
     assert len(ImageCache(folders, 32, tmp_path / "cache")) == 3
 
 

@@ -1,32 +1,23 @@
-"""Small images, decoded once: a whole split as one tensor of bytes, kept in a cache file.
+"""Small images: a whole split as one tensor of bytes in memory, decoded once.
 
-CIFAR is 180 MB that way. It stays in memory, on the GPU where there is one, and the loader has
-nothing to do but to gather rows (the idea of Keller Jordan's CIFAR-10 "airbench" loader).
+CIFAR is 180 MB that way. It stays in memory, on the GPU where there is one, and the loader only
+gathers rows (the idea of Keller Jordan's CIFAR-10 "airbench" loader).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from igcv3det.datasets.image_cache import decoded_images
 from igcv3det.io.images import Image
 from igcv3det.tasks.classify.sources import DataError, Split
-
-logger = logging.getLogger(__name__)
-
-FORMAT = 1  # of the cache files; another one makes the old ones unknown
 
 
 class ImageStore(NamedTuple):
@@ -61,19 +52,17 @@ def load_store(split: Split, side: int, cache: Path | None) -> ImageStore:
     Raises:
         ImageReadError: an image cannot be read; the message names it.
     """
-    if cache is None:
-        return _decode(split, side)
-    key = hashlib.sha256(f"{FORMAT} {split.fingerprint} {side}".encode()).hexdigest()[:16]
-    file = cache / f"{split.root.stem}-{split.name}-{side}px-{key}.safetensors"
-    try:
-        return _read(file)
-    except FileNotFoundError:
-        logger.info("decoding %d images of %s once, into %s", len(split), split.root, file)
-    except (SafetensorError, KeyError) as error:
-        logger.warning("%s is damaged (%s): decoding anew", file, error)
-    store = _decode(split, side)
-    _write(file, store)
-    return store
+
+    def squares() -> Iterator[Image]:
+        return (square(image, side) for image in split.read_all())
+
+    name = f"{split.root.stem}-{split.name}"
+    decoded = decoded_images(squares, len(split), side, cache, name, split.fingerprint)
+    return ImageStore(
+        torch.from_numpy(np.require(decoded.pixels, requirements="W")),  # mapped ones are copied
+        torch.tensor(split.labels, dtype=torch.int64),
+        split.names,
+    )
 
 
 def torchvision_store(
@@ -111,29 +100,3 @@ def square(image: Image, side: int) -> Image:
     resized = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
     top, left = (size[1] - side) // 2, (size[0] - side) // 2
     return resized[top : top + side, left : left + side]
-
-
-def _decode(split: Split, side: int) -> ImageStore:
-    images = np.empty((len(split), side, side, 3), np.uint8)
-    for row, image in zip(images, split.read_all(), strict=True):
-        row[:] = square(image, side)
-    labels = torch.tensor(split.labels, dtype=torch.int64)
-    return ImageStore(torch.from_numpy(images), labels, split.names)
-
-
-def _read(file: Path) -> ImageStore:
-    with safe_open(file, framework="pt") as content:
-        names = json.loads((content.metadata() or {})["names"])
-        return ImageStore(content.get_tensor("images"), content.get_tensor("labels"), tuple(names))
-
-
-def _write(file: Path, store: ImageStore) -> None:
-    """Beside the target, then renamed: several runs may decode at once, and one may be killed."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    tensors = {"images": store.images, "labels": store.labels}
-    try:
-        save_file(tensors, partial, {"names": json.dumps(store.names)})
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
