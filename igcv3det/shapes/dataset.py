@@ -99,9 +99,12 @@ def _complete(annotation_file: Path, folder: Path, parameters: _Parameters) -> b
     """
     if not annotation_file.exists():
         return False
-    found = json.loads(annotation_file.read_text(encoding="utf-8"))
-    info = found.get("info", {})
-    if info.get("description") != _DESCRIPTION or info.get("parameters") != asdict(parameters):
+    wanted = {"description": _DESCRIPTION, "parameters": asdict(parameters)}
+    try:
+        found = json.loads(annotation_file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.get("info") != wanted:
         raise FileExistsError(
             f"{annotation_file} belongs to another data set, or to shapes of other parameters "
             f"than {asdict(parameters)}; remove it or choose another folder"
@@ -118,10 +121,10 @@ def _write_split(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(count):
-        layout_rng = np.random.default_rng([parameters.seed, number, index, 0])
+        scene_rng = np.random.default_rng([parameters.seed, number, index, 0])
         paint_rng = np.random.default_rng([parameters.seed, number, index, 1])
-        height, width = _image_size(layout_rng, parameters.image_size)
-        scene = _random_scene(layout_rng, height, width)
+        height, width = _image_size(scene_rng, parameters.image_size)
+        scene = _random_scene(scene_rng, height, width)
         image_id = 1 + index + number * 500_000
         name = f"shapes_{image_id:06d}.jpg"
         image = paint_scene(paint_rng, height, width, [contours for _, contours in scene])

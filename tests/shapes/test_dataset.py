@@ -103,9 +103,10 @@ def test_other_parameters_do_not_overwrite(shapes):
         write_shapes(shapes, train=40, val=6, image_size=128, seed=5)
 
 
-def test_another_data_set_is_not_overwritten(tmp_path):
+@pytest.mark.parametrize("content", ['{"images": []}', '{"info": null}', "[]", "{", ""])
+def test_another_data_set_is_not_overwritten(tmp_path, content):
     (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "instances_val2017.json").write_text('{"images": []}')
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(content)
     with pytest.raises(FileExistsError, match="another data set"):
         write_shapes(tmp_path, train=1, val=1)
     assert not (tmp_path / "train2017").exists()

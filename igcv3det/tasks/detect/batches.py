@@ -1,7 +1,7 @@
 """Samples to batches, and how batches travel from the worker processes.
 
-Every tensor that crosses from a worker costs a file descriptor and a system call or two, so a batch
-crosses as six tensors and is cut into `Target`s on the other side, where the cuts are views.
+Every tensor that crosses from a worker costs a file descriptor and a system call or two. A batch
+crosses as six tensors and is split into `Target`s, which are views, on the other side.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 from igcv3det.structures import Target
 
 Sample = tuple[Tensor, Target]
-"""Image [3, S, S] float32 and what is on it."""
+"""Image [3, S, S] float32 and its ground truth."""
 Batch = tuple[Tensor, list[Target]]
 """Images [B, 3, S, S] float32 and B targets."""
 
@@ -30,7 +30,7 @@ class PackedBatch(NamedTuple):
         labels: [sum of N] int64.
         scores: [sum of N] float32; 1 where the boxes of an image have no scores.
         crowds: [sum of M, 4] float32.
-        facts: [B, 6] int64: objects, crowds, image id, original height and width, and 1 if the
+        numbers: [B, 6] int64: objects, crowds, image id, original height and width, and 1 if the
             boxes of the image have scores.
     """
 
@@ -39,7 +39,7 @@ class PackedBatch(NamedTuple):
     labels: Tensor
     scores: Tensor
     crowds: Tensor
-    facts: Tensor
+    numbers: Tensor
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -50,7 +50,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def pack(samples: Sequence[Sample]) -> PackedBatch:
     """What a worker sends."""
     targets = [target for _, target in samples]
-    facts = [
+    numbers = [
         (
             len(target.boxes),
             len(target.crowds),
@@ -71,25 +71,25 @@ def pack(samples: Sequence[Sample]) -> PackedBatch:
         labels=torch.cat([target.labels for target in targets]),
         scores=torch.cat(scores),
         crowds=torch.cat([target.crowds for target in targets]),
-        facts=torch.tensor(facts, dtype=torch.int64),
+        numbers=torch.tensor(numbers, dtype=torch.int64),
     )
 
 
 def unpack(packed: PackedBatch) -> Batch:
-    """The batch as everything but the transport knows it."""
-    facts = packed.facts.tolist()
-    objects = [fact[0] for fact in facts]
-    crowds = [fact[1] for fact in facts]
+    """The images and targets that `pack` was given."""
+    numbers = packed.numbers.tolist()
+    objects = [own[0] for own in numbers]
+    crowds = [own[1] for own in numbers]
     columns = zip(
         torch.split(packed.boxes, objects),
         torch.split(packed.labels, objects),
         torch.split(packed.scores, objects),
         torch.split(packed.crowds, crowds),
-        facts,
+        numbers,
         strict=True,
     )
     targets = [
-        Target(boxes, labels, crowd, fact[2], (fact[3], fact[4]), scores if fact[5] else None)
-        for boxes, labels, scores, crowd, fact in columns
+        Target(boxes, labels, crowd, own[2], (own[3], own[4]), scores if own[5] else None)
+        for boxes, labels, scores, crowd, own in columns
     ]
     return packed.images, targets

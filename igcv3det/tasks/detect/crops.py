@@ -1,7 +1,7 @@
-"""Which part of an image a training sample shows: SSD's expand and IoU crop.
+"""SSD's random expansion and IoU crop.
 
-A view is a rectangle xyxy in pixels of the image. It may reach beyond the image: expanding is
-looking from farther away, so no enlarged canvas is ever filled.
+Both give a crop: a rectangle xyxy in pixels of the image. Expansion gives one that extends beyond
+the image, so that no enlarged canvas is ever filled.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from igcv3det.preprocess import Preprocess, Resized
 Floats = NDArray[np.float64]
 
 MIN_IOUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, None)
-"""Least IoU of the crop with an object it keeps, drawn anew for each sample; None shows all."""
+"""Minimum IoU of a crop with an object, drawn for each sample; None keeps the whole."""
 ASPECT_RATIOS = (0.5, 2.0)
-"""Bounds of a crop's width to height."""
+"""Smallest and largest ratio of a crop's width to its height."""
 TRIALS = 40
-"""Rectangles tried for one drawn IoU."""
+"""Crops tried for one minimum IoU."""
 ROUNDS = 10
-"""IoUs drawn before the whole is shown; one in seven of them shows it anyway."""
+"""Minimum IoUs tried before the whole is kept; one in seven keeps it anyway."""
 EXPAND_PROBABILITY = 0.5
-"""Share of the samples that preset ``ssd`` expands."""
+"""Share of the samples that are expanded."""
 
 
-def random_expansion(rng: Generator, height: int, width: int, max_scale: float) -> Floats:
-    """A view up to ``max_scale`` times as wide and high, with the image somewhere inside.
+def random_expand(rng: Generator, height: int, width: int, max_scale: float) -> Floats:
+    """A crop up to ``max_scale`` times as wide and high as the image, which lies inside it.
 
     Args:
-        rng: source of the draw.
+        rng: random generator.
         height: of the image, pixels.
         width: of the image, pixels.
         max_scale: >= 1.
@@ -53,16 +53,16 @@ def random_expansion(rng: Generator, height: int, width: int, max_scale: float) 
 
 
 def random_iou_crop(rng: Generator, canvas: Floats, boxes: Floats, min_scale: float) -> Floats:
-    """A rectangle inside ``canvas`` that contains the centre of an object and overlaps it enough.
+    """A crop inside ``canvas`` that contains the centre of an object and overlaps it enough.
 
     Args:
-        rng: source of the draw.
+        rng: random generator.
         canvas: [4] xyxy.
         boxes: [N, 4] xyxy, objects in the same frame; N >= 1.
-        min_scale: least width and height as a share of the canvas.
+        min_scale: minimum width and height as a share of the canvas.
 
     Returns:
-        [4] xyxy, the canvas itself if so drawn or if no rectangle was found.
+        [4] xyxy; the canvas itself if so drawn, or if no crop was found.
 
     Source: Liu et al., SSD, arXiv:1512.02325, section 2.2, "Data augmentation"; shares, trials and
     the option of no condition as in torchvision's ``RandomIoUCrop``.
@@ -71,48 +71,48 @@ def random_iou_crop(rng: Generator, canvas: Floats, boxes: Floats, min_scale: fl
         min_iou = MIN_IOUS[rng.integers(len(MIN_IOUS))]
         if min_iou is None:
             return canvas
-        crops = _random_rectangles(rng, canvas, min_scale)
+        crops = _random_crops(rng, canvas, min_scale)
         ious = box_iou(crops, boxes)
-        ious = np.where(has_centre(crops[:, None], boxes), ious, -1.0)
+        ious = np.where(contains_center(crops[:, None], boxes), ious, -1.0)
         crops = crops[ious.max(axis=1) >= min_iou]
         if len(crops):
             return cast("Floats", crops[0])
     return canvas
 
 
-def has_centre(rectangles: Floats, boxes: Floats) -> NDArray[np.bool_]:
-    """Whether the centre of a box is strictly inside a rectangle; both [..., 4] xyxy, broadcast."""
-    centres = (boxes[..., :2] + boxes[..., 2:]) / 2
-    inside = (rectangles[..., :2] < centres) & (centres < rectangles[..., 2:])
+def contains_center(crops: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """Whether the centre of a box is strictly inside a crop; both [..., 4] xyxy, broadcast."""
+    centers = (boxes[..., :2] + boxes[..., 2:]) / 2
+    inside = (crops[..., :2] < centers) & (centers < crops[..., 2:])
     return cast("NDArray[np.bool_]", inside.all(axis=-1))
 
 
-def whole_pixels(view: Floats, height: int, width: int) -> Floats:
-    """The view grown to whole pixels if it then lies within the image; as it is otherwise."""
-    grown = np.concatenate([np.floor(view[:2]), np.ceil(view[2:])])
-    return grown if _is_within(grown, height, width) else view
+def whole_pixels(crop: Floats, height: int, width: int) -> Floats:
+    """The crop grown to whole pixels if it then lies within the image; unchanged otherwise."""
+    grown = np.concatenate([np.floor(crop[:2]), np.ceil(crop[2:])])
+    return grown if _is_within(grown, height, width) else crop
 
 
-def show(image: NDArray[np.uint8], view: Floats, preprocess: Preprocess) -> Resized:
-    """Stretches what is in view to the network input; beyond the image is the mean colour.
+def resize_crop(image: NDArray[np.uint8], crop: Floats, preprocess: Preprocess) -> Resized:
+    """Resizes a crop to the network input; beyond the image it has the mean colour.
 
     Args:
         image: [H, W, 3] RGB.
-        view: [4] xyxy, pixels of the image; in whole pixels if within it.
-        preprocess: stretches; a view beyond the image is sampled on the same grid.
+        crop: [4] xyxy, pixels of the image; in whole pixels if within it.
+        preprocess: resizes; a crop beyond the image is sampled on the same grid.
 
     Returns:
         [S, S, 3] in 0..255, as `Preprocess.resize`.
     """
-    if _is_within(view, *image.shape[:2]):
-        left, top, right, bottom = view.astype(int)
+    if _is_within(crop, *image.shape[:2]):
+        left, top, right, bottom = crop.astype(int)
         return preprocess.resize(image[top:bottom, left:right])
     size = preprocess.image_size
-    scales = (view[2:] - view[:2]) / size
+    scales = (crop[2:] - crop[:2]) / size
     tensorflow = preprocess.config.resize == "tensorflow"
     # source = target * scale + offset; OpenCV's and PyTorch's pixels have their centres at halves
-    offsets = view[:2] if tensorflow else view[:2] + scales / 2 - 0.5
-    shown = cv2.warpAffine(
+    offsets = crop[:2] if tensorflow else crop[:2] + scales / 2 - 0.5
+    resized = cv2.warpAffine(
         image,
         np.array([[scales[0], 0, offsets[0]], [0, scales[1], offsets[1]]]),
         (size, size),
@@ -120,15 +120,15 @@ def show(image: NDArray[np.uint8], view: Floats, preprocess: Preprocess) -> Resi
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=preprocess.config.mean,
     )
-    return shown.astype(np.float32) if tensorflow else cast("NDArray[np.uint8]", shown)
+    return resized.astype(np.float32) if tensorflow else cast("NDArray[np.uint8]", resized)
 
 
-def _is_within(view: Floats, height: int, width: int) -> bool:
-    return bool((view[:2] >= 0).all() and view[2] <= width and view[3] <= height)
+def _is_within(crop: Floats, height: int, width: int) -> bool:
+    return bool((crop[:2] >= 0).all() and crop[2] <= width and crop[3] <= height)
 
 
-def _random_rectangles(rng: Generator, canvas: Floats, min_scale: float) -> Floats:
-    """Up to TRIALS rectangles [T, 4] inside the canvas, of an allowed shape."""
+def _random_crops(rng: Generator, canvas: Floats, min_scale: float) -> Floats:
+    """Up to TRIALS crops [T, 4] inside the canvas, of an allowed shape."""
     sides = canvas[2:] - canvas[:2]
     draws = rng.random((TRIALS, 4))
     sizes = sides * (min_scale + (1.0 - min_scale) * draws[:, :2])

@@ -1,10 +1,10 @@
 """Images and boxes to network inputs, with or without random changes.
 
-The random changes run as albumentations' pipelines, but every draw comes from a generator that is
+The random changes are albumentations' pipelines, but every draw comes from a generator that is
 seeded by (seed, epoch, index): a sample does not depend on the number of workers or on what was
-loaded before, and a resumed run sees what an unbroken one would have seen. (Left to itself
-albumentations 2.0.8 repeats its draws in every worker, and `Compose.set_random_seed` gives every
-transform the same stream.)
+loaded before, and a resumed run has the samples of an unbroken one. (By default albumentations
+2.0.8 repeats its draws in every worker, and `Compose.set_random_seed` gives every transform the
+same stream.)
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from numpy.typing import NDArray
 from igcv3det.config import AugmentConfig
 from igcv3det.preprocess import Preprocess, Resized
 from igcv3det.tasks.detect.crops import (
-    has_centre,
-    random_expansion,
+    contains_center,
+    random_expand,
     random_iou_crop,
-    show,
+    resize_crop,
     whole_pixels,
 )
 
-# asks a package index for news on import otherwise
+# otherwise it asks a package index for a newer version on import
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations
 
 MIN_SIDE_PX = 1.0
-"""Boxes that a crop or the stretching leaves smaller are dropped, pixels of the network input."""
+"""Smaller boxes are dropped after cropping and resizing, pixels of the network input."""
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.125, 0.5, 0.5, 0.05
-"""SSD's colour changes, as torchvision's ``RandomPhotometricDistort`` has them; hue in turns."""
+"""Ranges of SSD's colour changes as in torchvision's ``RandomPhotometricDistort``; hue in turns."""
 
 
 class Example(NamedTuple):
@@ -51,7 +51,7 @@ class Example(NamedTuple):
 
 
 class EvalTransform:
-    """Stretches and normalises; nothing is random and no box is dropped.
+    """Resizes and normalises; nothing is random and no box is dropped.
 
     Args:
         preprocess: the detector's own.
@@ -61,7 +61,7 @@ class EvalTransform:
         self.preprocess = preprocess
 
     def __call__(self, example: Example, key: tuple[int, int]) -> Example:
-        """The network input; ``key`` (epoch, index) is not looked at."""
+        """The network input; ``key`` (epoch, index) has no influence."""
         image, boxes, labels = example
         boxes = self.preprocess.scale_boxes(boxes, image.shape[:2])
         return Example(self.preprocess(image), boxes, labels)
@@ -106,7 +106,7 @@ def build_pipeline(config: AugmentConfig, preprocess: Preprocess) -> Any:  # noq
     It takes ``image`` and ``bboxes`` [N, 5]: xyxy as shares of the image, and the label, 0 for
     crowds. Geometry comes first, so that colours change on the few pixels of the network input.
     """
-    steps: list[Any] = [RandomView(config, preprocess)]
+    steps: list[Any] = [ExpandAndCrop(config, preprocess)]
     if config.preset != "none":
         steps.append(albumentations.HorizontalFlip(p=0.5))
     if config.preset == "ssd" and config.photometric > 0:
@@ -123,8 +123,8 @@ def _photometric(strength: float) -> list[Any]:
     """
 
     def jitter(**ranges: tuple[float, float]) -> Any:  # noqa: ANN401
-        still = {"brightness": (1, 1), "contrast": (1, 1), "saturation": (1, 1), "hue": (0, 0)}
-        return albumentations.ColorJitter(**(still | ranges), p=0.5)
+        unchanged = {"brightness": (1, 1), "contrast": (1, 1), "saturation": (1, 1), "hue": (0, 0)}
+        return albumentations.ColorJitter(**(unchanged | ranges), p=0.5)
 
     def around_one(spread: float) -> tuple[float, float]:
         return max(0.0, 1 - strength * spread), 1 + strength * spread
@@ -140,14 +140,14 @@ def _photometric(strength: float) -> list[Any]:
     ]
 
 
-class RandomView(albumentations.DualTransform):  # type: ignore[misc]
-    """Expands and crops as the preset says, and stretches the result to the network input.
+class ExpandAndCrop(albumentations.DualTransform):  # type: ignore[misc]
+    """Expands and crops at random as the preset says, and resizes to the network input.
 
-    Objects are kept if their centre is in view, crowd regions if any part is; both are clipped.
+    Objects are kept if their centre is in the crop, crowd regions if any part is; both are clipped.
 
     Args:
         config: preset and scales.
-        preprocess: stretches; pixels beyond the image get its mean.
+        preprocess: resizes; pixels beyond the image get its mean.
     """
 
     def __init__(self, config: AugmentConfig, preprocess: Preprocess) -> None:
@@ -158,42 +158,42 @@ class RandomView(albumentations.DualTransform):  # type: ignore[misc]
     def get_params_dependent_on_data(
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
-        """Draws the view."""
+        """Draws the crop."""
         height, width = params["shape"][:2]
-        view = np.array([0.0, 0.0, width, height])
+        crop = np.array([0.0, 0.0, width, height])
         if self.config.preset == "ssd":
             max_scale = self.config.expand_max_scale
-            view = random_expansion(self.random_generator, height, width, max_scale)
+            crop = random_expand(self.random_generator, height, width, max_scale)
         if self.config.preset in ("ssd", "ssdlite"):
             objects = data["bboxes"][data["bboxes"][:, 4] > 0, :4] * _corners(width, height)
             if not len(objects):
-                # the image itself is what a crop must show enough of
+                # a crop must overlap the image itself enough
                 objects = np.array([[0.0, 0.0, width, height]])
             min_scale = self.config.crop_min_scale
-            view = random_iou_crop(self.random_generator, view, objects, min_scale)
-        return {"view": whole_pixels(view, height, width)}
+            crop = random_iou_crop(self.random_generator, crop, objects, min_scale)
+        return {"crop": whole_pixels(crop, height, width)}
 
-    def apply(self, img: NDArray[np.uint8], view: NDArray[np.float64], **params: Any) -> Resized:  # noqa: ANN401
-        """The view as network input, 0..255."""
-        shown = show(img, view, self.preprocess)
-        if self.config.preset == "ssd" and shown.dtype != np.uint8:
-            # colours are changed in 8 bits; albumentations takes other floats for shares of one
-            return np.rint(shown).astype(np.uint8)
-        return shown
+    def apply(self, img: NDArray[np.uint8], crop: NDArray[np.float64], **params: Any) -> Resized:  # noqa: ANN401
+        """The crop as network input, 0..255."""
+        resized = resize_crop(img, crop, self.preprocess)
+        if self.config.preset == "ssd" and resized.dtype != np.uint8:
+            # colours are changed in 8 bits; albumentations takes floats to be in 0..1
+            return np.rint(resized).astype(np.uint8)
+        return resized
 
     def apply_to_bboxes(
         self,
         bboxes: NDArray[np.float32],
-        view: NDArray[np.float64],
+        crop: NDArray[np.float64],
         **params: Any,  # noqa: ANN401
     ) -> NDArray[np.float32]:
-        """Boxes as shares of the view."""
+        """Boxes as shares of the crop."""
         height, width = params["shape"][:2]
-        shares = view / _corners(width, height)
+        shares = crop / _corners(width, height)
         low, sides = np.tile(shares[:2], 2), np.tile(shares[2:] - shares[:2], 2)
         boxes = np.clip((bboxes[:, :4] - low) / sides, 0, 1)
         visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        visible &= has_centre(shares, bboxes[:, :4].astype(np.float64)) | (bboxes[:, 4] == 0)
+        visible &= contains_center(shares, bboxes[:, :4].astype(np.float64)) | (bboxes[:, 4] == 0)
         rows = np.concatenate([boxes, bboxes[:, 4:]], axis=1)[visible]
         return cast("NDArray[np.float32]", rows.astype(np.float32))
 

@@ -31,7 +31,7 @@ def test_crops_keep_the_rules_of_ssd():
     centres = (BOXES[:, :2] + BOXES[:, 2:]) / 2
     inside = (cut[:, None, :2] < centres) & (centres < cut[:, None, 2:])
     assert inside.all(axis=2).any(axis=1).all()
-    # one option of seven shows all
+    # one option of seven keeps the whole
     assert 0.75 < len(cut) / len(found) < 0.95
 
 
@@ -54,7 +54,7 @@ def test_impossible_crops():
 
 def test_expansion_holds_the_image():
     rng = np.random.default_rng(0)
-    found = np.stack([crops_module.random_expansion(rng, 100, 200, 4.0) for _ in range(400)])
+    found = np.stack([crops_module.random_expand(rng, 100, 200, 4.0) for _ in range(400)])
     sides = found[:, 2:] - found[:, :2]
     scales = sides / [200, 100]
     np.testing.assert_allclose(scales[:, 0], scales[:, 1])
@@ -66,9 +66,9 @@ def test_expansion_holds_the_image():
 
 
 def test_centre_must_be_strictly_inside():
-    view = np.array([0.0, 0, 10, 10])
+    crop = np.array([0.0, 0, 10, 10])
     boxes = np.array([[8.0, 0, 12, 4], [7.0, 0, 12, 4], [-1.0, -1, 1, 1]])
-    assert crops_module.has_centre(view, boxes).tolist() == [False, True, False]
+    assert crops_module.contains_center(crop, boxes).tolist() == [False, True, False]
 
 
 def test_whole_pixels_only_within_the_image():
@@ -79,27 +79,27 @@ def test_whole_pixels_only_within_the_image():
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "tensorflow"])
-def test_show_inside_is_the_resized_slice(resize):
+def test_a_crop_inside_is_the_resized_slice(resize):
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     preprocess = Preprocess(PreprocessConfig(resize=resize), 32)
-    view = np.array([10.0, 5, 70, 55])
+    crop = np.array([10.0, 5, 70, 55])
     np.testing.assert_array_equal(
-        crops_module.show(image, view, preprocess), preprocess.resize(image[5:55, 10:70])
+        crops_module.resize_crop(image, crop, preprocess), preprocess.resize(image[5:55, 10:70])
     )
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "tensorflow"])
-def test_show_beyond_is_the_padded_image_resized(resize):
+def test_a_crop_beyond_is_the_padded_image_resized(resize):
     # smooth, so that interpolation at 1/32 pixel (OpenCV's warp) and exact agree to a level or two
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     image = cv2.resize(image, (160, 120), interpolation=cv2.INTER_CUBIC)
     config = PreprocessConfig(mean=(10.0, 20.0, 30.0), resize=resize)
     preprocess = Preprocess(config, 64)
     padded = cv2.copyMakeBorder(image, 40, 80, 32, 64, cv2.BORDER_CONSTANT, value=config.mean)
-    view = np.array([-32.0, -40, 160 + 64, 120 + 80])
+    crop = np.array([-32.0, -40, 160 + 64, 120 + 80])
     expected = preprocess.resize(padded).astype(float)
-    difference = np.abs(crops_module.show(image, view, preprocess) - expected)
+    difference = np.abs(crops_module.resize_crop(image, crop, preprocess) - expected)
     # at the border of the image a target pixel mixes both
     assert np.quantile(difference, 0.95) <= 3
     assert np.median(difference) <= 1
-    assert crops_module.show(image, view, preprocess)[0, 0].tolist() == [10, 20, 30]
+    assert crops_module.resize_crop(image, crop, preprocess)[0, 0].tolist() == [10, 20, 30]

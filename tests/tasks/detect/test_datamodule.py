@@ -243,3 +243,17 @@ def test_resuming_with_another_seed_is_told(root, tmp_path, caplog):
     data.load_state_dict(state)
     data.train_dataloader()
     assert caplog.text == ""
+
+
+def test_a_training_set_without_objects_is_refused_and_a_validation_set_is_not(root, caplog):
+    for name in ("val", "train"):
+        path = root / "annotations" / f"instances_{name}2017.json"
+        content = json.loads(path.read_text())
+        for annotation in content["annotations"]:
+            annotation["iscrowd"] = 1
+        path.write_text(json.dumps(content))
+    data = module(root)
+    data.setup("validate")
+    assert "nothing to measure on" in caplog.text
+    with pytest.raises(AnnotationError, match=r"train2017\.json.*not a single object is left"):
+        data.setup("fit")
