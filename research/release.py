@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.results import refuse_overwriting
 from igcv3det.pretrained import DEFAULT, PRETRAINED
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def _parse(args: list[str]) -> argparse.Namespace:
         help=f"file to write (default: that of {DEFAULT})",
     )
     add("--images", metavar="DIR", help="compare outputs on up to 32 of these images")
-    return parser.parse_args(args)
+    options = parser.parse_args(args)
+    refuse_overwriting(parser, options, [options.checkpoint, options.facts], ["output"])
+    return options
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import logging
 import tempfile
 import time
@@ -38,6 +37,8 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int, some_of
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.errors import error_line
+from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     options = parser.parse_args(args)
     if options.train and options.whole_path:
         parser.error("--train and --whole-path are two benchmarks")
+    refuse_overwriting(parser, options, [*options.model, options.image], ["json"])
     return options
 
 
@@ -117,9 +119,7 @@ def _run(options: argparse.Namespace) -> int:
     print(_table(found))
     print(_conditions(options))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps([row for row, _ in found], indent=1)
-        options.json.write_text(text, encoding="utf-8")
+        write_json(options.json, [row for row, _ in found])
         print(f"Figures are in {options.json}")
     return 1 if failures else 0
 
@@ -161,7 +161,7 @@ def _time(options: argparse.Namespace) -> tuple[Found, list[str]]:
                     image_file=image if options.whole_path else None,
                 )
             except (OSError, ValueError, ImportError) as error:
-                failures.append(str(error))
+                failures.append(error_line(error))
     return found, failures
 
 

@@ -13,12 +13,11 @@ default detector. Exit status: 0 checked, 1 could not, there is nothing to train
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from igcv3det.atomic_files import atomic_write
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.config_files import find_config
 
 SHOWN = 20
@@ -38,7 +37,9 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="write the report with all issues to this file")
     add("--strict", action="store_true", help="exit with status 1 if there are issues")
     add("--allow-outside", action="store_true", help="file names may lead out of the folder")
-    return parser.parse_args(args)
+    options = parser.parse_args(args)
+    refuse_overwriting(parser, options, [options.annotations, options.config], ["json"])
+    return options
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -68,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     if options.json:
-        atomic_write(options.json, json.dumps(report.as_dict(), indent=1))
+        write_json(options.json, report.as_dict())
         print(options.json)
     require_content(checked, options.annotations)
     return 1 if options.strict and issues else 0

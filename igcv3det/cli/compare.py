@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.errors import error_line
+from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.config_files import config_folder
 from igcv3det.measure.tables import format_number, text_table
 
@@ -53,6 +54,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     options = parser.parse_args(args)
     if bool(options.annotations) != bool(options.images):
         parser.error("--annotations and --images go together")
+    refuse_overwriting(parser, options, [*options.model, options.annotations], ["json"])
     return options
 
 
@@ -77,8 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         f"1 image, {', '.join(sorted(sizes))}, {options.threads} threads, {options.rounds} rounds"
     )
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        write_json(options.json, rows)
         print(f"Figures are in {options.json}")
     return 1 if failures else 0
 
@@ -95,7 +96,7 @@ def _load(
             is_exported = path.suffix in EXPORTED_SUFFIXES
             detectors[name] = load_exported(path, threads) if is_exported else load_detector(path)
         except (OSError, ValueError, ImportError) as error:
-            failures.append(str(error))
+            failures.append(error_line(error))
     return detectors
 
 

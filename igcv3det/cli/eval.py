@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import integers, positive_int
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
         parser.error("--results goes without --checkpoint, --detections and --limit")
     if not options.results and not options.images:
         parser.error("the following arguments are required: --images")
+    inputs = [options.annotations, options.results, options.checkpoint]
+    refuse_overwriting(parser, options, inputs, ["output", "detections"])
     return options
 
 
@@ -100,9 +102,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     metrics = evaluator.compute()
     _print_report(metrics, evaluator, failures)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         figures = metrics_as_json(metrics) | _extent(evaluator, failures)
-        options.output.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        write_json(options.output, figures)
         print(f"Figures are in {options.output}")
     if options.detections:
         evaluator.save_results(options.detections)

@@ -15,13 +15,13 @@ Exit status: 0 all done, 1 the model or an image could not be read, 2 wrong call
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     add("--batch-size", type=positive_int, default=100, metavar="N", help="default: 100")
     add("--workers", type=int, default=2, help="processes that decode images (default: 2)")
-    return parser.parse_args(args)
+    options = parser.parse_args(args)
+    if options.output and options.output.suffix == ".png":
+        parser.error("--output must not end in .png, which the confusion matrix does")
+    refuse_overwriting(parser, options, [options.checkpoint, options.data], ["output"])
+    return options
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -115,8 +119,7 @@ def _print_report(evaluation: Evaluation) -> None:
 def _write(evaluation: Evaluation, output: Path) -> None:
     from igcv3det.tasks.classify.confusion_plot import draw_confusion
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(evaluation.as_json(), indent=1), encoding="utf-8")
+    write_json(output, evaluation.as_json())
     image = output.with_suffix(".png")
     draw_confusion(evaluation, image)
     print(f"Figures are in {output}, the confusion matrix in {image}")

@@ -27,7 +27,6 @@ PyTorch, 2 wrong call.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import tempfile
 from pathlib import Path
@@ -35,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.results import write_json
 
 if TYPE_CHECKING:
     from igcv3det.detector import SSDLite
@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
         parity, failures = _parity(detector, exported, files, options)
     parity["images"] |= {"from": source}
     path = options.output.with_name(f"{options.output.name}.parity.json")
-    path.write_text(json.dumps(parity, indent=1), encoding="utf-8")
+    write_json(path, parity)
     _print_parity(parity)
     print(f"Report is in {path}")
     for sentence in failures:

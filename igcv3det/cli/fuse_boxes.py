@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from igcv3det.cli.arguments import confidence, words
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.results import refuse_overwriting
 
 if TYPE_CHECKING:
     from igcv3det.datasets.box_labels import ImageBoxes
@@ -59,6 +60,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
         help="classes that --true annotates completely, by name, with commas between",
     )
     options = parser.parse_args(args)
+    refuse_overwriting(parser, options, [*options.records, options.true], ["output"])
     if bool(options.true) != bool(options.classes):
         parser.error("--true and --classes go together")
     if not 0 < options.iou <= 1:

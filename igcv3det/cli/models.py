@@ -9,10 +9,10 @@ A name is accepted wherever a command takes MODEL. Exit status: 0 listed, 1 coul
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.pretrained import ALIASES, DEFAULT, PRETRAINED
 
 
@@ -24,7 +24,9 @@ def main(args: list[str] | None = None) -> int:
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("models", __doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the list to this file")
-    return parser.parse_args(args)
+    options = parser.parse_args(args)
+    refuse_overwriting(parser, options, PRETRAINED.values(), ["json"])
+    return options
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -47,7 +49,6 @@ def _run(options: argparse.Namespace) -> int:
         note = " (default)" if name == DEFAULT else ""
         print(f"{name}{note}: {texts.get(FIGURES, 'no figures')}\n    {file}")
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        write_json(options.json, rows)
         print(f"The list is in {options.json}")
     return 0

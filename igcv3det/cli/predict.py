@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import confidence
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.results import refuse_overwriting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,19 +74,10 @@ def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) 
     # OpenCV and FFmpeg would report a broken file on standard error besides our own line
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    from igcv3det.io.file_set import FileSet
     from igcv3det.io.sources import find_sources
 
     sources = find_sources(options.source)
-    inputs = FileSet(sources.paths)
-    if options.checkpoint:
-        inputs.add(Path(options.checkpoint))
-    for option in ("json", "csv"):
-        file = getattr(options, option)
-        if file is not None and file in inputs:
-            parser.error(f"argument --{option}: {file} is another file of this run")
-        if file is not None:
-            inputs.add(file)
+    refuse_overwriting(parser, options, [*sources.paths, options.checkpoint], ["json", "csv"])
     if options.output and options.output.exists() and not options.output.is_dir():
         parser.error(f"argument --output: {options.output} is not a folder")
     return sources

@@ -1,0 +1,48 @@
+"""Files that commands write."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from igcv3det.atomic_files import atomic_write
+from igcv3det.io.file_set import FileSet
+
+
+def refuse_overwriting(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    inputs: Iterable[Path | str | None],
+    writes: Sequence[str],
+) -> None:
+    """Ends a call that would write a result over an input or over another result.
+
+    Args:
+        parser: of the command; its ``error`` ends the call.
+        options: as parsed.
+        inputs: files that the command reads; None stands for an option that is not given.
+        writes: options that name files to write.
+    """
+    files = FileSet(Path(path) for path in inputs if path is not None)
+    for option in writes:
+        file = getattr(options, option)
+        if file is None:
+            continue
+        if file in files:
+            parser.error(f"argument --{option}: {file} is another file of this run")
+        files.add(file)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a value as JSON, as a whole: an error leaves the old content.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    text = json.dumps(value, indent=1)
+    if path.exists() and not path.is_file():  # a pipe or device has no content to keep
+        path.write_text(text, encoding="utf-8")
+    else:
+        atomic_write(path, text, durable=False)

@@ -1,0 +1,59 @@
+"""Results are never written over what a command reads."""
+
+import os
+
+import pytest
+
+from igcv3det.cli import benchmark, check_data, compare, eval_cls, fuse_boxes
+from igcv3det.cli import eval as evaluate
+from igcv3det.cli.results import write_json
+from research import release
+
+CALLS = {
+    "eval": (evaluate, "--annotations FILE --images . --output LINK"),
+    "eval-detections": (
+        evaluate,
+        "--annotations a.json --images . --output FILE --detections LINK",
+    ),
+    "eval-results": (evaluate, "--annotations a.json --results FILE --output LINK"),
+    "eval-cls": (eval_cls, "--checkpoint FILE --data . --output LINK"),
+    "check-data": (check_data, "--annotations FILE --images . --json LINK"),
+    "compare": (compare, "a.yaml --annotations FILE --images . --json LINK"),
+    "benchmark": (benchmark, "a.yaml FILE --json LINK"),
+    "fuse-boxes": (fuse_boxes, "a.json FILE --output LINK"),
+    "release": (release, "--checkpoint FILE --facts a.json --output LINK"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_input_is_not_overwritten(name, tmp_path, capsys):
+    module, call = CALLS[name]
+    file, link = tmp_path / "file.json", tmp_path / "link.json"
+    file.write_text("of the user")
+    link.symlink_to(file)
+    places = {"FILE": str(file), "LINK": str(link)}
+    with pytest.raises(SystemExit) as stop:
+        module.main([places.get(word, word) for word in call.split()])
+    assert stop.value.code == 2
+    assert f"{link} is another file of this run" in capsys.readouterr().err
+    assert file.read_text() == "of the user"
+
+
+def test_json_is_written_as_a_whole(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    write_json(path, {"AP": None})
+    assert path.read_text() == '{\n "AP": null\n}'
+    with pytest.raises(TypeError):
+        write_json(path, {"AP": object()})
+    assert path.read_text() == '{\n "AP": null\n}'
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_json_goes_through_a_pipe(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    write_json(path, [1])
+    assert os.read(reader, 100) == b"[\n 1\n]"
+    os.close(reader)
+    assert path.is_fifo()
