@@ -28,8 +28,8 @@ def test_default_detector_is_igcv3_d_at_320():
     assert outputs.offsets.shape == (1, 3234, 4)
 
 
-def test_tensorflow_form_has_the_counts_of_the_original():
-    # igcv3_facts section 3.4: MobileNetV2, dense extra layers, 3/6 anchors: 4.337 M, 789 M at 320
+def test_tensorflow_layout_has_the_counts_of_the_original():
+    # MobileNetV2, dense extra layers, 3/6 anchors: 4.337 M, 789 M at 320
     config = DetectorConfig(
         anchors=TENSORFLOW, backbone=BackboneConfig(name="mobilenetv2"), padding="same"
     )

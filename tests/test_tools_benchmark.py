@@ -75,7 +75,7 @@ def test_training_steps_with_frozen_statistics(models, tmp_path):
     assert [row["backend"] for row in rows] == ["torch fast, frozen BN"]
 
 
-def test_the_way_from_a_file_to_boxes(models, tmp_path):
+def test_stages_of_the_pipeline(models, tmp_path):
     args = ("--backend", "torch", "--whole-path", "--clock", "cpu")
     status, rows = run(tmp_path, models[0], *args)
     assert status == 0

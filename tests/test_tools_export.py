@@ -53,7 +53,7 @@ def test_a_file_and_its_report(checkpoint, photos, tmp_path, capsys):
 
 @pytest.fixture
 def without_export(monkeypatch):
-    """Writes a stub in the place of a detector, which finds other things."""
+    """Writes a stub instead of the detector, with other detections."""
 
     def write(detector, path, spec, calibration, *, weight_bits):
         write_stub(path, spec)

@@ -73,7 +73,7 @@ class Difference(NamedTuple):
     @classmethod
     def of(cls, values: Sequence[Tensor]) -> Difference:
         """Of the absolute differences in all tensors."""
-        joined = torch.cat([part.flatten() for part in values]) if values else torch.zeros(0)
+        joined = torch.cat([tensor.flatten() for tensor in values]) if values else torch.zeros(0)
         if not len(joined):
             return cls()
         ordered = joined.sort().values

@@ -1,1 +1,1 @@
-"""The networks of `models`, rewritten to compute the same function faster."""
+"""Faster implementations of the networks in `models`; they compute the same functions."""

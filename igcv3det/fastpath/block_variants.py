@@ -70,7 +70,7 @@ class WeightLayout(NamedTuple):
 class BlockLayout(NamedTuple):
     """The layouts of a block's three convolutions, which include P1 and P2.
 
-    ``expand.rows`` says which channel of the original expansion is at each position of the new one.
+    ``expand.rows``: which channel of the original expansion is at each position of the new one.
     """
 
     expand: WeightLayout
@@ -129,7 +129,7 @@ def block_layout(block: IGCV3Block, variant: BlockVariant) -> BlockLayout:
 def block_convs(block: IGCV3Block) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
     """Expansion, depthwise convolution and projection of a block."""
     expand, depthwise, project = (
-        cast(nn.Conv2d, part[0]) for part in (block.expand, block.depthwise, block.project)
+        cast(nn.Conv2d, child[0]) for child in (block.expand, block.depthwise, block.project)
     )
     return expand, depthwise, project
 
@@ -143,8 +143,9 @@ def gather_weight(weight: Tensor, elements: Tensor) -> Tensor:
 def _layout(
     rows: Indices, elements: Indices, device: torch.device, groups: int, repeats: int = 1
 ) -> WeightLayout:
-    rows_there, elements_there = (torch.from_numpy(part).to(device) for part in (rows, elements))
-    return WeightLayout(rows_there, elements_there, groups, repeats)
+    return WeightLayout(
+        torch.from_numpy(rows).to(device), torch.from_numpy(elements).to(device), groups, repeats
+    )
 
 
 def _order(permutation: nn.Module, channels: int) -> Indices:

@@ -155,12 +155,12 @@ def _remap(block: IGCV3Block, variant: BlockVariant, *, folds: bool = False) -> 
 
 def _restore(block: IGCV3Block) -> None:
     for name in ("expand", "depthwise", "project"):
-        part = getattr(block, name)
-        if isinstance(part, Remapped):
-            plain = nn.Sequential(*part)
-            plain.training = part.training
+        child = getattr(block, name)
+        if isinstance(child, Remapped):
+            plain = nn.Sequential(*child)
+            plain.training = child.training
             setattr(block, name, plain)
     for name in ("p1", "p2"):
-        part = getattr(block, name)
-        if isinstance(part, AbsorbedPermutation):
-            setattr(block, name, part.permutation)
+        child = getattr(block, name)
+        if isinstance(child, AbsorbedPermutation):
+            setattr(block, name, child.permutation)

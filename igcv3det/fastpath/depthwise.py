@@ -1,16 +1,16 @@
-"""Depthwise convolutions that train on a CPU: gradients that oneDNN computes slowly, or wrongly.
+"""Depthwise convolutions whose gradients oneDNN computes slowly or wrongly on CPUs, replaced.
 
 * **Strided, in bfloat16**: the gradient of the input takes many times as long as in float32
   (PyTorch 2.15, AVX-512 with bf16: 46 against 6 ms for 4x96x160x160, 18.6 against 0.2 ms for
-  4x576x20x20); the four of a network cost a quarter of a training step. Convolutions without a
-  stride, one for each row and column of a stride's cell, are the same gradient and fast.
-* **Maps of fewer rows than the kernel has**, the last ones of CIFAR's networks and of a detector:
-  padded by the convolution they take many times as long as padded before it (PyTorch 2.14, one
+  4x576x20x20); the four of a network take a quarter of a training step. It is computed here as
+  convolutions without a stride, one for each row and column within a stride.
+* **Maps with fewer rows than the kernel**, the last ones of a detector and of networks for CIFAR:
+  padding inside the convolution takes many times as long as padding before it (PyTorch 2.14, one
   thread, forward and backward of 128x960x2x2: 59 against 2.1 ms in bfloat16, 12 against 5 in
   float32).
-* **Both at once, in bfloat16**: on maps one cell wide, channels last, the weight's gradient holds
-  whatever was in memory, NaN included, at taps that meet nothing but padding (PyTorch 2.14,
-  AVX-512). Padded before the convolution it is right.
+* **Both, in bfloat16**: on maps one cell wide, channels last, the weight's gradient contains
+  uninitialised memory, NaN included, at taps that only meet padding (PyTorch 2.14, AVX-512);
+  padding before the convolution avoids it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Pair = tuple[int, int]
 
 
 class FastDepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution without bias whose gradients are fast and right on a CPU.
+    """A depthwise convolution without bias whose gradients are fast and correct on a CPU.
 
     On other devices it is ``nn.Conv2d``.
     """
@@ -36,7 +36,7 @@ class FastDepthwiseConv2d(nn.Conv2d):
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolves [B, C, H, W]."""
         x, weight = _autocast(x, weight)
-        if not _learns_on_cpu(x):
+        if not _trains_on_cpu(x):
             plain: Tensor = super()._conv_forward(x, weight, bias)
             return plain
         rows, columns = _pair(self.padding)
@@ -50,12 +50,12 @@ class FastDepthwiseConv2d(nn.Conv2d):
 
 
 class FastSameDepthwiseConv2d(SameConv2d):
-    """The same for a convolution padded as TensorFlow's SAME."""
+    """`FastDepthwiseConv2d` with TensorFlow's SAME padding."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolves [B, C, H, W]."""
         x, weight = _autocast(x, weight)
-        if not _learns_on_cpu(x) or x.dtype != torch.bfloat16:
+        if not _trains_on_cpu(x) or x.dtype != torch.bfloat16:
             plain: Tensor = super()._conv_forward(x, weight, bias)
             return plain
         pads = same_padding(x, self.kernel_size, self.stride)
@@ -70,7 +70,7 @@ _PLAIN = {fast: plain for plain, fast in _FAST.items()}
 
 
 def replace_depthwise(module: nn.Module, *, fast: bool) -> None:
-    """Makes depthwise convolutions fast to train on a CPU, or plain again, in place.
+    """Replaces depthwise convolutions by fast ones, or restores PyTorch's own, in place.
 
     Parameters are shared, under their names.
     """
@@ -97,7 +97,7 @@ def _strided(
     return out if bias is None else out + bias.to(out.dtype)[:, None, None]
 
 
-def _learns_on_cpu(x: Tensor) -> bool:
+def _trains_on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and torch.is_grad_enabled()
 
 
@@ -160,7 +160,7 @@ class _Strided(torch.autograd.Function):
 def _input_gradient(
     grad: Tensor, weight: Tensor, shape: torch.Size, stride: Pair, padding: Pair
 ) -> Tensor:
-    """Every stride-th row and column of it is a convolution of its own, without a stride.
+    """The input's gradient: each of its stride-th rows and columns by one unstrided convolution.
 
     Input row ``q = r + s t`` meets kernel row ``a`` in output row ``(q + p - a) / s``, so of the
     kernel's rows only ``a0, a0 + s, ...`` with ``a0 = (r + p) mod s``.
@@ -176,12 +176,12 @@ def _input_gradient(
                 target.zero_()
                 continue
             reach = (kernel.shape[2] - 1, kernel.shape[3] - 1)
-            part = F.conv2d(grad, kernel, padding=reach, groups=len(weight))
+            full = F.conv2d(grad, kernel, padding=reach, groups=len(weight))
             top, left = (shift[i] // stride[i] for i in (0, 1))
-            part = part[:, :, top : top + target.shape[2], left : left + target.shape[3]]
-            # beyond the last position of the kernel there is no gradient
-            missing = [target.shape[i] - part.shape[i] for i in (3, 2)]
-            target.copy_(F.pad(part, (0, missing[0], 0, missing[1])) if any(missing) else part)
+            phase = full[:, :, top : top + target.shape[2], left : left + target.shape[3]]
+            # there is no gradient beyond the last position of the kernel
+            missing = [target.shape[i] - phase.shape[i] for i in (3, 2)]
+            target.copy_(F.pad(phase, (0, missing[0], 0, missing[1])) if any(missing) else phase)
     return out
 
 

@@ -159,7 +159,7 @@ def _interleaved(
 
 @lru_cache(maxsize=64)
 def _is_dense(in_channels: int, out_channels: int, sizes: tuple[int, ...]) -> bool:
-    with torch.device("meta"):  # no weights are needed, and no random numbers drawn
+    with torch.device("meta"):  # no weights are needed, no random numbers are drawn
         layers = list(_interleaved(in_channels, out_channels, sizes, norm_layer(1e-5, 0.1)))
     with torch.device("cpu"):  # whatever device the network is built on
         return bool(path_counts(layers).min() >= 1)

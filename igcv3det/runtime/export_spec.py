@@ -1,4 +1,4 @@
-"""What an exported file says about its graph, in addition to a checkpoint's description."""
+"""The description of an exported graph, in addition to a checkpoint's description."""
 
 from __future__ import annotations
 

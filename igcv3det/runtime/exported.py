@@ -56,7 +56,7 @@ class ExportedDetector:
         self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """The graph's outputs for its input, both as `ExportSpec` says."""
+        """The graph's outputs for its input, both described by `ExportSpec`."""
         return tuple(torch.from_numpy(array) for array in self._session.run(inputs.numpy()))
 
     def example_input(self, batch: int = 1) -> Tensor:

@@ -83,7 +83,7 @@ def test_batches(exported_file):
     torch.testing.assert_close(exported(images[1:2])[1], ours[1:2], atol=1e-4, rtol=0)
 
 
-def test_what_an_onnx_file_carries(exported_file):
+def test_contents_of_an_onnx_file(exported_file):
     detector, path = exported_file("tensorflow", ".onnx", ExportSpec())
     model = onnx.load(path)
     properties = {prop.key: prop.value for prop in model.metadata_props}

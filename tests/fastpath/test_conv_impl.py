@@ -69,7 +69,7 @@ def test_a_training_step_is_the_same(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_norms_that_keep_their_statistics_learn_the_same(config):
+def test_frozen_norms_learn_the_same(config):
     reference = network(CONFIGS[config])
     with torch.no_grad():
         for norm in norms_of(reference):
@@ -85,7 +85,7 @@ def test_norms_that_keep_their_statistics_learn_the_same(config):
     assert_close(dict(fast.state_dict()), dict(reference.state_dict()))
 
 
-def test_only_norms_that_keep_their_statistics_are_folded():
+def test_only_frozen_norms_are_folded():
     reference = network(NARROW)
     reference.stem[1].eval()
     fast = copy.deepcopy(reference)
@@ -116,7 +116,7 @@ def test_state_dicts_fit_both_ways_in_the_same_order():
     reference.load_state_dict(fast.state_dict())
 
 
-def test_the_way_back():
+def test_restoring():
     fast = network(NARROW)
     before = str(fast)
     set_conv_impl(fast, "fast")

@@ -129,7 +129,7 @@ def test_deploying_twice_changes_nothing():
     assert_same(reference, deploy(deploy(reference, "grouped"), "permuted"))
 
 
-def test_repeat():
+def test_channel_repeat():
     x = torch.arange(12.0).reshape(1, 3, 2, 2)
     assert_close(ChannelRepeat(2)(x), torch.cat([x, x], dim=1))
 

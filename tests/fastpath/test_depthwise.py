@@ -47,11 +47,11 @@ def test_bfloat16_gradients(size, options):
     images = torch.randn(2, CHANNELS, *size)
     expected = gradients(plain, images, torch.float32)
     for own, value in zip(gradients(fast, images, torch.bfloat16), expected, strict=True):
-        # eight bits of mantissa, in values and in what they are sums of
+        # eight bits of mantissa, in values and in the terms of their sums
         assert_close(own.float(), value, rtol=0.02, atol=0.05 * float(value.abs().max()))
 
 
-def test_float32_is_pytorchs():
+def test_float32_equals_pytorch():
     plain, fast = pair()
     images = torch.randn(2, CHANNELS, 9, 9)
     expected = gradients(plain, images, torch.float32)

@@ -1,4 +1,4 @@
-"""Sequences whose normalisations fold, against PyTorch's own way."""
+"""Sequences whose normalisations fold, against PyTorch."""
 
 import copy
 
@@ -65,7 +65,7 @@ def test_outputs_and_gradients(options, padding, size):
     out, to_x, gradients = step(folding, images, torch.bfloat16)
     pairs = [(out, expected[0]), (to_x, expected[1])]
     pairs += [(gradients[name], value) for name, value in expected[2].items()]
-    for own, value in pairs:  # eight bits of mantissa, in values and in what they are sums of
+    for own, value in pairs:  # eight bits of mantissa, in values and in the terms of their sums
         assert_close(own.double(), value, rtol=0.03, atol=0.06 * float(value.abs().max()))
 
 
@@ -89,13 +89,13 @@ def test_a_norm_that_learns_its_statistics_is_not_folded():
     ],
     ids=["bias", "no scale", "no statistics", "norm first"],
 )
-def test_what_does_not_fold_stays(part):
+def test_sequences_that_cannot_fold_stay(part):
     parent = nn.ModuleDict({"part": part})
     replace_sequences(parent, fast=True)
     assert parent["part"] is part
 
 
-def test_the_way_back():
+def test_restoring():
     parent = nn.ModuleDict({"part": sequence(kernel_size=3, groups=CHANNELS, stride=2)})
     names, before = list(parent.state_dict()), str(parent)
     replace_sequences(parent, fast=True)

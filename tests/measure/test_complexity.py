@@ -10,7 +10,7 @@ from igcv3det.measure.complexity import count_multiply_adds, count_parameters
 
 
 def hooked_multiply_adds(module, input_size):
-    """The other way to count: weights of each layer times the places it is applied at."""
+    """Another way to count: weights of each layer times the positions it is applied to."""
     counts = []
 
     def count(layer, inputs, output):
@@ -55,7 +55,7 @@ def test_detector_by_hooks(name):
     assert count_multiply_adds(detector, size) == hooked_multiply_adds(detector, size) > 0
 
 
-def test_the_module_is_left_as_it_was():
+def test_the_module_is_left_unchanged():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout()).train()
     net[1].eval()
     statistics = net[1].running_mean.clone()

@@ -1,4 +1,4 @@
-"""Turns, medians and ratios, on a clock that the test drives."""
+"""Turns, medians and ratios, on a fake clock."""
 
 import pytest
 

@@ -1,11 +1,11 @@
-"""Figures and tables as text."""
+"""Numbers and tables as text."""
 
 import math
 
 from igcv3det.measure.tables import format_number, text_table
 
 
-def test_what_is_not_there_is_a_dash():
+def test_missing_values_are_dashes():
     assert [
         format_number(None),
         format_number(math.nan),

@@ -31,7 +31,7 @@ def test_dense_convolutions_multiply():
     assert (path_counts([nn.Conv2d(3, 5, 1), nn.Conv2d(5, 2, 1)]) == 5).all()
 
 
-def test_what_is_not_known_is_refused():
+def test_unknown_layers_are_refused():
     with pytest.raises(ValueError, match="Linear"):
         path_counts([nn.Linear(2, 2)])
     with pytest.raises(ValueError, match="no convolutions"):

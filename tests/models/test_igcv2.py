@@ -45,7 +45,7 @@ def test_equal_branches_as_many_as_needed(channels, branch, sizes):
         ((64, 1, None), "branch=1"),
     ],
 )
-def test_branches_that_cannot_be(given, message):
+def test_impossible_branches(given, message):
     with pytest.raises(ValueError, match=message):
         branch_sizes(*given)
 
@@ -62,7 +62,7 @@ def test_balanced_branches_make_exactly_one_path(channels, layers, widening):
 
 
 @pytest.mark.parametrize("sizes", list(itertools.product((2, 3, 4, 6), repeat=3)), ids=str)
-def test_what_is_accepted_is_dense_and_what_is_refused_is_not(sizes):
+def test_accepted_branches_are_dense_and_refused_ones_are_not(sizes):
     """Also where the product of the sizes is more or less than C, and where their order matters."""
     if _by_hand(24, sizes) < 24:
         with pytest.raises(ValueError, match="unconnected"):

@@ -34,7 +34,7 @@ def _multiply_adds(module, side):
         pytest.param(lambda: igcv3_d(width=0.75), 2_638_084, 189_889_232, id="D-0.75"),
         pytest.param(lambda: igcv3_d(width=0.5), 1_985_528, 96_913_888, id="D-0.5"),
         pytest.param(lambda: igcv3_d(width=0.25), 1_534_020, None, id="D-0.25"),
-        # the authors' code without its two slips, counted
+        # the authors' code without its two mistakes, counted
         pytest.param(lambda: igcv3_d(width=0.7), 2_502_486, None, id="D-0.7"),
         pytest.param(lambda: igcv3_d(width=1.4), 6_023_004, None, id="D-1.4"),
         pytest.param(lambda: igcv3_d(groups=(2, 4)), 3_063_304, None, id="D-2-4"),
@@ -60,7 +60,7 @@ def test_cifar_counts():
 
 
 def test_depth_cuts_on_cifar():
-    # igcv3_facts section 1.4: halved repeats give 1.38 M, 1-2-3-4-2-2-1 gives 1.15 M
+    # halved repeats give 1.38 M, 1-2-3-4-2-2-1 gives 1.15 M
     assert _parameters(igcv3_d(10, depth=0.5, cifar=True)) == pytest.approx(1.38e6, abs=5e3)
     cut = IGCV3(BackboneConfig(repeats=(1, 2, 3, 4, 2, 2, 1)), 10, strides=CIFAR_STRIDES)
     assert _parameters(cut) == pytest.approx(1.15e6, abs=5e3)
@@ -83,7 +83,7 @@ def _connectivity(block):
 
 
 def _condition_can_hold(channels, groups, super_channels):
-    """The condition from the paper's words: super-channels dealt out, one branch after another."""
+    """The condition from the paper's words: super-channels of the branches in turn."""
     pieces = super_channels or channels
     if pieces % groups[0]:
         return False
@@ -149,7 +149,7 @@ def test_relu_placement(relu, count):
 
 
 def test_p2_restores_the_order_that_g2_interleaves():
-    # facts section 1.2: P2 is the inverse of the g = G2 shuffle; C = 8 gives 0 2 4 6 1 3 5 7
+    # P2 is the inverse of the g = G2 shuffle; C = 8 gives 0 2 4 6 1 3 5 7
     block = _block(8, BackboneConfig(p2=True), expansion=2)
     x = torch.arange(8.0).reshape(1, 8, 1, 1)
     assert block.p2(x).flatten().tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
@@ -174,7 +174,7 @@ def test_full_width_taps():
     assert shapes == [(1, 576, 20, 20), (1, 1280, 10, 10)]
 
 
-def test_no_classifier_is_said():
+def test_no_classifier_is_an_error():
     with pytest.raises(ValueError, match="num_classes=0"):
         IGCV3(BackboneConfig(width=0.25), 0)(torch.zeros(1, 3, 32, 32))
 
@@ -189,6 +189,6 @@ def test_every_parameter_learns():
         assert parameter.grad.abs().sum() > 0 or name.endswith("expand.1.bias"), name
 
 
-def test_dropout_is_the_classifiers():
+def test_dropout_is_before_the_classifier():
     network = IGCV3(BackboneConfig(width=0.25, dropout=0.5), 5).train()
     assert network.dropout.p == 0.5

@@ -21,7 +21,7 @@ def _permuted(channels, groups, super_channels, memory_format):
 @pytest.mark.parametrize(
     ("channels", "groups", "super_channels", "expected"),
     [
-        # igcv3_facts: C=8, g=2 gives 0 4 1 5 2 6 3 7, and g=C/2 undoes it
+        # C=8, g=2 gives 0 4 1 5 2 6 3 7, and g=C/2 undoes it
         pytest.param(8, 2, None, [0, 4, 1, 5, 2, 6, 3, 7], id="released-p1"),
         pytest.param(8, 4, None, [0, 2, 4, 6, 1, 3, 5, 7], id="released-p2"),
         pytest.param(8, 2, 4, [0, 1, 4, 5, 2, 3, 6, 7], id="swap-of-middle-quarters"),

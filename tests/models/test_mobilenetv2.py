@@ -59,6 +59,6 @@ def test_same_padding_gives_the_same_sizes():
     assert shapes == [(19, 19), (10, 10)]
 
 
-def test_no_classifier_is_said():
+def test_no_classifier_is_an_error():
     with pytest.raises(ValueError, match="num_classes=0"):
         MobileNetV2(BackboneConfig(name="mobilenetv2"), 0)(torch.zeros(1, 3, 32, 32))

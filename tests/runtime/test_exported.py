@@ -87,7 +87,7 @@ def test_examples_of_images(tmp_path):
     assert example.dtype == torch.uint8
 
 
-def test_bfloat16_is_openvinos(tmp_path):
+def test_bfloat16_is_for_openvino_only(tmp_path):
     write_stub(tmp_path / "a.xml")
     scores = load_exported(tmp_path / "a.xml", bf16=True)(torch.ones(1, 3, SIZE, SIZE))[1]
     assert_close(scores[0, 0, 1].item(), 1.0, rtol=0.01, atol=0)
