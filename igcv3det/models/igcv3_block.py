@@ -118,5 +118,5 @@ def _check_groups(
         (second, expanded, "G2 must divide the expanded"),
         (second, out_channels, "G2 must divide the block's output"),
     ):
-        if count < 1 or channels % count:
+        if channels % count:
             raise ValueError(f"groups={groups}: {what} channels, here {channels}")
