@@ -1,7 +1,7 @@
 """Other projects' detectors as ONNX files: what they take, and what their raw outputs mean.
 
 Written from the formats that the projects document: NanoDet's v0.x configurations and GFL head,
-YOLOX's ONNX demo, FastestDet's README and post-processing. Suppression thresholds are the
+YOLOX's ONNX demo, FastestDet's README and post-processing. NMS thresholds are the
 projects' own; for a fair table every class of a cell counts from 0.01 up and 100 detections are
 kept, as COCO's evaluation does. (YOLOX and FastestDet report with the best class of a cell only,
 which gives them about 0.006 less.)
@@ -48,7 +48,7 @@ class Placed(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Decoded, before suppression: xyxy [N, 4] in pixels of the input, and scores [N, 80]."""
+    """Decoded, before NMS: xyxy [N, 4] in pixels of the input, and scores [N, 80]."""
 
     boxes: Array
     scores: Array
@@ -61,7 +61,7 @@ class Peer:
     Attributes:
         name: for the table.
         file: its name.
-        iou_threshold: of the project's class-wise suppression.
+        iou_threshold: of the project's class-wise NMS.
         place: image and S to input.
         decode: raw outputs and S to candidates.
     """
@@ -86,7 +86,7 @@ def restored(boxes: Array, placed: Placed) -> Array:
 
 
 def suppress(boxes: Array, scores: Array, size: Sequence[int], iou_threshold: float) -> Detections:
-    """Class-wise non-maximum suppression of all scores above 0.01; the best 100."""
+    """Class-wise NMS of all scores above 0.01; the best 100."""
     rows, classes = torch.from_numpy(scores > SCORE_THRESHOLD).nonzero(as_tuple=True)
     likely = torch.from_numpy(scores)[rows, classes]
     inside = clip_boxes_to_image(torch.from_numpy(boxes)[rows], (size[0], size[1]))

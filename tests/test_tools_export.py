@@ -1,4 +1,4 @@
-"""tools/export.py as it is called from a shell."""
+"""tools/export.py as called from a shell."""
 
 import json
 from pathlib import Path

@@ -148,7 +148,7 @@ OPS: dict[str, Callable[..., Any]] = {
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> list[int]:
-    """Greedy non-maximum suppression of one class, by the book; indices, best first."""
+    """Greedy NMS of one class; indices, best first."""
     areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
     order, kept = list(np.argsort(-scores, kind="stable")), []
     while order:

@@ -13,8 +13,8 @@ focal           sigmoid    focal loss summed over K + 1 columns, background anch
                            (``encode_background_as_zeros``), as TensorFlow's ssdlite_mobilenet_v3
 =============== ========== ======================================================================
 
-Boxes may carry scores (``Target.scores``, of other detectors): the targets of the binary
-cross-entropy are then as soft, and the boxes weigh as much in the regression.
+Boxes may carry scores (``Target.scores``, of other detectors): the score is then the target of
+the binary cross-entropy, and the weight of the box in the regression.
 
 Differs from torchvision's ``SSD.compute_loss``: images without objects contribute their hardest
 ``min_negatives`` background anchors; anchors in crowd regions contribute nothing; the divisor is
@@ -93,19 +93,19 @@ class MultiBoxLoss(nn.Module):
             objects = _row_starts(boxes, matched.device)[images] + matched[images, positives]
             labels = torch.zeros_like(matched)
             labels[images, positives] = torch.cat([target.labels for target in targets])[objects]
-            sureness = self._sureness(targets)
+            confidence = self._box_confidence(targets)
             of_anchors: Tensor | None = None
-            if sureness is not None:
+            if confidence is not None:
                 of_anchors = torch.ones(labels.shape, device=labels.device)
-                of_anchors[images, positives] = sureness[objects]
+                of_anchors[images, positives] = confidence[objects]
 
             expected = self.coder.encode(torch.cat(boxes)[objects].float(), anchors[positives])
             offsets = outputs.offsets[images, positives].float()
-            if sureness is None:
+            if confidence is None:
                 box = F.smooth_l1_loss(offsets, expected, reduction="sum")
             else:
                 errors = F.smooth_l1_loss(offsets, expected, reduction="none")
-                box = (errors.sum(dim=-1) * sureness[objects]).sum()
+                box = (errors.sum(dim=-1) * confidence[objects]).sum()
             divisor = _divisor(len(objects), matched.device, shared=self.training)
             return {
                 "classification": self._classification(
@@ -115,7 +115,7 @@ class MultiBoxLoss(nn.Module):
                 "box": config.box_weight * box / divisor,
             }
 
-    def _sureness(self, targets: Sequence[Target]) -> Tensor | None:
+    def _box_confidence(self, targets: Sequence[Target]) -> Tensor | None:
         """[sum of N] scores of all boxes, 1 for true ones; None where all are true."""
         if all(target.scores is None for target in targets):
             return None
@@ -134,9 +134,9 @@ class MultiBoxLoss(nn.Module):
         )
 
     def _classification(
-        self, logits: Tensor, labels: Tensor, is_ignored: Tensor, sureness: Tensor | None
+        self, logits: Tensor, labels: Tensor, is_ignored: Tensor, confidence: Tensor | None
     ) -> Tensor:
-        """Sum over [B, A] anchors of labels 0..K."""
+        """Sum of the classification loss over [B, A] anchors with labels 0..K."""
         config = self.config
         if config.classification == "focal":
             return focal_loss(logits, labels, is_ignored, config.focal_alpha, config.focal_gamma)
@@ -156,14 +156,14 @@ class MultiBoxLoss(nn.Module):
                 rows, classes, reduction="sum", label_smoothing=config.label_smoothing
             )
         one_hot = F.one_hot(classes, rows.shape[-1]).to(rows.dtype)
-        if sureness is not None:  # the class as likely as the box is sure, the rest background
-            share = sureness[chosen][:, None]
+        if confidence is not None:  # soft target: the score for the class, the rest for background
+            share = confidence[chosen][:, None]
             one_hot = one_hot * share
             one_hot[:, :1] += 1 - share
         return F.binary_cross_entropy_with_logits(rows, one_hot, reduction="sum")
 
     def _background_loss(self, logits: Tensor) -> Tensor:
-        """[A]: the loss of each anchor of an image were it background; for ranking only."""
+        """[A]: loss of each anchor of one image with background as its target; for ranking only."""
         logits = logits.float()
         if self.activation == "softmax":
             log_scores = logits.log_softmax(dim=-1)
@@ -177,12 +177,12 @@ class MultiBoxLoss(nn.Module):
 
 
 def hard_negatives(loss: Tensor, is_candidate: Tensor, wanted: Tensor) -> Tensor:
-    """Chooses each image's candidates of most loss.
+    """Chooses the candidates with the largest loss in each image.
 
     Args:
         loss: [B, A].
         is_candidate: [B, A] bool; no other anchor is ever chosen.
-        wanted: [B] how many, not below 0; fractions are rounded up, as in torchvision.
+        wanted: [B] how many, >= 0; fractions are rounded up, as in torchvision.
 
     Returns:
         [B, A] bool; fewer than wanted where candidates run out.

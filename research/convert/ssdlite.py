@@ -53,7 +53,7 @@ CONFIG = DetectorConfig(
     head=HeadConfig(activation="sigmoid", norm_eps=1e-3, norm_momentum=0.03),
     anchors=AnchorConfig(layout="tensorflow", reduce_lowest=True),
     preprocess=PreprocessConfig(resize="tensorflow"),
-    # 100 is the pipeline's max_detections_per_class, taken before suppression as in TensorFlow.js
+    # 100 is the pipeline's max_detections_per_class, taken before NMS as in TensorFlow.js
     postprocess=PostprocessConfig(iou_threshold=0.6, candidates_per_class=100),
 )
 """As the pipeline's configuration has it; configs/mobilenetv2_ssdlite300_tf.yaml says the same."""

@@ -1,4 +1,4 @@
-"""CIFAR-10 in a zip file, as it is."""
+"""CIFAR-10 in its zip file."""
 
 import pytest
 import torch
