@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/distill.py does
 
-from igcv3det.cli import eval as evaluate
+from igcv3det.cli import eval as eval_command
 from igcv3det.cli.arguments import positive_int
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.tasks.distill.train import DistillationCLI
@@ -155,7 +155,7 @@ def train(variant: Variant, seed: int, options: argparse.Namespace) -> Outcome:
 def _ap(checkpoint: Path, folder: Path, annotations: str, images: str) -> float:
     figures = folder / "figures.json"
     files = ["--annotations", annotations, "--images", images, "--output", str(figures)]
-    if evaluate.main(["--checkpoint", str(checkpoint), *files]):
+    if eval_command.main(["--checkpoint", str(checkpoint), *files]):
         raise ValueError(f"{annotations}: {checkpoint} could not be evaluated")
     return float(json.loads(figures.read_text(encoding="utf-8"))["AP"])
 
