@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
 from igcv3det.engine.arguments import notify, old_keys, rename_keys
+from igcv3det.engine.parse_errors import readable_reason
 from igcv3det.yaml_files import dump_yaml, parse_yaml
 
 _RENAMED = hasattr(LightningArgumentParser, "instantiate")  # since jsonargparse 4.49
@@ -41,10 +42,17 @@ class RunParser(LightningArgumentParser):
         return parsed
 
     def instantiate_classes(self, cfg: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Makes the configured objects."""
-        if _RENAMED:
-            return self.instantiate(cfg, **kwargs)
-        return super().instantiate_classes(cfg, **kwargs)
+        """Makes the configured objects.
+
+        Raises:
+            ValueError: one of them refuses its values, or needs a package that is not installed.
+        """
+        try:
+            if _RENAMED:
+                return self.instantiate(cfg, **kwargs)
+            return super().instantiate_classes(cfg, **kwargs)
+        except ValueError as error:
+            raise ValueError(readable_reason(str(error))) from error
 
     def dump_all(self, config: Namespace) -> str:
         """The configuration as YAML, nulls included."""
@@ -56,6 +64,6 @@ class RunParser(LightningArgumentParser):
         Raises:
             SystemExit: status 2.
         """
-        reason = " ".join(message.split())
+        reason = readable_reason(message)
         sys.stderr.write(f"{self.prog}: {reason}\n  (all options: {self.prog} --help)\n")
         raise SystemExit(2) from ex

@@ -151,9 +151,6 @@ class RunCLI(RunOptions):
         raise NotImplementedError
 
     def _check_ranges(self) -> None:
-        for key, least in self.minimums.items():
-            if self.config[key] < least:
-                self.parser.error(f"{key} must be >= {least}, got {self.config[key]}")
         for key, kind in self.configs.items():
             try:
                 config_from_dict(kind, self.config[key].as_dict(), key)

@@ -77,6 +77,9 @@ class RunOptions(LightningCLI):
             parser.error(str(error), error)
         parser.set_defaults(self.checkpoint_defaults(self.given))
         self.config = parser.parse_args(words)
+        for key, least in self.minimums.items():
+            if self.config[key] < least:
+                parser.error(f"{key} must be >= {least}, got {self.config[key]}")
 
     def checkpoint_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults that follow from the checkpoint which the user names, by dotted key."""
@@ -114,7 +117,8 @@ class RunOptions(LightningCLI):
 def _quieten() -> None:
     """Hides Lightning's advertisement and its remarks that do not apply here; nothing else."""
     rank_zero = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())
+    hidden = ("litlogger", "to estimate number of stepping batches")
+    rank_zero.addFilter(lambda record: not any(h in record.getMessage() for h in hidden))
     for message in (
         # a short epoch is logged at its validation
         r"The number of training batches .* is smaller than the logging interval",

@@ -1,6 +1,7 @@
-"""A run that was killed and resumed ends with bitwise the same weights as an unbroken one."""
+"""A run that was killed and resumed ends with bitwise the same weights as an uninterrupted one."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from killed_runs import assert_same, killed_at
+from killed_runs import KillError, assert_same, killed_at
 
+from igcv3det.engine.checkpoints import LastCheckpoint
 from igcv3det.shapes.dataset import write_shapes
 from igcv3det.tasks.detect.module import DetectionModule
+from igcv3det.tasks.detect.train import DetectionCLI
 from tools.train_det import main
 
 ROOT = Path(__file__).parents[3]
@@ -132,6 +135,68 @@ def test_accumulated_batches(folder):
     assert main(arguments(folder, "accumulated", *options)) == 0
     resumed = killed_and_resumed(folder, "accumulated-killed", 3, *options)
     assert_same_run(folder / "accumulated", resumed)
+
+
+def test_rows_up_to_the_checkpoint_are_kept(folder, unbroken, monkeypatch):
+    """A kill right after last.ckpt is written, before Lightning logs that step."""
+    save = LastCheckpoint._save
+
+    def deadly(self, trainer):
+        save(self, trainer)
+        if trainer.global_step == 2:
+            raise KillError
+
+    with monkeypatch.context() as patched, pytest.raises(KillError):
+        patched.setattr(LastCheckpoint, "_save", deadly)
+        DetectionCLI(arguments(folder, "row")).fit()
+    assert main(arguments(folder, "row", "--ckpt_path", str(last_of(folder / "row")))) == 0
+    assert_same_run(unbroken, folder / "row")
+
+
+def signal_in(monkeypatch, method, signum, step):
+    """Sends a signal to this process at the beginning of a method, once a step is done."""
+    original, sent = getattr(DetectionModule, method), []
+
+    def signalling(self, batch, batch_idx):
+        if self.global_step >= step and not self.trainer.sanity_checking and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signum)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(DetectionModule, method, signalling)
+
+
+@pytest.mark.parametrize(
+    ("method", "signum", "step", "saved"),
+    [
+        ("training_step", signal.SIGINT, 0, 1),  # in the first epoch, before the first save
+        pytest.param("training_step", signal.SIGTERM, 3, 4, marks=pytest.mark.slow),
+        ("training_step", signal.SIGTERM, 5, 6),  # the last step of an epoch
+        ("validation_step", signal.SIGINT, 3, 3),
+    ],
+)
+def test_a_signal_saves_and_names_the_command_that_resumes(
+    folder, unbroken, monkeypatch, capsys, method, signum, step, saved
+):
+    name = f"{method}-{step}"
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patched:
+        signal_in(patched, method, signum, step)
+        assert main(arguments(folder, name)) == 128 + signum
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    last = last_of(folder / name)
+    assert torch.load(last, weights_only=True)["global_step"] == saved
+    *_, line, command = capsys.readouterr().err.splitlines()
+    assert f"after step {saved}, which is saved" in line
+    assert main(shlex.split(command)[2:]) == 0
+    assert_same_run(unbroken, folder / name)
+
+
+def test_a_signal_before_training_saves_nothing(folder, monkeypatch, capsys):
+    signal_in(monkeypatch, "validation_step", signal.SIGTERM, 0)
+    monkeypatch.setattr(DetectionModule, "on_fit_start", lambda self: os.kill(os.getpid(), 15))
+    assert main(arguments(folder, "early")) == 143
+    assert "SIGTERM, before anything was saved" in capsys.readouterr().err
 
 
 def test_repeated_run_is_the_same(folder, unbroken):

@@ -1,0 +1,47 @@
+"""jsonargparse's errors in one sentence: the key, what is wrong, the value."""
+
+from __future__ import annotations
+
+import re
+
+_KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*')
+_UNION = "Does not validate against any of the Union subtypes"
+_ALTERNATIVE = re.compile(r"^\s*- (?P<text>.*?)(?=^\s*- |^\s*Given value|\Z)", re.M | re.S)
+_EXPECTED = re.compile(r"Expected an? (?P<kind>.+)")
+_GOT = re.compile(r"(?:Given value|Got value): (?P<value>.*)", re.S)
+
+
+def readable_reason(message: str) -> str:
+    """The first thing in a message that the user can act on.
+
+    Args:
+        message: of jsonargparse, of several lines; for a value of several possible types it lists
+            what each of them has against the value.
+
+    Example:
+        >>> readable_reason('Parser key "a.b": Expected a <class \\'float\\'>. Got value: x')
+        'a.b: expected float, got x'
+    """
+    key = _KEY.match(message)
+    text = message[key.end() :] if key else message
+    where = f"{key['key']}: " if key else ""
+    got = _GOT.search(text)
+    if _UNION in text:
+        reasons = [
+            " ".join(found["text"].split())
+            for found in _ALTERNATIVE.finditer(text.partition(_UNION)[2])
+        ]
+    else:
+        reasons = [" ".join(text[: got.start()].split()).rstrip(".")] if got else []
+    expected = [_EXPECTED.fullmatch(reason) for reason in reasons]
+    special = [r for r, e in zip(reasons, expected, strict=True) if e is None]
+    if special or got is None or not reasons:
+        return where + " ".join((special[0] if special else text).split())
+    kinds = " or ".join(_kind(e["kind"]) for e in expected if e is not None)
+    return f"{where}expected {kinds}, got {' '.join(got['value'].split())}"
+
+
+def _kind(text: str) -> str:
+    """Types as users know them."""
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("NoneType", "null")
+    return re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", text)
