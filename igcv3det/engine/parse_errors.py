@@ -15,12 +15,12 @@ def readable_reason(message: str) -> str:
     """The first thing in a message that the user can act on.
 
     Args:
-        message: of jsonargparse, of several lines; for a value of several possible types it lists
-            what each of them has against the value.
+        message: of jsonargparse, of several lines; where a value may have several types it lists
+            why it has none of them.
 
     Example:
-        >>> readable_reason('Parser key "a.b": Expected a <class \\'float\\'>. Got value: x')
-        'a.b: expected float, got x'
+        >>> readable_reason("Expected a <class 'float'>. Got value: x")
+        'expected float, got x'
     """
     key = _KEY.match(message)
     text = message[key.end() :] if key else message

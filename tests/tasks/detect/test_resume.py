@@ -146,9 +146,11 @@ def test_rows_up_to_the_checkpoint_are_kept(folder, unbroken, monkeypatch):
         if trainer.global_step == 2:
             raise KillError
 
-    with monkeypatch.context() as patched, pytest.raises(KillError):
+    with monkeypatch.context() as patched:
         patched.setattr(LastCheckpoint, "_save", deadly)
-        DetectionCLI(arguments(folder, "row")).fit()
+        run = DetectionCLI(arguments(folder, "row"))
+        with pytest.raises(KillError):
+            run.fit()
     assert main(arguments(folder, "row", "--ckpt_path", str(last_of(folder / "row")))) == 0
     assert_same_run(unbroken, folder / "row")
 
