@@ -51,7 +51,10 @@ class RunOptions(LightningCLI):
 
     def __init__(self, args: list[str] | None = None) -> None:
         _quieten()
-        set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        words = sys.argv[1:] if args is None else args
+        # reading them takes a third of the time to start, and only the help shows them
+        shows_help = any(part in word for word in words for part in ("help", "-h", "comments"))
+        set_parsing_settings(docstring_parse_attribute_docstrings=shows_help)
         name, description = self.program
         super().__init__(
             self.module,
