@@ -21,6 +21,7 @@ from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from igcv3det.config import config_from_dict
+from igcv3det.engine.batch_norm import prepare_for_sync
 from igcv3det.engine.callbacks import ProgressLine, RepeatableSteps, StopAtStep
 from igcv3det.engine.checkpoints import (
     LAST,
@@ -40,7 +41,6 @@ from igcv3det.engine.run_folder import (
     drop_if_empty,
 )
 from igcv3det.engine.run_options import RunOptions
-from igcv3det.fastpath.conv_impl import set_conv_impl
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ class RunCLI(RunOptions):
         self.datamodule, self.model = self.config_init.data, self.config_init.model
         self.after_model()
         self.trainer = self.instantiate_trainer()
-        if self.config.trainer.sync_batchnorm and self.trainer.world_size > 1:
-            self._use_reference_convs()
+        if self.config.trainer.sync_batchnorm:
+            prepare_for_sync(self.model, self.trainer, self.config.model.conv_impl)
 
     def config_to_instantiate(self) -> Namespace:
         """The configuration that classes are made from; that of the run folder is complete."""
@@ -167,15 +167,6 @@ class RunCLI(RunOptions):
                 precision,
             )
             trainer.precision = precision
-
-    def _use_reference_convs(self) -> None:
-        if self.config.model.conv_impl != "reference":
-            logger.warning(
-                "model.conv_impl %s does not share statistics between processes "
-                "(trainer.sync_batchnorm), so reference is used",
-                self.config.model.conv_impl,
-            )
-            set_conv_impl(self.model, "reference")
 
     def _default_folder(self) -> Path:
         files = self.config.config or []

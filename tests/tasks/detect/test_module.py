@@ -71,6 +71,17 @@ def test_precisions(tmp_path, precision):
     assert all(parameter.isfinite().all() for parameter in module.parameters())
 
 
+def test_bfloat16_weights_have_float32_anchors_and_averages(tmp_path):
+    module = tiny.module()
+    anchors = module.detector.anchors.clone()
+    average = AveragedWeights(0.9, "detector")
+    fit(tmp_path, module, callbacks=[average], precision="bf16-true", max_steps=2)
+    assert {p.dtype for p in module.detector.parameters()} == {torch.bfloat16}
+    assert torch.equal(module.detector.anchors, anchors)  # dtype included
+    kept = average.average.state_dict()
+    assert {value.dtype for value in kept.values() if value.is_floating_point()} == {torch.float32}
+
+
 def test_channels_last_gives_the_same_outputs(tmp_path):
     images = torch.randn(2, 3, tiny.SIZE, tiny.SIZE)
     plain, other = tiny.module().eval(), tiny.module(channels_last=True).eval()
