@@ -1,4 +1,4 @@
-"""The demonstration from drawing to drawn boxes, and the tool that draws alone."""
+"""The demonstration, from generating images to drawing detections, and make-shapes."""
 
 import json
 import subprocess

@@ -1,7 +1,4 @@
-"""Runs a list of experiments with seeds and writes tables and curves.
-
-The command line is that of `research.ablation.cli`.
-"""
+"""The command ``igcv3det ablate`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

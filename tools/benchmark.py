@@ -1,7 +1,4 @@
-"""Times detectors in several libraries and precisions, in turn in one process.
-
-The command line is that of `igcv3det.cli.benchmark`.
-"""
+"""The command ``igcv3det benchmark`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Checks a COCO data set and reports what is in it: counts, sizes, anchor coverage and faults.
-
-The command line is that of `igcv3det.cli.check_data`.
-"""
+"""The command ``igcv3det check-data`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Compares detectors: parameters, multiply-adds, CPU latency and, where it can be measured, AP.
-
-The command line is that of `igcv3det.cli.compare`.
-"""
+"""The command ``igcv3det compare`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

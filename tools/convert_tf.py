@@ -1,7 +1,4 @@
-"""Converts TensorFlow's ssdlite_mobilenet_v2_coco, in TensorFlow.js form, to a checkpoint.
-
-The command line is that of `research.convert.cli`.
-"""
+"""The command ``igcv3det convert-tf`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

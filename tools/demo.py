@@ -1,7 +1,4 @@
-"""The main job on what the repository makes itself: draw a data set, train, evaluate, infer.
-
-The command line is that of `igcv3det.cli.demo`.
-"""
+"""The command ``igcv3det demo`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Teaches a detector what another one computes.
-
-The command line is that of `igcv3det.cli.distill`.
-"""
+"""The command ``igcv3det distill`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

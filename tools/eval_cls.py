@@ -1,7 +1,4 @@
-"""Scores a classifier on labelled images.
-
-The command line is that of `igcv3det.cli.eval_cls`.
-"""
+"""The command ``igcv3det eval-cls`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

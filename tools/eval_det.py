@@ -1,7 +1,4 @@
-"""Scores a detector on a data set in COCO's format.
-
-The command line is that of `igcv3det.cli.eval`.
-"""
+"""The command ``igcv3det eval`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Writes a detector for ONNX Runtime or OpenVINO, and a report of how it agrees with PyTorch.
-
-The command line is that of `igcv3det.cli.export`.
-"""
+"""The command ``igcv3det export`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

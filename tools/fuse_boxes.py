@@ -1,7 +1,4 @@
-"""Makes one set of boxes of several detectors' findings, for a student to learn from.
-
-The command line is that of `igcv3det.cli.fuse_boxes`.
-"""
+"""The command ``igcv3det fuse-boxes`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

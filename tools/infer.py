@@ -1,7 +1,4 @@
-"""Finds objects in images and videos, draws them and writes them down.
-
-The command line is that of `igcv3det.cli.predict`.
-"""
+"""The command ``igcv3det predict`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

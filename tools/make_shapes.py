@@ -1,7 +1,4 @@
-"""Draws the made-up detection set (COCO's layout) that the shapes configurations train on.
-
-The command line is that of `igcv3det.cli.make_shapes`.
-"""
+"""The command ``igcv3det make-shapes`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Packs a trained detector as the weights that come with the package.
-
-The command line is that of `research.release`.
-"""
+"""The command ``igcv3det release`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Splits a COCO annotation file into one for training and one for validation.
-
-The command line is that of `igcv3det.cli.split_data`.
-"""
+"""The command ``igcv3det split-data`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Trains a classifier.
-
-The command line is that of `igcv3det.cli.train_cls`.
-"""
+"""The command ``igcv3det train-cls`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

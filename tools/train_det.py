@@ -1,7 +1,4 @@
-"""Trains a detector.
-
-The command line is that of `igcv3det.cli.train`.
-"""
+"""The command ``igcv3det train`` from a clone; ``--help`` shows its options."""
 
 import sys
 from pathlib import Path

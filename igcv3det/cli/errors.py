@@ -16,6 +16,8 @@ EXTRAS = {
     "tensorboard": frozenset({"tensorboard"}),
 }
 """Modules by the extra of ``setup.cfg`` that installs them."""
+# The first words of jsonargparse's errors, which enumerate types; their cause says what is wrong
+_OF_PARSER = ("Does not validate against", "Problem with given class_path", "Parser key ")
 # Lines around the message of an error that arrives from a worker process
 _OF_TRACEBACK = ("Caught ", "Original Traceback", "Traceback ", " ")
 
@@ -23,7 +25,8 @@ _OF_TRACEBACK = ("Caught ", "Original Traceback", "Traceback ", " ")
 def error_line(error: BaseException) -> str:
     """The first line of an error's message that says what is wrong.
 
-    An error of a worker process carries that process's traceback; its last line is the message.
+    An error of a worker process carries that process's traceback; its last line is the message. An
+    error of the parser of training commands is replaced by its cause.
 
     Example:
         >>> error_line(ValueError("a.json: not JSON"))
@@ -31,6 +34,8 @@ def error_line(error: BaseException) -> str:
         >>> error_line(RuntimeError("size mismatch"))
         'RuntimeError: size mismatch (--debug shows where)'
     """
+    while error.__cause__ is not None and str(error).startswith(_OF_PARSER):
+        error = error.__cause__
     if isinstance(error, ModuleNotFoundError) and error.name:
         for extra, modules in EXTRAS.items():
             if (module := error.name.partition(".")[0]) in modules:

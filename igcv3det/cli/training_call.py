@@ -132,7 +132,8 @@ class _Call:
     def _check_value(option: str, kind: str, text: str) -> None:
         """Refuses texts where only numbers are possible, and values that are no choice."""
         value = parse_yaml(text)
-        if re.fullmatch(_NUMBER, kind) and isinstance(value, str):
+        fraction = isinstance(value, float) and value % 1 != 0 and "float" not in kind
+        if re.fullmatch(_NUMBER, kind) and (isinstance(value, str) or fraction):
             raise ValueError(f"argument {option}: must be {_shown(kind)}, got {text!r}")
         choices = _choices(kind)
         if choices and text not in choices:

@@ -46,6 +46,19 @@ def test_an_error_is_one_line(error, line, capsys):
     assert error_line(error) == line
 
 
+def test_the_cause_of_a_parsers_error_is_shown(capsys):
+    def run(options):
+        try:
+            raise ModuleNotFoundError("Requirement 'wandb>=0.12.10' not met. HINT: try pip")
+        except ModuleNotFoundError as error:
+            message = "Does not validate against any of the Union subtypes\nErrors:\n  - ..."
+            raise ValueError(message) from error
+
+    assert run_command("train", list, run, []) == 1
+    line = "train: Requirement 'wandb>=0.12.10' not met. HINT: try pip\n"
+    assert capsys.readouterr().err == line
+
+
 @pytest.mark.parametrize("args", [["--debug", "a"], ["a", "--debug"]])
 def test_debug_shows_the_traceback(args, capsys):
     parser = command_parser("predict", "")

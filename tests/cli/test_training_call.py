@@ -70,6 +70,7 @@ def test_help_describes_every_option(name, capsys):
             "argument --trainer.max_epochs: must be int | null, got 'x'",
         ),
         (["--trainer.max_epochs=x"], "argument --trainer.max_epochs: must be int | null, got 'x'"),
+        (["--data.batch_size", "1.5"], "argument --data.batch_size: must be int, got '1.5'"),
         (["--data.root"], "argument --data.root: expected one argument"),
         (["--data.root", "--tensorboard"], "argument --data.root: expected one argument"),
         (["--model.optim.optimizer", "adam"], "argument --model.optim.optimizer: must be "),

@@ -1,5 +1,6 @@
 """The wheel, installed where nothing but the base dependencies can be imported."""
 
+import configparser
 import importlib.metadata
 import json
 import re
@@ -20,6 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("igcv3det", "configs", "setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
+def setup_cfg():
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config
+
+
 def requirements(lines):
     """Names of distributions of requirements without extras, in canonical form."""
     for line in lines:
@@ -32,11 +39,7 @@ def requirements(lines):
 
 def base_distributions():
     """The installed distributions that the base package needs, directly and indirectly."""
-    import configparser
-
-    config = configparser.ConfigParser(interpolation=None)
-    config.read(ROOT / "setup.cfg", encoding="utf-8")
-    lines = config["options"]["install_requires"].split("\n")
+    lines = setup_cfg()["options"]["install_requires"].split("\n")
     wanted = list(requirements(line for line in lines if line and not line.startswith("#")))
     found = {}
     while wanted:
@@ -182,3 +185,10 @@ def test_a_real_installation(wheel, tmp_path):
     program = tmp_path / "venv" / "bin" / "igcv3det"
     run(program, "predict", "photo.png", "--json", "found.json", cwd=tmp_path)
     assert len(json.loads((tmp_path / "found.json").read_text())) == 1
+
+
+def test_every_module_of_an_extra_is_known_by_name():
+    extras = setup_cfg()["options.extras_require"]
+    for extra, modules in EXTRAS.items():
+        lines = [line for line in extras[extra].split("\n") if line and not line.startswith("#")]
+        assert {name.replace("-", "_") for name in requirements(lines)} == modules, extra
