@@ -1,4 +1,4 @@
-r"""What matters in distillation: short runs that differ in one thing, several seeds each.
+r"""Ablations of distillation: short runs that differ in one setting, several seeds each.
 
 Usage:
     python -m research.distillation start --images DIR... --teacher teacher.safetensors \
@@ -7,13 +7,13 @@ Usage:
         --weights student.safetensors --fused JSON... --single JSON... --unlabelled JSON... \
         --output docs/research/distillation/boxes [--evaluate NAME ANNOTATIONS IMAGES]...
 
-``start``: from the teacher alone, on crops, as ``configs/distill/3_whole.yaml`` with all parts
-learning: how the student begins, where its ReLU6 sits, how deep it is. ``boxes``: from a student's
-weights, on whole images, as ``configs/distill/4_boxes.yaml``: whose boxes it learns.
+``start``: initial weights, place of ReLU6 and depth of a student; on crops, with all parts trained,
+otherwise as ``configs/distill/3_whole.yaml``. ``boxes``: sources of the boxes; from a student's
+weights, on whole images, as ``configs/distill/4_boxes.yaml``.
 --fused are the boxes of both teachers and true ones where there are any, --single the same with one
 teacher, --unlabelled both teachers without the true ones (``tools/fuse_boxes.py`` makes all three).
 
-A finished run is not repeated, one that was cut goes on from its last checkpoint. Writes
+A finished run is not repeated; an interrupted one resumes from its last checkpoint. Writes
 OUTPUT/table.md and OUTPUT/curves.png after each run. Exit status: 0 done, 1 could not, 2 wrong
 call.
 """
@@ -43,13 +43,13 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "distill"
 STEPS = {"start": 200, "boxes": 200}
 VALIDATIONS = 4
 SCORE = "val/score"
-# the gentle ones are those of the later phases, and what a morphed network bears
+# the lower rates are those of the later phases, and those that a morphed network needs
 RATES = ("--model.optim.muon_lr", "0.02", "--model.optim.lr", "0.003")
 GENTLE = ("--model.optim.muon_lr", "0.006", "--model.optim.lr", "0.0008")
 
 
 class Variant(NamedTuple):
-    """A row: what is told to ``tools/distill.py`` beside what all rows have.
+    """A row of the table: the arguments of ``tools/distill.py`` that other rows do not have.
 
     Attributes:
         name: of the row.
@@ -63,7 +63,7 @@ class Variant(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a finished run came to.
+    """Results of a finished run.
 
     Attributes:
         score: divergence of class scores from the teacher's on held-out images, nats an image,
@@ -76,7 +76,7 @@ class Outcome(NamedTuple):
 
 
 def start_variants() -> list[Variant]:
-    """The rows of ``start``; the first is what the others are compared with."""
+    """The rows of ``start``; the first is the baseline."""
     start, backbone = "--model.distillation.start", "--model.detector.backbone"
     shared = (start, "shared", *RATES)
     return [
@@ -98,7 +98,7 @@ def start_variants() -> list[Variant]:
 def boxes_variants(
     fused: Sequence[Path], single: Sequence[Path], unlabelled: Sequence[Path]
 ) -> list[Variant]:
-    """The rows of ``boxes``; the first is what the others are compared with.
+    """The rows of ``boxes``; the first is the baseline.
 
     Args:
         fused: boxes of two teachers and true ones.
@@ -122,7 +122,7 @@ def boxes_variants(
 
 
 def train(variant: Variant, seed: int, options: argparse.Namespace) -> Outcome:
-    """A run that is made, finished or found.
+    """Trains, resumes or reads a run.
 
     Raises:
         OSError: a file is not there.

@@ -1,4 +1,4 @@
-r"""What released weights are worth to somebody with a small data set of their own.
+r"""Fine-tuning on a small data set: pretrained weights against training from scratch.
 
 Usage:
     python -m research.fine_tuning bccd --data data/bccd --teacher teacher.safetensors \
@@ -7,7 +7,7 @@ Usage:
 IGCV3 from the released weights and from scratch, MobileNetV2 from TensorFlow's weights
 (``tools/convert_tf.py``) and from scratch, as ``configs/finetune_*.yaml`` have it, each with every
 seed and the same budget; from scratch at a rate of 0.0005 in both data sets. A finished run is not
-repeated, one that was cut goes on from its last checkpoint. Writes OUTPUT/table.md and
+repeated; an interrupted one resumes from its last checkpoint. Writes OUTPUT/table.md and
 OUTPUT/curves.png after each run. Exit status: 0 done, 1 could not.
 """
 
@@ -30,17 +30,17 @@ from research.ablation.runs import atomic_write
 from research.seeded_runs import logged, train_once
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-_RATE_FROM_NOTHING = "0.0005"  # more than weights bear that know the classes
+_RATE_FROM_SCRATCH = "0.0005"  # higher than pretrained weights tolerate
 
 
 class Start(NamedTuple):
-    """A network and what it begins with.
+    """A network and its initial weights.
 
     Attributes:
         name: of the row.
         slug: of its runs' folders.
         config: end of the configuration's name.
-        weights: file; None begins with nothing.
+        weights: file; None trains from scratch.
     """
 
     name: str
@@ -77,7 +77,7 @@ def train(start: Start, seed: int, options: argparse.Namespace) -> list[float]:
         arguments += ["--model.weights", str(start.weights)]
     else:
         arguments += ["--model.random_init", "true"]
-        arguments += ["--model.optim.lr", _RATE_FROM_NOTHING]
+        arguments += ["--model.optim.lr", _RATE_FROM_SCRATCH]
     if options.epochs is not None:
         arguments += ["--trainer.max_epochs", str(options.epochs)]
     place = options.runs / options.dataset / f"{start.slug}-seed{seed}"

@@ -1,4 +1,4 @@
-"""Trainings of several rows and seeds that are never repeated once they are finished."""
+"""Training runs of several rows and seeds; finished ones are not repeated."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def train_once(
     folder: Path,
     summary: Callable[[Path, Path], Any],
 ) -> Any:  # noqa: ANN401
-    """What a run came to: it is made, finished from its last checkpoint, or found.
+    """Trains a run, resumes it from its last checkpoint, or reads its result.
 
     Args:
-        cli: trains.
+        cli: command line class that trains.
         arguments: of the run, without seed and folder.
         seed: of the run.
         folder: of the run; ``result.json`` in it means that the run is finished.
-        summary: from the run's folder and its ``best.safetensors`` to what is kept in that file.
+        summary: maps the run's folder and its ``best.safetensors`` to the result to store.
 
     Raises:
         OSError: a file is not there.
@@ -56,7 +56,7 @@ def logged(folder: Path, name: str) -> list[float]:
 
 
 def mean_and_range(values: Sequence[float], form: str = ".3f") -> str:
-    """As a table has it: "0.600 (0.500 to 0.700)"; one value stands alone.
+    """Mean and range as text: "0.600 (0.500 to 0.700)"; a single value has no range.
 
     Example:
         >>> mean_and_range([0.5, 0.7])

@@ -1,4 +1,4 @@
-"""How far a student is from its teacher: features, class scores, offsets."""
+"""Distillation losses: features, class scores and offsets of student and teacher."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from torch.nn import functional as F
 
 from igcv3det.structures import HeadOutputs
 
-_LEAST_VARIANCE = 0.05  # of the channels' mean: a channel that hardly changes must not rule
+# share of the mean variance of the channels: a nearly constant channel would dominate the loss
+_MIN_VARIANCE = 0.05
 
 
 def unexplained_variance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Share of the teacher's variance that the student misses, over channels in the mean.
+    """Squared error as a share of the teacher's variance, averaged over channels.
 
-    0 where both agree; 1 is what the channels' means alone reach.
+    0 where both agree; 1 for a student that outputs the teacher's mean of each channel.
 
     Args:
         student: [B, C, H, W].
@@ -25,7 +26,7 @@ def unexplained_variance(student: Tensor, teacher: Tensor) -> Tensor:
     """
     student, teacher = student.float(), teacher.float()
     variance = teacher.var(dim=(0, 2, 3), correction=0)
-    variance = torch.maximum(variance, _LEAST_VARIANCE * variance.mean())
+    variance = torch.maximum(variance, _MIN_VARIANCE * variance.mean())
     error = (student - teacher).square().mean(dim=(0, 2, 3))
     return (error / variance.clamp(min=torch.finfo(torch.float32).tiny)).mean()
 
@@ -33,8 +34,8 @@ def unexplained_variance(student: Tensor, teacher: Tensor) -> Tensor:
 def score_divergence(student: HeadOutputs, teacher: HeadOutputs) -> Tensor:
     """Kullback-Leibler divergence of the teacher's class scores from the student's.
 
-    Every class of every anchor is a yes or no of its own (sigmoid heads); the background column,
-    which such heads never read, is left out. Summed over an image, mean over images.
+    Each class of each anchor is a binary variable (sigmoid heads); the background column, which
+    such heads do not use, is left out. Sum over an image, mean over images.
 
     Returns:
         A scalar in nats, float32.
@@ -47,7 +48,7 @@ def score_divergence(student: HeadOutputs, teacher: HeadOutputs) -> Tensor:
 
 
 def offset_error(student: HeadOutputs, teacher: HeadOutputs) -> Tensor:
-    """Smooth L1 between offsets, weighed by how sure the teacher is that there is an object.
+    """Smooth L1 between offsets, weighted by the teacher's highest class score at each anchor.
 
     Returns:
         A scalar, float32: the weighted mean over anchors of the sum over the four offsets.

@@ -88,24 +88,24 @@ class DistillationModule(LightningModule):
         teacher_runtime: Runtime = "torch",
     ) -> None:
         super().__init__()
-        taught = load_detector(teacher)
-        if taught.config.num_classes != detector.num_classes:
+        network = load_detector(teacher)
+        if network.config.num_classes != detector.num_classes:
             raise ValueError(
                 f"model.detector.num_classes is {detector.num_classes}, but {teacher} has "
-                f"{taught.config.num_classes}"
+                f"{network.config.num_classes}"
             )
         self.optim, self.distillation = optim, distillation
-        self.detector: SSDLite = build_detector(detector, taught.categories)
-        self.channel_maps = build_channel_maps(self.detector, taught, distillation.mapped_stages)
-        tail = teacher_tail(taught, conv_impl) if distillation.teacher_tail else None
+        self.detector: SSDLite = build_detector(detector, network.categories)
+        self.channel_maps = build_channel_maps(self.detector, network, distillation.mapped_stages)
+        tail = teacher_tail(network, conv_impl) if distillation.teacher_tail else None
         self.objective = DistillationObjective(distillation, self.channel_maps, tail)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
         self.teacher_runtime = teacher_runtime
-        self._teacher = (taught,)  # in a tuple, so that it is no submodule
+        self._teacher = (network,)  # in a tuple, so that it is no submodule
         self._teachers: dict[bool, Teacher] = {}
         self._takes_statistics = weights is None and distillation.start == "shared"
         self._freezes_bn_stats = False
-        self._initialise(taught, weights)
+        self._initialise(network, weights)
         self._frozen = self._freeze()
         set_conv_impl(self.detector, conv_impl)
         if channels_last:

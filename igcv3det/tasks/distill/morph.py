@@ -1,9 +1,9 @@
-"""A MobileNetV2 as the start of an IGCV3.
+"""Initialises an IGCV3 from a MobileNetV2.
 
 MobileNetV2's block is IGCV3's with one group and a ReLU6 after the expansion as well. So its
-weights fit into every other block of an IGCV3-D, and the blocks between start as the identity. With
-``groups: [1, 1]`` and ``relu: both`` the result computes exactly what the MobileNetV2 computes;
-with more groups each 1x1 keeps what lies within its groups, and needs training.
+weights fit into every second block of an IGCV3-D, and the other blocks start as the identity. With
+``groups: [1, 1]`` and ``relu: both`` the result computes the same function as the MobileNetV2; with
+more groups each 1x1 keeps only the weights within its groups, and needs training.
 """
 
 from __future__ import annotations
@@ -32,21 +32,23 @@ def morph(student: SSDLite, teacher: SSDLite) -> None:
     """
     target, source = student.backbone, teacher.backbone
     if not isinstance(target, IGCV3) or not isinstance(source, MobileNetV2):
-        raise ValueError("start morph makes an igcv3 of a mobilenetv2; these are others")
+        raise ValueError(
+            "distillation.start morph needs an igcv3 student and a mobilenetv2 teacher"
+        )
     copy_shared_parts(student, teacher)
     for stage in range(1, NUM_SECTIONS - 1):
         blocks = list(target.blocks[target.stage_starts[stage - 1] : target.stage_starts[stage]])
-        taught = list(source.features[SECTION_STARTS[stage] : SECTION_STARTS[stage + 1]])
-        if len(blocks) < len(taught):
+        inserted = list(source.features[SECTION_STARTS[stage] : SECTION_STARTS[stage + 1]])
+        if len(blocks) < len(inserted):
             raise ValueError(
-                f"stage {stage}: {len(blocks)} blocks cannot hold the teacher's {len(taught)}"
+                f"stage {stage}: {len(blocks)} blocks cannot hold the teacher's {len(inserted)}"
             )
-        spacing = len(blocks) // len(taught)
+        spacing = len(blocks) // len(inserted)
         for index, block in enumerate(blocks):
             assert isinstance(block, IGCV3Block)
             number, rest = divmod(index, spacing)
-            if rest == 0 and number < len(taught):
-                _take(block, taught[number], f"stage {stage}, block {index}")
+            if rest == 0 and number < len(inserted):
+                _take(block, inserted[number], f"stage {stage}, block {index}")
             else:
                 _, norm = _conv_and_norm(block.project)
                 nn.init.zeros_(norm.weight)
@@ -54,32 +56,32 @@ def morph(student: SSDLite, teacher: SSDLite) -> None:
 
 
 def _take(block: IGCV3Block, source: nn.Module, where: str) -> None:
-    """The weights of torchvision's InvertedResidual, whose first has no expansion."""
+    """Copies the weights of torchvision's InvertedResidual, whose first has no expansion."""
     inside = source.conv
     assert isinstance(inside, nn.Sequential)
     *before, project, norm = inside.children()
-    taught = nn.ModuleList([*before, nn.Sequential(project, norm)])
+    parts = nn.ModuleList([*before, nn.Sequential(project, norm)])
     (expand, expand_norm), (depthwise, depthwise_norm), (narrow, narrow_norm) = (
         _conv_and_norm(part) for part in (block.expand, block.depthwise, block.project)
     )
-    taught_depthwise, taught_depthwise_norm = _conv_and_norm(taught[-2])
-    taught_narrow, taught_narrow_norm = _conv_and_norm(taught[-1])
-    if depthwise.weight.shape != taught_depthwise.weight.shape or (
-        narrow.out_channels != taught_narrow.out_channels
+    source_depthwise, source_depthwise_norm = _conv_and_norm(parts[-2])
+    source_narrow, source_narrow_norm = _conv_and_norm(parts[-1])
+    if depthwise.weight.shape != source_depthwise.weight.shape or (
+        narrow.out_channels != source_narrow.out_channels
     ):
         raise ValueError(f"{where}: other widths than the teacher's")
-    if len(taught) == 3:
-        taught_expand, taught_expand_norm = _conv_and_norm(taught[0])
-        expand.weight.copy_(_diagonal_blocks(taught_expand.weight, expand.groups))
-        expand_norm.load_state_dict(taught_expand_norm.state_dict())
+    if len(parts) == 3:
+        source_expand, source_expand_norm = _conv_and_norm(parts[0])
+        expand.weight.copy_(_diagonal_blocks(source_expand.weight, expand.groups))
+        expand_norm.load_state_dict(source_expand_norm.state_dict())
     else:
         _set_identity(expand, expand_norm)
     order = _order_of(block, depthwise.in_channels)
-    depthwise.weight.copy_(taught_depthwise.weight[order])
-    for name, value in taught_depthwise_norm.state_dict().items():
+    depthwise.weight.copy_(source_depthwise.weight[order])
+    for name, value in source_depthwise_norm.state_dict().items():
         depthwise_norm.state_dict()[name].copy_(value[order] if value.ndim else value)
-    narrow.weight.copy_(_diagonal_blocks(taught_narrow.weight[:, order], narrow.groups))
-    narrow_norm.load_state_dict(taught_narrow_norm.state_dict())
+    narrow.weight.copy_(_diagonal_blocks(source_narrow.weight[:, order], narrow.groups))
+    narrow_norm.load_state_dict(source_narrow_norm.state_dict())
 
 
 def _conv_and_norm(part: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
@@ -90,7 +92,7 @@ def _conv_and_norm(part: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
 
 
 def _order_of(block: IGCV3Block, channels: int) -> Tensor:
-    """[E] which channel of the expansion stands at each place after P1."""
+    """[E] index of the expansion's channel at each position after P1."""
     numbers = torch.arange(channels, dtype=torch.float32).reshape(1, -1, 1, 1)
     order: Tensor = block.p1(numbers).flatten().long()
     return order
@@ -107,7 +109,7 @@ def _set_identity(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def _diagonal_blocks(dense: Tensor, groups: int) -> Tensor:
-    """[C', C / groups, 1, 1]: the blocks on the diagonal of [C', C, 1, 1], one below the other."""
+    """[C', C / groups, 1, 1]: the diagonal blocks of [C', C, 1, 1], stacked."""
     width = dense.shape[1] // groups
     return torch.cat(
         [rows[:, i * width : (i + 1) * width] for i, rows in enumerate(dense.chunk(groups))]

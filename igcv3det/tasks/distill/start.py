@@ -1,4 +1,4 @@
-"""Where a student starts: with what it shares with its teacher."""
+"""Initial weights of a student, taken from its teacher."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from igcv3det.models.sections import NUM_SECTIONS
 
 logger = logging.getLogger(__name__)
 
-_LATER_BLOCKS = 0.25  # share of a stage's deviation that each block after the first starts with
+# share of the teacher's standard deviation that later blocks of a stage start with
+_LATER_BLOCKS = 0.25
 
 
 def copy_shared_parts(student: SSDLite, teacher: SSDLite) -> list[str]:
     """Copies stem, last 1x1, extra layers and heads, each where all shapes agree, in place.
 
-    The norm before the fine tap gets the teacher's scale and shift: with statistics of its own
-    (`research.convert.statistics`) they are the deviation and mean that the heads expect there.
+    The norm before the fine tap gets the teacher's scale and shift, which are the standard
+    deviation and mean that the heads expect there.
 
     Args:
         student: an IGCV3 or MobileNetV2 detector.
@@ -37,7 +38,7 @@ def copy_shared_parts(student: SSDLite, teacher: SSDLite) -> list[str]:
         if _copy_part(student, teacher, name):
             copied.append(name)
         else:
-            logger.info("the teacher's %s has another shape: it starts at random", name)
+            logger.info("the teacher's %s has another shape: initialised at random", name)
     if _copy_tap_scale(student, teacher):
         copied.append("scale of the fine tap")
     return copied
@@ -93,7 +94,7 @@ def _tap_norm(detector: SSDLite) -> nn.BatchNorm2d:
 
 
 def shared_parts(detector: SSDLite) -> dict[str, nn.Module]:
-    """The parts that do not depend on the family of the backbone, by name."""
+    """The parts that have the same form in every backbone, by name."""
     backbone = detector.backbone
     if isinstance(backbone, IGCV3):
         stem, last = backbone.stem, backbone.last
@@ -107,7 +108,7 @@ def detector_parts(detector: SSDLite) -> dict[str, list[nn.Module]]:
     """All modules of each of ``tasks.distill.config.DISTILLATION_PARTS``.
 
     Raises:
-        ValueError: a student that is no IGCV3.
+        ValueError: the student is not an IGCV3.
     """
     backbone = detector.backbone
     if not isinstance(backbone, IGCV3):
@@ -120,7 +121,7 @@ def detector_parts(detector: SSDLite) -> dict[str, list[nn.Module]]:
 
 
 def stage_channels(detector: SSDLite, stage: int) -> int:
-    """Channels that a stage, 1 to 7, of either family puts out."""
+    """Output channels of a stage, 1 to 7, of either backbone."""
     backbone = detector.backbone
     if isinstance(backbone, IGCV3):
         block: nn.Module = backbone.blocks[backbone.stage_starts[stage] - 1]
@@ -133,13 +134,14 @@ def stage_channels(detector: SSDLite, stage: int) -> int:
 
 @torch.no_grad()
 def take_statistics(student: SSDLite, features: Sequence[Mapping[int, Tensor]]) -> None:
-    """Makes each stage's output start with the teacher's mean and deviation, in place.
+    """Gives each stage's output the teacher's mean and standard deviation per channel, in place.
 
-    The first block's last norm takes them, those of the blocks after it a quarter of the deviation.
+    The last norm of the first block takes both; those of the later blocks take mean 0 and a quarter
+    of the standard deviation.
 
     Args:
         student: with an IGCV3 backbone.
-        features: of some batches, the teacher's output [B, C, H, W] of parts 1 to 7, by part.
+        features: the teacher's outputs [B, C, H, W] of parts 1 to 7, by part, for some batches.
     """
     parts = detector_parts(student)
     for part in features[0]:

@@ -66,5 +66,5 @@ def test_stages_that_do_not_fit_are_named(teacher):
         morph(built(detector_config(shallow), 2), teacher)
     with pytest.raises(ValueError, match="stage 1, block 0: other widths"):
         morph(built(detector_config(BackboneConfig(width=0.5)), 2), teacher)
-    with pytest.raises(ValueError, match="of a mobilenetv2"):
+    with pytest.raises(ValueError, match="needs an igcv3 student and a mobilenetv2 teacher"):
         morph(built(small_config(), 1), built(small_config(), 2))
