@@ -106,7 +106,6 @@ def test_average_precision_and_int8(checkpoint, photos, tmp_path, capsys):
     arguments += ["--calibration", photos, "--annotations", str(annotations)]
     main([*arguments, "--images", photos])
     report = json.loads((tmp_path / "tiny.onnx.parity.json").read_text())
-    assert report["AP"]["images"] == 4
     assert report["AP"]["unreadable"] == []
     assert report["AP"]["loss"] == pytest.approx(report["AP"]["pytorch"] - report["AP"]["exported"])
     assert "Calibrating on 4 images" in capsys.readouterr().out

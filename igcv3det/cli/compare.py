@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,32 +109,17 @@ def _average_precisions(
     precisions: dict[str, float | None] = {}
     if not options.annotations:
         return precisions
-    from igcv3det.evaluation import CocoEvaluator
-    from igcv3det.evaluation.dataset_inference import (
-        DETECTIONS_PER_IMAGE,
-        SCORE_THRESHOLD,
-        score_images,
-    )
-    from igcv3det.predictor import Predictor
+    from igcv3det.evaluation.dataset_inference import average_precision
 
     for name in [n for n in detectors if models[n].suffix not in (".yaml", ".yml")]:
-        predictor = Predictor(
-            detectors[name],
-            score_threshold=SCORE_THRESHOLD,
-            detections_per_image=DETECTIONS_PER_IMAGE,
-        )
         try:
-            evaluator = CocoEvaluator(options.annotations, predictor.categories)
+            precisions[name], unreadable = average_precision(
+                detectors[name], options.annotations, options.images
+            )
         except (OSError, ValueError) as error:
             failures.append(f"{name}: {error}")
             continue
-        image_ids = evaluator.image_ids
-        failures += [
-            f"{name}: {failure}"
-            for failure in score_images(predictor, evaluator, options.images, image_ids)
-        ]
-        average = evaluator.compute()["AP"]
-        precisions[name] = None if math.isnan(average) else average
+        failures += [f"{name}: {sentence}" for sentence in unreadable]
     return precisions
 
 

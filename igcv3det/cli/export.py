@@ -204,4 +204,4 @@ def _print_parity(parity: dict[str, Any]) -> None:
     if "AP" in parity:
         ap = parity["AP"]
         values = ["-" if ap[k] is None else f"{ap[k]:.4f}" for k in ("pytorch", "exported", "loss")]
-        print("  AP on {} images: PyTorch {}, exported {}, loss {}".format(ap["images"], *values))
+        print("  AP: PyTorch {}, exported {}, loss {}".format(*values))

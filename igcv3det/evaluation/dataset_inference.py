@@ -5,6 +5,7 @@ Images are read and preprocessed in threads while the network computes the batch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import Tensor
 from igcv3det.datasets.image_files import ImageFolder
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.io.images import ImageReadError, read_image
-from igcv3det.predictor import Predictor
+from igcv3det.predictor import Network, Predictor
+from igcv3det.runtime import ExportedDetector
 from igcv3det.structures import Detections
 
 SCORE_THRESHOLD = 0.01  # weaker detections hardly move the AP but would fill a results file
@@ -67,6 +69,31 @@ def score_images(
             if progress:
                 progress(done)
     return failures
+
+
+def average_precision(
+    network: Network | ExportedDetector, annotations: Path, folder: Path
+) -> tuple[float | None, list[str]]:
+    """AP of a detector on a data set, in 0..1.
+
+    Args:
+        network: what `Predictor` takes, on the CPU.
+        annotations: a COCO annotation file.
+        folder: where its file names start from.
+
+    Returns:
+        AP, None where the data set has no objects, and one sentence for each unreadable image.
+
+    Raises:
+        FileNotFoundError, ValueError: from `CocoEvaluator`.
+    """
+    predictor = Predictor(
+        network, score_threshold=SCORE_THRESHOLD, detections_per_image=DETECTIONS_PER_IMAGE
+    )
+    evaluator = CocoEvaluator(annotations, predictor.categories)
+    failures = score_images(predictor, evaluator, folder, evaluator.image_ids)
+    average = evaluator.compute()["AP"]
+    return None if math.isnan(average) else average, failures
 
 
 def _read_ahead(

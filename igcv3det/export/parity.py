@@ -20,12 +20,7 @@ from igcv3det.detection.box_coder import BoxCoder
 from igcv3det.detection.iou import box_iou
 from igcv3det.detection.postprocess import class_scores
 from igcv3det.detector import SSDLite
-from igcv3det.evaluation import CocoEvaluator
-from igcv3det.evaluation.dataset_inference import (
-    DETECTIONS_PER_IMAGE,
-    SCORE_THRESHOLD,
-    score_images,
-)
+from igcv3det.evaluation.dataset_inference import average_precision
 from igcv3det.io.images import read_image
 from igcv3det.predictor import Predictor
 from igcv3det.preprocess import Preprocess
@@ -154,26 +149,16 @@ def compare_ap(
     """AP of both on a data set, scored as ``igcv3det eval`` does.
 
     Returns:
-        "pytorch", "exported" and "loss" (None where the data set has no objects), "images", and
-        "unreadable": one sentence for each image that could not be read.
+        "pytorch", "exported" and "loss" (None where the data set has no objects), and "unreadable":
+        one sentence for each image that could not be read.
 
     Raises:
-        FileNotFoundError, ValueError: from `CocoEvaluator`.
+        FileNotFoundError, ValueError: from `average_precision`.
     """
-    ap: dict[str, Any] = {}
-    unreadable: list[str] = []
-    for name, network in (("pytorch", detector), ("exported", exported)):
-        predictor = Predictor(
-            network, score_threshold=SCORE_THRESHOLD, detections_per_image=DETECTIONS_PER_IMAGE
-        )
-        evaluator = CocoEvaluator(annotations, predictor.categories)
-        ids = evaluator.image_ids
-        unreadable = score_images(predictor, evaluator, images, ids)
-        ap[name] = evaluator.compute()["AP"]
-    loss = ap["pytorch"] - ap["exported"]
-    if loss != loss:  # AP is NaN where the data set has no objects
-        ap, loss = dict.fromkeys(ap), None
-    return {**ap, "loss": loss, "images": len(ids), "unreadable": unreadable}
+    ours, unreadable = average_precision(detector, annotations, images)
+    theirs, _ = average_precision(exported, annotations, images)
+    loss = None if ours is None or theirs is None else ours - theirs
+    return {"pytorch": ours, "exported": theirs, "loss": loss, "unreadable": unreadable}
 
 
 def limits_of(exported: ExportedDetector) -> Limits:

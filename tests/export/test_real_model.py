@@ -56,5 +56,4 @@ def test_int8_keeps_the_average_precision(real_data, detector, tmp_path, suffix)
     annotations = subset / "annotations" / "instances_val2017.json"
     ap = compare_ap(detector, load_exported(path), annotations, subset / "val2017")
     logger.info("int8 %s: %s", suffix, ap)
-    assert ap["images"] == 200
     assert ap["loss"] <= AP_LIMIT
