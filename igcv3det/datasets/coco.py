@@ -56,19 +56,17 @@ def read_coco(path: str | Path) -> AnnotationRecord:
 
 
 def load_categories(path: str | Path) -> Categories:
-    """Only the categories of a COCO file, in order of their ids.
+    """The categories of a COCO file, in order of their ids.
 
     Raises:
         FileNotFoundError: there is no such file.
         AnnotationError: as `read_coco`.
     """
-    path = Path(path)
-    content = read_sections(path, _without_images_and_annotations)
-    return _categories(path, content["categories"])[0]
+    return read_coco(path).categories
 
 
 def read_sections(
-    path: Path, hook: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
+    path: Path, hook: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 ) -> dict[str, Any]:
     """The whole content of a COCO file; ``images``, ``annotations`` and ``categories`` are lists.
 
@@ -125,7 +123,3 @@ def _categories(path: Path, items: list[Any]) -> tuple[Categories, list[DatasetI
 def _without_polygons(item: dict[str, Any]) -> dict[str, Any]:
     item.pop("segmentation", None)
     return item
-
-
-def _without_images_and_annotations(item: dict[str, Any]) -> dict[str, Any] | None:
-    return None if "image_id" in item or "file_name" in item else item

@@ -35,7 +35,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(
-    path: Path, object_hook: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
+    path: Path, object_hook: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 ) -> Any:  # noqa: ANN401
     """Reads JSON in UTF-8, UTF-16 or UTF-32.
 

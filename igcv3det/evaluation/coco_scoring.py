@@ -121,48 +121,99 @@ def _evaluate(
     backend: Backend,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision [T, R, K, A, M] and recall [T, K, A, M]; -1 where there is no ground truth."""
-    images = [{"id": image_id} for image_id in truth.images.ids.tolist()]
-    categories = [{"id": category_id} for category_id in truth.categories.ids]
+    image_numbers = _Numbers(truth.images.ids)
+    category_numbers = _Numbers(np.array(truth.categories.ids, dtype=np.int64))
+    images = [{"id": number} for number in image_numbers.all]
+    categories = [{"id": number} for number in category_numbers.all]
+    annotations = _annotations(truth, image_numbers, category_numbers)
+    results = _results(rows, image_numbers, category_numbers)
     coco, coco_eval = _backend(backend)
     # pycocotools reports its progress on standard output
     with contextlib.redirect_stdout(io.StringIO()):
         sides = []
-        for annotations in (_annotations(truth), _results(rows)):
+        for entries in (annotations, results):
             side = coco()
-            side.dataset = {"images": images, "categories": categories, "annotations": annotations}
+            side.dataset = {"images": images, "categories": categories, "annotations": entries}
             side.createIndex()
             sides.append(side)
         evaluation = coco_eval(*sides, "bbox")
-        evaluation.params.imgIds = list(image_ids)
-        evaluation.params.catIds = list(scored_ids)
+        evaluation.params.imgIds = image_numbers.of(np.array(image_ids))
+        evaluation.params.catIds = category_numbers.of(np.array(scored_ids))
         evaluation.evaluate()
         evaluation.accumulate()
     return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
 
 
-def _annotations(truth: AnnotationRecord) -> list[dict[str, Any]]:
+class _Numbers:
+    """Ids numbered from 1 in ascending order: faster-coco-eval takes ids through a float.
+
+    The order is kept because it decides between detections of equal score.
+    """
+
+    def __init__(self, ids: NDArray[np.int64]) -> None:
+        self._sorted = np.sort(ids)
+        self.all = list(range(1, len(ids) + 1))
+
+    def of(self, ids: NDArray[np.int64]) -> list[int]:
+        """The number of each of some ids."""
+        numbers: list[int] = (np.searchsorted(self._sorted, ids) + 1).tolist()
+        return numbers
+
+
+def _annotations(
+    truth: AnnotationRecord, images: _Numbers, categories: _Numbers
+) -> list[dict[str, Any]]:
     """The annotations as COCO's JSON has them.
 
-    They are numbered anew: pycocotools overwrites annotations that share an id and takes a match
-    with id 0 for none.
+    They are numbered: pycocotools overwrites annotations that share an id and takes a match with id
+    0 for none.
     """
-    columns = (
-        truth.images.ids[truth.image_rows],
-        np.array(truth.categories.ids, dtype=np.int64)[truth.labels - 1],
-        truth.boxes,
-        truth.areas,
-        truth.is_crowd.astype(np.int64),
-    )
-    keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
-    rows = zip(range(1, len(truth) + 1), *(column.tolist() for column in columns), strict=True)
-    return [dict(zip(keys, row, strict=True)) for row in rows]
+    category_ids = np.array(truth.categories.ids, dtype=np.int64)[truth.labels - 1]
+    return [
+        {
+            "id": index,
+            "image_id": image,
+            "category_id": category,
+            "bbox": box,
+            "area": area,
+            "iscrowd": is_crowd,
+        }
+        for index, (image, category, box, area, is_crowd) in enumerate(
+            zip(
+                images.of(truth.images.ids[truth.image_rows]),
+                categories.of(category_ids),
+                truth.boxes.tolist(),
+                truth.areas.tolist(),
+                truth.is_crowd.astype(int).tolist(),
+                strict=True,
+            ),
+            start=1,
+        )
+    ]
 
 
-def _results(rows: DetectionRows) -> list[dict[str, Any]]:
+def _results(rows: DetectionRows, images: _Numbers, categories: _Numbers) -> list[dict[str, Any]]:
     """The detections with the fields that ``COCO.loadRes`` would add."""
     return [
-        {**result, "id": index, "area": result["bbox"][2] * result["bbox"][3], "iscrowd": 0}
-        for index, result in enumerate(rows.results(), start=1)
+        {
+            "id": index,
+            "image_id": image,
+            "category_id": category,
+            "bbox": box,
+            "area": box[2] * box[3],
+            "score": score,
+            "iscrowd": 0,
+        }
+        for index, (image, category, box, score) in enumerate(
+            zip(
+                images.of(rows.image_ids),
+                categories.of(rows.category_ids),
+                rows.boxes.tolist(),
+                rows.scores.tolist(),
+                strict=True,
+            ),
+            start=1,
+        )
     ]
 
 

@@ -267,3 +267,46 @@ def test_the_coco_apis_own_example(backend):
     # as printed by the COCO API's demo
     published = [0.505, 0.697, 0.573, 0.586, 0.519, 0.501, 0.387, 0.594, 0.595]
     assert [round(figure, 3) for figure in found[:9]] == published
+
+
+@pytest.mark.parametrize("backend", ["pycocotools", "faster-coco-eval"])
+def test_any_63_bit_ids(tmp_path, backend):
+    hypothesis = pytest.importorskip("hypothesis", reason="needs the extra igcv3det[test]")
+    if backend == "faster-coco-eval":
+        pytest.importorskip("faster_coco_eval")
+    strategies = hypothesis.strategies
+    number = strategies.integers(0, 2**63 - 1) | strategies.integers(2**53, 2**53 + 5)
+
+    @hypothesis.settings(max_examples=20, deadline=None, database=None)
+    @hypothesis.given(
+        strategies.lists(number, min_size=1, max_size=4, unique=True),
+        strategies.lists(number, min_size=2, max_size=2, unique=True),
+    )
+    def run(image_ids, category_ids):
+        classes = Categories(tuple(category_ids), ("a", "b"))
+        boxes = [(i, category_ids[i % 2], (5 * i, 0, 40, 40)) for i in range(len(image_ids))]
+        truth = coco(image_ids, [(image_ids[i], *rest) for i, *rest in boxes], classes)
+        path = write_json(tmp_path / "truth.json", truth)
+        evaluator = CocoEvaluator(path, classes, backend=backend)
+        for i, _, (x, y, w, h) in boxes:
+            label = i % 2 + 1
+            evaluator.update([image_ids[i]], [detections([x, y, x + w, y + h, 0.9, label])])
+        assert [r["image_id"] for r in evaluator.results()] == image_ids
+        assert [r["category_id"] for r in evaluator.results()] == [box[1] for box in boxes]
+        assert_close(evaluator.compute()["AP"], 1.0)
+        evaluator.save_results(tmp_path / "results.json")
+        again = CocoEvaluator(path, backend=backend)
+        again.update_results(tmp_path / "results.json")
+        assert_close(again.compute()["AP"], 1.0)
+
+    run()
+
+
+def test_entries_that_cannot_be_used_are_left_out_and_told(tmp_path, caplog):
+    content = coco([1], [(1, 1, (0, 0, 40, 40)), (9, 1, (0, 0, 5, 5)), (1, 99, (0, 0, 5, 5))])
+    content["annotations"].append({"image_id": 1, "category_id": 1, "iscrowd": 0})
+    evaluator = CocoEvaluator(write_json(tmp_path / "a.json", content), THREE)
+    assert evaluator.left_out == 3
+    assert "1 unknown image, 1 unknown category, 1 bad box" in caplog.text
+    evaluator.update([1], [detections([0, 0, 40, 40, 0.9, 1])])
+    assert_close(evaluator.compute()["AP"], 1.0)

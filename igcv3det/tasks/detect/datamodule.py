@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 
 from igcv3det.config import AugmentConfig, PreprocessConfig
 from igcv3det.datasets.checks import load_annotations, require_same_categories
-from igcv3det.datasets.coco import load_categories, read_coco
+from igcv3det.datasets.coco import read_coco
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.engine.loader import (
@@ -100,16 +100,16 @@ class CocoDataModule(LightningDataModule):
 
     @cached_property
     def categories(self) -> Categories:
-        """What the labels mean; reads the categories of the validation annotations only.
+        """What the labels mean, by the validation annotations.
 
         Raises:
             AnnotationError: the file cannot be understood.
         """
-        return load_categories(self.val_annotations)
+        return self.val_record.categories
 
     @cached_property
     def val_record(self) -> AnnotationRecord:
-        """The validation annotations as given, which the evaluator scores.
+        """The validation annotations as given, for the evaluator.
 
         Raises:
             AnnotationError: the file cannot be understood.

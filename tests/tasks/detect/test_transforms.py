@@ -170,3 +170,42 @@ def test_photometric_changes_colours_only():
         np.testing.assert_array_equal(before.boxes, after.boxes)
         changed += not torch.equal(before.image, after.image)
     assert changed > 12
+
+
+def extent(image, colour):
+    """xyxy around the pixels [3, S, S] that are closer to a colour than to grey."""
+    distance = (image - torch.tensor(colour, dtype=torch.float32)[:, None, None]).norm(dim=0)
+    from_grey = (image - 128.0).norm(dim=0)
+    rows, columns = torch.nonzero(distance < from_grey, as_tuple=True)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_the_box_of_a_painted_rectangle_after_every_change():
+    hypothesis = pytest.importorskip("hypothesis", reason="needs the extra igcv3det[test]")
+    strategies = hypothesis.strategies
+    preprocess = Preprocess(PreprocessConfig(mean=(128.0,) * 3, std=(1.0,) * 3), SIZE)
+    transforms = {preset: train(preset, 0, preprocess, photometric=0.0) for preset in PRESETS}
+
+    @hypothesis.settings(max_examples=100, deadline=None, database=None)
+    @hypothesis.given(
+        preset=strategies.sampled_from(PRESETS),
+        sides=strategies.tuples(strategies.integers(20, 300), strategies.integers(20, 300)),
+        shares=strategies.tuples(*[strategies.floats(0, 1)] * 4),
+        key=strategies.tuples(strategies.integers(0, 99), strategies.integers(0, 999)),
+    )
+    def run(preset, sides, shares, key):
+        height, width = sides
+        left, top = int(shares[0] * (width - 10)), int(shares[1] * (height - 10))
+        right = left + 10 + int(shares[2] * (width - left - 10))
+        bottom = top + 10 + int(shares[3] * (height - top - 10))
+        image = np.full((height, width, 3), 128, dtype=np.uint8)
+        image[top:bottom, left:right] = RED
+        box = np.array([[left, top, right, bottom]], dtype=np.float32)
+        found = transforms[preset](Example(image, box, np.array([1])), key)
+        if len(found.boxes):
+            # half a pixel of the input for its grid, and half of one that is enlarged
+            tolerance = 1.01 + 0.5 * SIZE / min(sides)
+            painted = extent(found.image + 128.0, RED)
+            np.testing.assert_allclose(found.boxes[0], painted, atol=tolerance)
+
+    run()
