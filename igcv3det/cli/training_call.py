@@ -23,7 +23,7 @@ CONFIG = ("-c", "--config")
 HELP = ("-h", "--help")
 PRINT_CONFIG = "--print_config"
 # Types whose values are never texts
-_NUMBER = r"(?:int|float|bool|None|NonNegativeInt|PositiveInt|Optional|Union|[\[\], |])+"
+_NUMBER = r"(?:int|float|bool|None|Optional|Union|[\[\], |])+"
 
 
 def check_call(name: str, source: tuple[str, str], doc: str, args: Sequence[str]) -> list[str]:
@@ -136,7 +136,7 @@ class _Call:
         if re.fullmatch(_NUMBER, kind) and (isinstance(value, str) or fraction):
             raise ValueError(f"argument {option}: must be {_shown(kind)}, got {text!r}")
         choices = _choices(kind)
-        if choices and text not in choices:
+        if choices and text not in choices and str(value) not in choices:
             raise ValueError(f"argument {option}: must be {_shown(kind)}, got {text!r}")
 
 
@@ -168,11 +168,7 @@ def _shown(kind: str) -> str:
     kind = re.sub(r"Optional\[(.*)\]$", r"\1 | None", kind)
     kind = re.sub(r"Union\[(.*)\]", lambda m: m.group(1).replace(", ", " | "), kind)
     kind = re.sub(r"Literal\[([^\]]*)\]", lambda m: m.group(1).replace("'", ""), kind)
-    return (
-        kind.replace("None", "null")
-        .replace("PositiveInt", "int >= 1")
-        .replace("NonNegativeInt", "int >= 0")
-    )
+    return kind.replace("None", "null")
 
 
 def _help(name: str, doc: str, options: Sequence[Option]) -> str:
@@ -206,11 +202,9 @@ def _title(option: Option) -> str:
 
 def _text(option: Option) -> str:
     """Description and default; Lightning describes defaults in the text as well."""
-    text = (
-        re.split(r"\s*Default: |\. ", option.help)[0]
-        if _title(option) == "trainer"
-        else option.help
-    )
+    text = option.help
+    if _title(option) == "trainer":
+        text, *_ = re.split(r"\s*Default: |\. ", text)
     default = (option.default or "").strip("'").replace("None", "null")
     note = f" (default: {default})" if default else ""
     return (text.rstrip(".") + note).replace("%", "%%")
