@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from igcv3det.cli.arguments import confidence, words
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.results import refuse_overwriting
+from igcv3det.datasets.coco_names import COCO_NAMES
 
 if TYPE_CHECKING:
     from igcv3det.datasets.box_labels import ImageBoxes
@@ -65,12 +66,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
         parser.error("--true and --classes go together")
     if not 0 < options.iou <= 1:
         parser.error(f"--iou must be in (0, 1], got {options.iou}")
-    if options.classes:
-        from igcv3det.datasets.coco_categories import COCO_NAMES
-
-        unknown = set(options.classes) - set(COCO_NAMES)
-        if unknown:
-            parser.error(f"--classes: COCO has no {', '.join(sorted(unknown))}")
+    if unknown := set(options.classes) - set(COCO_NAMES):
+        parser.error(f"--classes: COCO has no {', '.join(sorted(unknown))}")
     return options
 
 

@@ -87,10 +87,12 @@ def test_no_command_imports_anything_heavy_before_it_parses():
     modules = sorted({**COMMANDS, **RESEARCH}.values())
     code = (
         "import importlib, sys\n"
-        f"for name in {modules}:\n"
+        f"calls = [(name, word) for name in {modules} for word in ('--help', '--wrong')]\n"
+        "wrong = 'a --output b --true c --classes unicorn'\n"
+        "for name, words in [*calls, ('igcv3det.cli.fuse_boxes', wrong)]:\n"
         "    module = importlib.import_module(name)\n"
         "    try:\n"
-        "        module.main(['--help'])\n"
+        "        module.main(words.split())\n"
         "    except SystemExit:\n"
         "        pass\n"
         "heavy = {'torch', 'numpy', 'cv2', 'PIL', 'pytorch_lightning', 'jsonargparse'}\n"
