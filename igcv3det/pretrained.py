@@ -1,7 +1,7 @@
 """Names of the weights that come with the package.
 
 Each file describes itself; among its metadata are ``status`` ("preview" while its AP is well below
-its teacher's), ``figures`` and ``weights_sha256``. How they were trained: ``docs/weights.md``.
+its teacher's), ``figures`` and ``weights_sha256``. Training: ``docs/research/distillation.md``.
 """
 
 from __future__ import annotations

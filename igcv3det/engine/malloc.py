@@ -14,9 +14,9 @@ TOP_PAD_BYTES = 64 * 2**20
 def tune_malloc() -> bool:
     """Tells glibc's allocator not to hand freed memory back to the system.
 
-    By default it fetches every large tensor from the system and hands it back when it is freed: the
-    system then clears the same pages again in every training step (docs/speed.md has what that
-    costs). Meant for programs that train: the process stays as large as it once was.
+    By default it requests every large tensor from the system and returns it when it is freed, and
+    the system clears the same pages again in every training step. For programs that train: the
+    process keeps its peak size. Measured in docs/research/training_speed.md.
 
     Returns:
         Whether it was done: not on a C library other than glibc, and not where the environment has

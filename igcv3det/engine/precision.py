@@ -13,9 +13,9 @@ def fitting_precision(
 ) -> str | int | None:
     """The precision to train in: float32 for bfloat16 on a processor that does not compute it.
 
-    PyTorch runs bfloat16 on any processor; without instructions for it (AVX-512 or ARM's) through
-    loops that are slow: a training step of IGCV3-D-SSDLite takes twenty times as long as in
-    float32 (docs/speed.md). Weights are the same in both, so runs resume across machines.
+    PyTorch computes bfloat16 on any processor; without instructions for it (AVX-512 or ARM's) in
+    slow loops: a training step of IGCV3-D-SSDLite takes twenty times as long as in float32
+    (docs/research/training_speed.md). Weights are the same in both, so runs resume across machines.
 
     Args:
         precision: ``trainer.precision``, as Lightning names it; None is its default.
