@@ -44,8 +44,8 @@ from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.runtime.sessions import open_session
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-WHOLE_FORMS = ("permuted", "dense", "mixed", "grouped")
-BLOCK_FORMS = [BlockVariant(e, p) for e in ("dense", "grouped") for p in ("dense", "grouped")]
+WHOLE_VARIANTS = ("permuted", "dense", "mixed", "grouped")
+BLOCK_VARIANTS = [BlockVariant(e, p) for e in ("dense", "grouped") for p in ("dense", "grouped")]
 KINDS = {  # of ONNX Runtime's operations
     "Conv": "convolutions",
     "FusedConv": "convolutions",
@@ -77,7 +77,7 @@ def main(args: list[str] | None = None) -> int:
         for backend in options.backend:
             written = {options.against.stem: deploy(baseline, "dense")}
             written |= {
-                form: deploy(detector, cast(Variant, form)) for form in (*WHOLE_FORMS, backend)
+                form: deploy(detector, cast(Variant, form)) for form in (*WHOLE_VARIANTS, backend)
             }
             if options.widths:
                 written |= dict(_one_width_changed(detector, backend))
@@ -126,7 +126,7 @@ def _one_width_changed(detector: SSDLite, backend: str) -> Iterator[tuple[str, S
     blocks = [block for block in detector.backbone.blocks if isinstance(block, IGCV3Block)]
     chosen = {_width(block): VARIANTS[backend](block) for block in blocks}
     for width, own in chosen.items():
-        for form in BLOCK_FORMS:
+        for form in BLOCK_VARIANTS:
             if form != own:
                 changed = chosen | {width: form}
                 name = f"{width[0]} to {width[1]}: {form.expansion}, {form.projection}"

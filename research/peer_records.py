@@ -17,7 +17,7 @@ from igcv3det.io.frames import UnreadableSource
 from igcv3det.io.records import RecordWriter, error_record, frame_record
 from igcv3det.io.sources import find_sources, read_sources
 from research.peer_models import PEERS
-from research.peers import peer_contestant
+from research.peers import peer_target
 
 
 def main(args: list[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(args: list[str] | None = None) -> int:
         parser.error(f"{options.file.name}: not one of {', '.join(peer.file for peer in PEERS)}")
     failures = 0
     try:
-        detect = peer_contestant(peer, options.file, options.threads).detect
+        detect = peer_target(peer, options.file, options.threads).detect
         with RecordWriter(options.json) as records:
             for item in read_sources(find_sources(options.source).files):
                 if isinstance(item, UnreadableSource):

@@ -91,18 +91,18 @@ def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
     options = _parse(args)
     try:
-        contestants = _contestants(options)
-        if not contestants:
+        targets = _targets(options)
+        if not targets:
             raise ValueError(f"{options.peers}: holds none of {', '.join(p.file for p in PEERS)}")
-        precisions = {c.name: _average_precision(c, options) for c in contestants}
+        precisions = {c.name: _average_precision(c, options) for c in targets}
     except (OSError, ValueError) as error:
         print(f"peers: {error}", file=sys.stderr)
         return 1
-    blank = {c.name: np.zeros((1, 3, c.size, c.size), np.float32) for c in contestants}
-    calls = {c.name: partial(c.run, blank[c.name]) for c in contestants}
+    blank = {c.name: np.zeros((1, 3, c.size, c.size), np.float32) for c in targets}
+    calls = {c.name: partial(c.run, blank[c.name]) for c in targets}
     rows = [
         _row(c, timing, precisions[c.name])
-        for c, timing in zip(contestants, time_in_turn(calls, options.rounds), strict=True)
+        for c, timing in zip(targets, time_in_turn(calls, options.rounds), strict=True)
     ]
     print(_table(rows))
     version = onnxruntime.__version__
@@ -133,16 +133,16 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _contestants(options: argparse.Namespace) -> list[BenchmarkTarget]:
-    found = [our_contestant(path, options.threads) for path in options.checkpoint]
+def _targets(options: argparse.Namespace) -> list[BenchmarkTarget]:
+    found = [our_target(path, options.threads) for path in options.checkpoint]
     return found + [
-        peer_contestant(peer, options.peers / peer.file, options.threads)
+        peer_target(peer, options.peers / peer.file, options.threads)
         for peer in PEERS
         if (options.peers / peer.file).is_file()
     ]
 
 
-def peer_contestant(peer: Peer, path: Path, threads: int) -> BenchmarkTarget:
+def peer_target(peer: Peer, path: Path, threads: int) -> BenchmarkTarget:
     """Another project's detector."""
     graph = onnx.load(path)
     size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
@@ -150,7 +150,7 @@ def peer_contestant(peer: Peer, path: Path, threads: int) -> BenchmarkTarget:
     return BenchmarkTarget(peer.name, size, graph, run, partial(peer.detect, size=size, run=run))
 
 
-def our_contestant(path: Path, threads: int) -> BenchmarkTarget:
+def our_target(path: Path, threads: int) -> BenchmarkTarget:
     """A detector of this package, its raw network exported to ONNX on the way."""
     detector = load_detector(path)
     size = detector.config.image_size
@@ -182,14 +182,14 @@ def _session(graph: onnx.ModelProto, threads: int) -> Callable[[Array], list[Arr
     return lambda inputs: session.run(None, {name: inputs})
 
 
-def _average_precision(contestant: BenchmarkTarget, options: argparse.Namespace) -> float | None:
+def _average_precision(target: BenchmarkTarget, options: argparse.Namespace) -> float | None:
     if not options.annotations:
         return None
     evaluator = CocoEvaluator(options.annotations, COCO_CATEGORIES)
     for image_id in evaluator.image_ids:
         entry = evaluator.image(image_id)
         image = read_image(options.images / entry.file_name, entry.size)
-        found = contestant.detect(image)
+        found = target.detect(image)
         evaluator.update([image_id], [replace(found, categories=COCO_CATEGORIES)])
     return float(evaluator.compute()["AP"])
 
@@ -219,11 +219,11 @@ def count(graph: onnx.ModelProto) -> tuple[int, int]:
     return sum(math.prod(weights[name]) for name in used), multiply_adds
 
 
-def _row(contestant: BenchmarkTarget, timing: Timing, precision: float | None) -> dict[str, Any]:
-    parameters, multiply_adds = count(contestant.graph)
+def _row(target: BenchmarkTarget, timing: Timing, precision: float | None) -> dict[str, Any]:
+    parameters, multiply_adds = count(target.graph)
     return {
-        "name": contestant.name,
-        "image_size": contestant.size,
+        "name": target.name,
+        "image_size": target.size,
         "parameters": parameters,
         "multiply_adds": multiply_adds,
         "latency_ms": timing.median_ms,

@@ -83,7 +83,32 @@ def test_importing_the_package_is_light():
     assert not HEAVY & set(run.stdout.split())
 
 
+def _function_lines(function):
+    """Lines of a function without its docstring."""
+    docstring = ast.get_docstring(function, clean=False) or ""
+    lines = function.end_lineno - function.lineno + 1
+    return lines - len(docstring.splitlines())
+
+
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.name)
-def test_files_stay_readable(path):
+def test_files_and_functions_stay_readable(path):
     assert path.stem not in {"utils", "misc", "common", "helpers"}
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, functions):
+            assert _function_lines(node) <= 40, node.name
+
+
+def test_there_are_at_most_nine_floors_and_no_exceptions():
+    assert len(FLOORS) <= 9
+    assert all("." not in room for room in ROOMS)
+
+
+def test_studies_stay_outside():
+    for module, path in MODULES.items():
+        if module not in ENTRY_POINTS:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            names = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
+            assert not any(name.split(".")[0] == "research" for name in names), module

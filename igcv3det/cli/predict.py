@@ -156,7 +156,7 @@ class _Failures:
 
 
 def _print(line: str) -> None:
-    """Prints a line; the run goes on when the reader of standard output has gone."""
+    """Prints a line; the run continues when the reader of standard output has gone."""
     try:
         print(line, flush=True)
     except BrokenPipeError:

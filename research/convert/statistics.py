@@ -4,7 +4,7 @@ Where an exporter has folded the normalisation into scale and shift, running mea
 are as good as any for inference. In training mode the batch's own statistics take their place, and
 as those are not 0 and 1, the first step would already run another network. Measured on real
 images, mean and variance go where they belong, and weight and bias take up the difference:
-inference stays what it was, and training goes on from it.
+inference stays as it was, and training continues from it.
 """
 
 from __future__ import annotations

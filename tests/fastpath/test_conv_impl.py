@@ -55,7 +55,7 @@ def norms_of(module):
 def test_a_training_step_is_the_same(config):
     reference = network(CONFIGS[config])
     others = {conv_impl: copy.deepcopy(reference) for conv_impl in ("fast", "folded")}
-    images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
     expected = step(reference, images)
     with torch.no_grad():
         logits = copy.deepcopy(reference).eval()(images)
@@ -80,7 +80,7 @@ def test_frozen_norms_learn_the_same(config):
             norm.eval()
     fast = copy.deepcopy(reference)
     set_conv_impl(fast, "fast")
-    images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
     assert_close(step(fast, images), step(reference, images), rtol=1e-8, atol=1e-10)
     assert_close(dict(fast.state_dict()), dict(reference.state_dict()))
 
@@ -90,7 +90,7 @@ def test_only_frozen_norms_are_folded():
     reference.stem[1].eval()
     fast = copy.deepcopy(reference)
     set_conv_impl(fast, "fast")
-    images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
     assert_close(step(fast, images), step(reference, images), rtol=1e-8, atol=1e-10)
     counts = {name: int(part.num_batches_tracked) for name, part in named_norms(fast)}
     assert counts.pop("stem.1") == 0

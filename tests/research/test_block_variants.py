@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from research.block_variants import BLOCK_FORMS, WHOLE_FORMS, main
+from research.block_variants import BLOCK_VARIANTS, WHOLE_VARIANTS, main
 
 YAML = """
 model:
@@ -30,12 +30,12 @@ def run(tmp_path):
 
 def test_every_form_and_width(run, capsys):
     rows = run("--backend", "torch", "--precision", "fp32", "--widths", "--clock", "cpu")
-    whole = ["mobilenetv2", *WHOLE_FORMS, "as deploy writes it"]
+    whole = ["mobilenetv2", *WHOLE_VARIANTS, "as deploy writes it"]
     names = [row["form"] for row in rows]
     assert names[: len(whole)] == whole
     widths = {name.split(":")[0] for name in names[len(whole) :]}
     assert "8 to 4" in widths
-    assert len(names) == len(whole) + len(widths) * (len(BLOCK_FORMS) - 1)
+    assert len(names) == len(whole) + len(widths) * (len(BLOCK_VARIANTS) - 1)
     assert rows[0]["ratio"] == 1.0
     assert "torch fp32" in capsys.readouterr().out
 

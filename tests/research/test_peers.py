@@ -93,7 +93,7 @@ def test_our_own_row_is_of_the_same_network(tmp_path):
     checkpoint = save_tiny_detector(tmp_path / "tiny.safetensors")
     detector = load_detector(checkpoint)
     images = torch.randn(1, 3, detector.config.image_size, detector.config.image_size)
-    network = peers.our_contestant(checkpoint, threads=1)
+    network = peers.our_target(checkpoint, threads=1)
     with torch.no_grad():
         expected = detector(images)
     for found, value in zip(network.run(images.numpy()), expected, strict=True):

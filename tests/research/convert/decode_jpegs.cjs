@@ -1,4 +1,4 @@
-// Writes the pictures named on the command line to standard output as jpeg-js decodes them:
+// Writes the images named on the command line to standard output as jpeg-js decodes them:
 // width and height as little-endian 32-bit integers, then RGB rows.
 const fs = require("fs");
 const jpeg = require("jpeg-js");
