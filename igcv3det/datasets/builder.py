@@ -11,7 +11,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 
@@ -30,6 +30,29 @@ from igcv3det.datasets.values import (
 from igcv3det.structures import Categories
 
 MAX_CATEGORIES = 2**15 - 1  # labels are int16
+_UNKNOWN = -1  # row of an image that the file does not have
+
+
+class RawAnnotation(NamedTuple):
+    """An annotation with values as the file has them; None for what it lacks.
+
+    Attributes:
+        image_id: of an image that was added before.
+        category_id: of the categories.
+        bbox: list of four numbers: x, y, width, height in pixels.
+        is_crowd: 0 or 1; None is 0.
+        area: px²; None or what is no number is width times height.
+        score: of a detector; None or what is no number is none.
+        annotation_id: for messages.
+    """
+
+    image_id: object
+    category_id: object
+    bbox: object
+    is_crowd: object = None
+    area: object = None
+    score: object = None
+    annotation_id: object = None
 
 
 class RecordBuilder:
@@ -53,7 +76,9 @@ class RecordBuilder:
             )
         self._path = path
         self._categories = categories
-        self._label_of = {number: label for label, number in enumerate(categories.ids, start=1)}
+        self._label_of: dict[int | None, int] = {
+            number: label for label, number in enumerate(categories.ids, start=1)
+        }
         self._issues = list(issues)
         self._images: list[ImageEntry] = []
         self._row_of: dict[int, int | None] = {}  # by image id; None: that image is dropped
@@ -96,57 +121,32 @@ class RecordBuilder:
             size = self._size(number, width, height)
             self._images.append(ImageEntry(number, file_name, size))
 
-    def add_annotation(
-        self,
-        image_id: object,
-        category_id: object,
-        bbox: object,
-        is_crowd: object = None,
-        area: object = None,
-        score: object = None,
-        annotation_id: object = None,
-        position: int = 0,
-    ) -> None:
-        """Adds an annotation; values as the file has them, None for what it lacks.
-
-        Args:
-            image_id: of an image that was added.
-            category_id: of the categories.
-            bbox: list of four numbers: x, y, width, height in pixels.
-            is_crowd: 0 or 1; None is 0.
-            area: px²; None or what is no number is width times height.
-            score: of a detector; None or what is no number is none.
-            annotation_id: for messages.
-            position: in the file's list, for messages.
-        """
-        number, category = whole_number(image_id), whole_number(category_id)
-        row = None if number is None else self._row_of.get(number, -1)
-        if row is None and number is not None:
+    def add_annotation(self, given: RawAnnotation, position: int = 0) -> None:
+        """Adds an annotation; ``position`` is that in the file's list, for messages."""
+        image, own_id = whole_number(given.image_id), whole_number(given.annotation_id)
+        row = None if image is None else self._row_of.get(image, _UNKNOWN)
+        if row is None and image is not None:
             return  # its image was dropped, which is an issue already
-        label = None if category is None else self._label_of.get(category)
-        crowd = False if is_crowd is None else flag(is_crowd)
-        own_id = whole_number(annotation_id)
-        if row is None or row < 0:
-            kind, field, value = "unknown image", "image_id", image_id
+        label = self._label_of.get(whole_number(given.category_id))
+        crowd = False if given.is_crowd is None else flag(given.is_crowd)
+        if row is None or row == _UNKNOWN:
+            self._drop("unknown image", given.image_id, position, image, own_id)
         elif label is None:
-            kind, field, value = "unknown category", "category_id", category_id
+            self._drop("unknown category", given.category_id, position, image, own_id)
         elif crowd is None:
-            kind, field, value = "bad annotation", "iscrowd", is_crowd
-        elif not is_box(bbox):
-            kind, field, value = "bad box", "bbox", bbox
+            self._drop("bad annotation", given.is_crowd, position, image, own_id)
+        elif not is_box(given.bbox):
+            self._drop("bad box", given.bbox, position, image, own_id)
         else:
-            box = cast("list[float]", bbox)
+            box = cast("list[float]", given.bbox)
             self._rows.append(row)
             self._labels.append(label)
             self._boxes.extend(box)
-            self._areas.append(area if is_number(area) else box[2] * box[3])  # type: ignore[arg-type]
+            self._areas.append(given.area if is_number(given.area) else box[2] * box[3])  # type: ignore[arg-type]
             self._crowds.append(crowd)
-            self._scores.append(score if is_number(score) else math.nan)  # type: ignore[arg-type]
+            self._scores.append(given.score if is_number(given.score) else math.nan)  # type: ignore[arg-type]
             self._ids.append(own_id if own_id is not None and fits_id(own_id) else NO_ID)
             self._positions.append(position)
-            return
-        detail = f"annotations[{position}]: {field} {_WANTED[field]}, got {shown(value)}"
-        self._add_issue(cast("IssueKind", kind), number, detail, own_id)
 
     def add_bad_entry(self, section: str, entry: object, position: int) -> None:
         """Notes an entry of images or annotations that has no fields at all."""
@@ -172,6 +172,17 @@ class RecordBuilder:
         )
         return _without_copies(record)
 
+    def _drop(
+        self,
+        kind: IssueKind,
+        value: object,
+        position: int,
+        image_id: int | None,
+        annotation_id: int | None,
+    ) -> None:
+        detail = f"annotations[{position}]: {_WANTED[kind]}, got {shown(value)}"
+        self._add_issue(kind, image_id, detail, annotation_id)
+
     def _size(self, number: int, width: object, height: object) -> tuple[int, int] | None:
         sides = whole_number(height) or 0, whole_number(width) or 0
         if all(0 < side < LARGEST_PX for side in sides):
@@ -192,11 +203,11 @@ class RecordBuilder:
         self._issues.append(DatasetIssue(kind, str(self._path), image_id, annotation_id, detail))
 
 
-_WANTED = {
-    "image_id": "must be that of an image",
-    "category_id": "must be that of a category",
-    "iscrowd": "must be 0 or 1",
-    "bbox": "must be four finite numbers x, y, width, height",
+_WANTED: Final[dict[IssueKind, str]] = {
+    "unknown image": "image_id must be that of an image",
+    "unknown category": "category_id must be that of a category",
+    "bad annotation": "iscrowd must be 0 or 1",
+    "bad box": "bbox must be four finite numbers x, y, width, height",
 }
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from igcv3det.datasets.builder import RecordBuilder
+from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
 from igcv3det.datasets.issues import AnnotationError, DatasetIssue
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.text_files import read_json
 from igcv3det.datasets.values import require_id, shown, whole_number
 from igcv3det.structures import Categories
 
+_FIELDS = ("image_id", "category_id", "bbox", "iscrowd", "area", "score", "id")  # RawAnnotation
 SECTIONS = ("images", "annotations", "categories")
 
 
@@ -39,17 +40,7 @@ def read_coco(path: str | Path) -> AnnotationRecord:
             builder.add_bad_entry("images", image, position)
     for position, item in enumerate(content["annotations"]):
         if isinstance(item, dict):
-            get = item.get
-            builder.add_annotation(
-                get("image_id"),
-                get("category_id"),
-                get("bbox"),
-                get("iscrowd"),
-                get("area"),
-                get("score"),
-                get("id"),
-                position,
-            )
+            builder.add_annotation(RawAnnotation(*map(item.get, _FIELDS)), position)
         else:
             builder.add_bad_entry("annotations", item, position)
     return builder.build()

@@ -15,6 +15,7 @@ from torch import Tensor
 from igcv3det.datasets.issues import DatasetIssue, count_kinds
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.detection.iou import box_iou
+from igcv3det.structures import Categories
 
 SMALL_AREA, MEDIUM_AREA = 32.0**2, 96.0**2
 """COCO's bounds between small, medium and large, px² of the original image."""
@@ -107,16 +108,10 @@ def build_report(
         large=large,
         coverage=_share(covered),
         classes=tuple(
-            ClassReport(
-                category_id,
-                name,
-                boxes=int((labels == label).sum()),
-                images=len(np.unique(image_rows[labels == label])),
-                coverage=_share(covered[labels == label]),
+            _class_report(
+                store.categories, label, image_rows[labels == label], covered[labels == label]
             )
-            for label, (category_id, name) in enumerate(
-                zip(store.categories.ids, store.categories.names, strict=True), start=1
-            )
+            for label in range(1, len(store.categories) + 1)
         ),
         issue_counts=count_kinds(issues),
         issues=tuple(issues),
@@ -139,6 +134,21 @@ def report_lines(report: DataReport) -> Iterator[str]:
     yield f"issues            {len(report.issues)}"
     for kind, count in report.issue_counts.items():
         yield f"{count:>6}  {kind}"
+
+
+def _class_report(
+    categories: Categories,
+    label: int,
+    image_rows: NDArray[np.intp],
+    covered: NDArray[np.bool_],
+) -> ClassReport:
+    return ClassReport(
+        categories.ids[label - 1],
+        categories.names[label - 1],
+        boxes=len(covered),
+        images=len(np.unique(image_rows)),
+        coverage=_share(covered),
+    )
 
 
 def _best_ious(boxes: NDArray[np.float32], anchors: Tensor) -> NDArray[np.float32]:

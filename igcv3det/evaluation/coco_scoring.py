@@ -65,7 +65,7 @@ def score_rows(
     """COCO's figures of some images and classes.
 
     Args:
-        rows: detections.
+        rows: detections in any images.
         truth: the annotations.
         image_ids: of the images that count, with detections or without.
         scored_ids: category ids that count.
@@ -79,17 +79,13 @@ def score_rows(
         empty = dict.fromkeys(SUMMARY_NAMES, math.nan)
         return cast(CocoMetrics, {**empty, "per_class": {}})
     precision, recall = _evaluate(rows, truth, image_ids, scored_ids, backend)
-    counts = np.isin(truth.images.ids, image_ids)[truth.image_rows] & ~truth.is_crowd
-    objects = np.bincount(truth.labels[counts], minlength=len(truth.categories) + 1).tolist()
-    classes = {
-        category_id: (label, name)
-        for label, (category_id, name) in enumerate(
-            zip(truth.categories.ids, truth.categories.names, strict=True), start=1
-        )
-    }
+    summary = dict(zip(SUMMARY_NAMES, _summary(precision, recall), strict=True))
+    is_object = np.isin(truth.images.ids, image_ids)[truth.image_rows] & ~truth.is_crowd
+    objects = np.bincount(truth.labels[is_object], minlength=len(truth.categories) + 1).tolist()
     per_class: dict[str, ClassMetrics] = {}
     for index, category_id in enumerate(scored_ids):
-        label, name = classes[category_id]
+        label = truth.categories.ids.index(category_id) + 1
+        name = truth.categories.names[label - 1]
         per_class[name if name not in per_class else f"{name} ({category_id})"] = ClassMetrics(
             category_id=category_id,
             AP=_mean(precision[:, :, index, 0, 2]),
@@ -98,7 +94,6 @@ def score_rows(
             ground_truths=objects[label],
             detections=int((rows.category_ids == category_id).sum()),
         )
-    summary = dict(zip(SUMMARY_NAMES, _summary(precision, recall), strict=True))
     return cast(CocoMetrics, {**summary, "per_class": per_class})
 
 

@@ -55,16 +55,7 @@ def score_images(
     done = 0
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for ids, futures in _read_ahead(predictor, evaluator, images, image_ids, batch_size, pool):
-            prepared: dict[int, Prepared] = {}
-            for image_id, future in zip(ids, futures, strict=True):
-                try:
-                    prepared[image_id] = future.result()
-                except ImageReadError as error:
-                    failures.append(str(error))
-            inputs, sizes = [p[0] for p in prepared.values()], [p[1] for p in prepared.values()]
-            found = dict(zip(prepared, predictor.detect(inputs, sizes), strict=True))
-            none = Detections.empty(predictor.categories)
-            evaluator.update(ids, [found.get(image_id, none) for image_id in ids])
+            evaluator.update(ids, _detect(predictor, futures, failures))
             done += len(ids)
             if progress:
                 progress(done)
@@ -94,6 +85,25 @@ def average_precision(
     failures = score_images(predictor, evaluator, folder, evaluator.image_ids)
     average = evaluator.compute()["AP"]
     return None if math.isnan(average) else average, failures
+
+
+def _detect(
+    predictor: Predictor, futures: Sequence[Future[Prepared]], failures: list[str]
+) -> list[Detections]:
+    """Detections of a batch; an image that cannot be read has none and is added to failures."""
+    inputs, sizes, is_read = [], [], []
+    for future in futures:
+        try:
+            network_input, size = future.result()
+        except ImageReadError as error:
+            failures.append(str(error))
+            is_read.append(False)
+        else:
+            inputs.append(network_input)
+            sizes.append(size)
+            is_read.append(True)
+    found = iter(predictor.detect(inputs, sizes))
+    return [next(found) if ok else Detections.empty(predictor.categories) for ok in is_read]
 
 
 def _read_ahead(
