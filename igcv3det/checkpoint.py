@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from igcv3det.config import Config, DetectorConfig, config_from_dict, merge_config
+from igcv3det.config import BackboneConfig, Config, DetectorConfig, config_from_dict, merge_config
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
 from igcv3det.description import DESCRIPTION, contradictions, describe, read_description
 from igcv3det.detector import SSDLite, build_detector
@@ -165,18 +165,24 @@ def _model_mapping(path: Path) -> dict[str, Any]:
     return model if isinstance(model, dict) else {}
 
 
-def load_backbone(backbone: nn.Module, path: str | Path) -> None:
+def load_backbone(
+    backbone: nn.Module, path: str | Path, config: BackboneConfig | None = None
+) -> None:
     """Loads a pre-trained backbone without its classifier, in place.
 
     Args:
         backbone: ``detector.backbone``, or a classifier of this package.
         path: torchvision's ``.pth`` of MobileNetV2, a classifier's ``.ckpt``, or ``.safetensors``.
+        config: of the backbone; compared with that of the file, if the file describes itself.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: weights that are missing, left over or of another shape, by name.
+        ValueError: weights that are missing, left over or of another shape, by name, or a field in
+            which the backbones differ.
     """
     path = existing_file(path)
+    if config is not None and path.suffix in (".safetensors", ".ckpt"):
+        _require_same_backbone(config, parse_file_description(path, "backbone"), path)
     if path.suffix == ".safetensors":
         weights, _ = read_safetensors(path)
     else:
@@ -190,6 +196,17 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> None:
     expected = backbone.state_dict()
     own = {k: v for k, v in expected.items() if k.startswith(CLASSIFIER_PREFIX)}
     load_weights(backbone, {**own, **kept}, path)
+
+
+def _require_same_backbone(config: BackboneConfig, description: Any, path: Path) -> None:  # noqa: ANN401
+    described = description if isinstance(description, dict) else {}
+    network = described.get("detector") or described.get("classifier") or {}
+    if not network.get("backbone"):  # not a file of this package, or an IGCV2
+        return
+    trained = config_from_dict(BackboneConfig, network["backbone"], f"{path}: backbone")
+    pair = (DetectorConfig(backbone=own) for own in (config, trained))
+    if differing := contradictions(*pair):
+        raise ValueError(f"{path}: trained with another backbone: {'; '.join(differing)}")
 
 
 def preview_notice(model: str | Path) -> str | None:

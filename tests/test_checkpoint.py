@@ -1,5 +1,6 @@
 """Checkpoints that describe themselves: round trips, and complaints that name file and field."""
 
+import dataclasses
 import json
 
 import pytest
@@ -208,6 +209,25 @@ def test_a_backbone_of_another_width_is_refused_by_name(tmp_path):
     )
     with pytest.raises(ValueError, match=r"half.pth: weights do not fit: .* has shape"):
         load_backbone(detector.backbone, tmp_path / "half.pth")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"norm_eps": 1e-3}, r"d\.safetensors: .*backbone\.norm_eps 1e-05, not 0\.001"),
+        ({"relu": "both"}, r"backbone\.relu depthwise, not both"),
+        ({"norm_momentum": 0.5, "dropout": 0.1}, None),
+    ],
+)
+def test_a_backbone_that_computes_something_else_is_refused(detector, tmp_path, changes, message):
+    save_detector(detector, tmp_path / "d.safetensors")
+    config = dataclasses.replace(CONFIG.backbone, **changes)
+    backbone = build_detector(dataclasses.replace(CONFIG, backbone=config)).backbone
+    if message is None:
+        load_backbone(backbone, tmp_path / "d.safetensors", config)
+    else:
+        with pytest.raises(ValueError, match=message):
+            load_backbone(backbone, tmp_path / "d.safetensors", config)
 
 
 def test_a_detectors_backbone_serves_another_detector(detector, tmp_path):

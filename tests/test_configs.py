@@ -1,5 +1,6 @@
 """Every shipped configuration parses and builds."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import pytest
 import torch
 import yaml
 
-from igcv3det.checkpoint import read_config
+from igcv3det.checkpoint import read_config, read_trained_config
+from igcv3det.config import AugmentConfig, DetectorConfig, LossConfig, OptimConfig, flatten
 from igcv3det.detector import build_detector
 from igcv3det.measure.complexity import count_parameters
 from igcv3det.tasks.classify.checkpoint import load_classifier
 from igcv3det.tasks.classify.networks import build_network
+from igcv3det.yaml_files import read_yaml
 from research.ablation.plan import read_plan
 from tools import train_cls, train_det
 
@@ -113,3 +116,23 @@ def test_each_row_of_the_short_protocol_changes_one_thing():
                 own = count_parameters(build_network(plan.classifier(experiment)))
             assert abs(own / full - 1) < (0.02 if experiment.name == "IGCV2" else 0.01)
     assert len(equal) == 5
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_it_holds_only_what_it_changes(path):
+    """But for the name of the network, which says what the file is about."""
+    content = read_yaml(path)
+    model = content["model"]
+    weights = model.get("weights")
+    detector = read_trained_config(weights)[0] if weights else DetectorConfig()
+    sections = {
+        "detector": (model, detector),
+        "optim": (model, OptimConfig()),
+        "loss": (model, LossConfig()),
+        "augment": (content.get("data", {}), AugmentConfig()),
+    }
+    for name, (parent, base) in sections.items():
+        default = flatten(dataclasses.asdict(base))
+        for key, value in flatten(parent.get(name, {})).items():
+            own = tuple(value) if isinstance(value, list) else value
+            assert own != default[key] or key == "backbone.name", f"{name}.{key}"

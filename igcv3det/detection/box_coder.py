@@ -1,4 +1,4 @@
-"""The regression target: where a box lies relative to its anchor.
+"""Encoding of boxes as offsets of their anchors, the regression target.
 
 Liu et al., SSD, arXiv:1512.02325, equation 2, after Girshick et al., arXiv:1311.2524, appendix C.
 Dividing by the variances equals multiplying by the weights of torchvision's ``BoxCoder``, or by the

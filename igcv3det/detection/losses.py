@@ -40,17 +40,17 @@ from igcv3det.structures import HeadOutputs, Target
 
 
 class MultiBoxLoss(nn.Module):
-    """The criterion: matches, encodes, mines and sums.
+    """The criterion: matches, encodes, mines and sums; it has no parameters.
 
-    Computed in float32 whatever precision the outputs have, and without parameters.
+    It is computed in float32 whatever precision the outputs have.
 
     Args:
         config: matching, mining and weights.
-        activation: the one that scores the detector's logits.
+        activation: that turns the detector's logits into scores.
         variances: of the box coder.
 
     Raises:
-        ValueError: focal loss for logits that a softmax will read.
+        ValueError: focal loss with softmax.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class MultiBoxLoss(nn.Module):
     def forward(
         self, outputs: HeadOutputs, anchors: Tensor, targets: Sequence[Target]
     ) -> dict[str, Tensor]:
-        """Both parts of the loss; their sum is what to minimise (``box_weight`` is applied).
+        """Both parts of the loss, to be summed; ``box_weight`` is applied.
 
         Args:
             outputs: logits [B, A, K + 1] and offsets [B, A, 4].
@@ -94,29 +94,24 @@ class MultiBoxLoss(nn.Module):
             labels = torch.zeros_like(matched)
             labels[images, positives] = torch.cat([target.labels for target in targets])[objects]
             confidence = self._box_confidence(targets)
-            of_anchors: Tensor | None = None
+            weights = of_anchors = None
             if confidence is not None:
+                weights = confidence[objects]
                 of_anchors = torch.ones(labels.shape, device=labels.device)
-                of_anchors[images, positives] = confidence[objects]
-
+                of_anchors[images, positives] = weights
             expected = self.coder.encode(torch.cat(boxes)[objects].float(), anchors[positives])
-            offsets = outputs.offsets[images, positives].float()
-            if confidence is None:
-                box = F.smooth_l1_loss(offsets, expected, reduction="sum")
-            else:
-                errors = F.smooth_l1_loss(offsets, expected, reduction="none")
-                box = (errors.sum(dim=-1) * confidence[objects]).sum()
+            box = _regression(outputs.offsets[images, positives].float(), expected, weights)
+            classification = self._classification(
+                outputs.logits, labels, matched == IGNORED, of_anchors
+            )
             divisor = _divisor(len(objects), matched.device, shared=self.training)
             return {
-                "classification": self._classification(
-                    outputs.logits, labels, matched == IGNORED, of_anchors
-                )
-                / divisor,
+                "classification": classification / divisor,
                 "box": config.box_weight * box / divisor,
             }
 
     def _box_confidence(self, targets: Sequence[Target]) -> Tensor | None:
-        """[sum of N] scores of all boxes, 1 for true ones; None where all are true."""
+        """[sum of N] scores of all boxes, 1 for boxes without; None where no box has a score."""
         if all(target.scores is None for target in targets):
             return None
         if self.activation != "sigmoid" or self.config.classification != "hard_negatives":
@@ -142,7 +137,7 @@ class MultiBoxLoss(nn.Module):
             return focal_loss(logits, labels, is_ignored, config.focal_alpha, config.focal_gamma)
         is_positive = labels > 0
         with torch.no_grad():
-            # Image by image: the scores of one stay in the processor's cache, those of all do not.
+            # Image by image: the scores of one image fit the processor's cache.
             as_background = torch.stack([self._background_loss(of_image) for of_image in logits])
         chosen = is_positive | hard_negatives(
             as_background,
@@ -170,10 +165,18 @@ class MultiBoxLoss(nn.Module):
             smoothing = self.config.label_smoothing
             loss = -(1 - smoothing) * log_scores[..., 0]
             return loss - smoothing * log_scores.mean(dim=-1) if smoothing else loss
-        # -log(sigmoid) in place of softplus, which is several times slower and ranks no better.
+        # -log(sigmoid) in place of softplus, which is several times slower; the order is the same
         right = torch.sigmoid(-logits)
         right[..., 0] = torch.sigmoid(logits[..., 0])
         return -right.clamp_(min=torch.finfo(right.dtype).tiny).log_().sum(dim=-1)
+
+
+def _regression(offsets: Tensor, expected: Tensor, weights: Tensor | None) -> Tensor:
+    """Sum of the smooth L1 loss of [P, 4] offsets, each row with its weight."""
+    if weights is None:
+        return F.smooth_l1_loss(offsets, expected, reduction="sum")
+    errors = F.smooth_l1_loss(offsets, expected, reduction="none")
+    return (errors.sum(dim=-1) * weights).sum()
 
 
 def hard_negatives(loss: Tensor, is_candidate: Tensor, wanted: Tensor) -> Tensor:
@@ -181,7 +184,7 @@ def hard_negatives(loss: Tensor, is_candidate: Tensor, wanted: Tensor) -> Tensor
 
     Args:
         loss: [B, A].
-        is_candidate: [B, A] bool; no other anchor is ever chosen.
+        is_candidate: [B, A] bool; only these are chosen.
         wanted: [B] how many, >= 0; fractions are rounded up, as in torchvision.
 
     Returns:
@@ -204,11 +207,11 @@ def focal_loss(
         labels: [B, A] int64 in 0..K; 0 is background, whose target is zero in all columns.
         is_ignored: [B, A] bool.
         alpha: weight of the ones; zeros weigh ``1 - alpha``.
-        gamma: exponent that quiets what is already right.
+        gamma: exponent of the modulating factor.
 
     Source: Lin et al., arXiv:1708.02002, equation 5.
     """
-    # Nearly all targets are zeros: all are summed as such first, then the few ones are put right.
+    # Nearly all targets are zeros: all are summed as zeros first, then the few ones are corrected.
     as_zeros: Tensor = _FocalZeros.apply(logits, gamma)
     zeros = as_zeros.masked_fill(is_ignored, 0.0).sum()
     is_positive = labels > 0
@@ -222,8 +225,8 @@ class _FocalZeros(torch.autograd.Function):
     """[B, A] unweighted focal loss of logits [B, A, K + 1] whose targets are all zero.
 
     With p the sigmoid of a logit, ``p**gamma * -log(1 - p)`` summed over the columns. The
-    derivative, ``p**gamma * (gamma * (1 - p) * -log(1 - p) + p)``, is made along with it, image by
-    image in the processor's cache: autograd on whole batches takes several times as long.
+    derivative, ``p**gamma * (gamma * (1 - p) * -log(1 - p) + p)``, is computed in the same pass,
+    image by image in the processor's cache: autograd on whole batches is several times slower.
     """
 
     @staticmethod
@@ -233,10 +236,10 @@ class _FocalZeros(torch.autograd.Function):
         for image, of_image in enumerate(logits):
             of_image = of_image.float()
             p, q = torch.sigmoid(of_image), torch.sigmoid(-of_image)
-            surprise = -q.clamp(min=torch.finfo(q.dtype).tiny).log()
+            log_loss = -q.clamp(min=torch.finfo(q.dtype).tiny).log()
             weight = p**gamma
-            loss[image] = (weight * surprise).sum(dim=-1)
-            slope[image] = weight * (gamma * q * surprise + p)
+            loss[image] = (weight * log_loss).sum(dim=-1)
+            slope[image] = weight * (gamma * q * log_loss + p)
         ctx.save_for_backward(slope)
         return loss
 
@@ -248,7 +251,7 @@ class _FocalZeros(torch.autograd.Function):
 
 
 def _row_starts(boxes: Sequence[Tensor], device: torch.device) -> Tensor:
-    """[B]: where each image's rows begin once the images' boxes are concatenated."""
+    """[B]: index of each image's first row in the concatenated boxes of the batch."""
     counts = torch.tensor([len(of_image) for of_image in boxes]).to(device, non_blocking=True)
     return counts.cumsum(dim=0) - counts
 

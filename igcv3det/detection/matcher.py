@@ -1,11 +1,11 @@
-"""Which anchor learns which ground-truth box.
+"""Matching of anchors to ground-truth boxes.
 
-Liu et al., SSD, arXiv:1512.02325, section 2.2 "Matching strategy": every box gets its best anchor,
-then every anchor that overlaps a box enough joins it.
+Liu et al., SSD, arXiv:1512.02325, section 2.2 "Matching strategy": every box is matched to its best
+anchor, then every other anchor to the box that it overlaps enough.
 
-Differs from torchvision's ``SSDMatcher`` twice. Two boxes with one best anchor get an anchor each,
-the pair of higher IoU first, where torchvision lets the later box overwrite the earlier. A box that
-overlaps no anchor, or has no area, gets none, where torchvision forces anchor 0 upon it.
+Differs from torchvision's ``SSDMatcher`` twice. Two boxes with the same best anchor get an anchor
+each, the pair of higher IoU first; in torchvision the later box overwrites the earlier. A box that
+overlaps no anchor, or has no area, gets none; in torchvision it gets anchor 0.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch.nn.utils.rnn import pad_sequence
 from igcv3det.detection.iou import box_area, box_intersection, box_iou
 
 BACKGROUND = -1
-"""Of an anchor that learns to be background."""
+"""Value of an anchor that is matched to no box."""
 IGNORED = -2
-"""Of an anchor in a crowd region: neither object nor background."""
+"""Value of an anchor in a crowd region, which is neither object nor background."""
 
 
 def match(
@@ -33,12 +33,13 @@ def match(
     crowds: Tensor | None = None,
     crowd_ioa: float = 0.5,
 ) -> Tensor:
-    """Assigns to every anchor of one image a ground-truth box, background, or nothing at all.
+    """Assigns to every anchor of an image a ground-truth box, background, or nothing at all.
 
-    First each box claims one anchor of its own, pairs taken in the order of descending IoU over all
-    boxes and anchors (equal IoU: the earlier box, then the earlier anchor), IoU 0 never. Then every
-    other anchor joins the box it overlaps most, if by ``iou_threshold`` or more. Of the anchors
-    left over, those with more than ``crowd_ioa`` of their area inside a crowd region are ignored.
+    First each box gets an anchor of its own: pairs are taken in the order of descending IoU over
+    all boxes and anchors (equal IoU: the earlier box, then the earlier anchor), IoU 0 never. Then
+    every other anchor is matched to the box of the highest IoU, if that is at least
+    ``iou_threshold``. Of the remaining anchors, those with more than ``crowd_ioa`` of their area in
+    a crowd region are ignored.
 
     Args:
         anchors: [A, 4] xyxy, pixels of the network input.
@@ -95,7 +96,7 @@ def match_batch(
 
 
 class _Nearest(NamedTuple):
-    """For each anchor the box that it overlaps most, and by how much; both [B, A]."""
+    """The highest IoU of each anchor, and the box that it is with; both [B, A]."""
 
     iou: Tensor
     box: Tensor
@@ -106,7 +107,7 @@ _Overlaps = tuple[_Nearest, Sequence[Tensor], list[tuple[float, int]]]
 
 
 def _image_by_image(boxes: Sequence[Tensor], anchors: Tensor) -> _Overlaps:
-    """For CPUs: a few boxes against all anchors stay in the processor's cache."""
+    """For CPUs: the overlaps of one image fit the processor's cache."""
     overlaps = [box_iou(of_image, anchors) for of_image in boxes]
     iou = torch.zeros(len(boxes), len(anchors), device=anchors.device, dtype=anchors.dtype)
     box = torch.zeros(iou.shape, dtype=torch.int64, device=anchors.device)
@@ -119,8 +120,8 @@ def _image_by_image(boxes: Sequence[Tensor], anchors: Tensor) -> _Overlaps:
 
 
 def _all_at_once(boxes: Sequence[Tensor], anchors: Tensor) -> _Overlaps:
-    """For GPUs: as few launches as can be, and one transfer; short rows are padded."""
-    # with one box more, so that there is a row where no image has any
+    """For GPUs: few kernel launches and one transfer; short rows are padded."""
+    # with one more box, so that there is a row even if no image has a box
     padded = pad_sequence([*boxes, anchors.new_zeros(1, 4)], batch_first=True)[:-1]
     most = padded.shape[1]
     flat = box_iou(padded.reshape(-1, 4), anchors)
@@ -160,8 +161,9 @@ def _best(overlap: Tensor) -> Tensor:
 def _claims(overlap: Tensor, best: Sequence[tuple[float, int]]) -> list[tuple[int, int]]:
     """One distinct anchor for each box, greedily by descending IoU over the whole matrix.
 
-    Equal to removing the largest entry with its row and column again and again, without searching
-    the matrix: a box is asked for its next anchor only when another box has taken the one before.
+    The result is that of repeatedly taking the largest entry and removing its row and column. Here
+    the matrix is not searched: a box's next anchor is looked up only if another box has taken the
+    previous one.
 
     Args:
         overlap: [N, A] IoU.
@@ -188,9 +190,9 @@ def _claims(overlap: Tensor, best: Sequence[tuple[float, int]]) -> list[tuple[in
 
 
 def _best_anchors(overlap: Tensor, number: int) -> Iterator[tuple[float, int]]:
-    """(-IoU, anchor) of a box's anchors of most IoU, best first, as many as there are boxes.
+    """(-IoU, anchor) of a box's anchors of highest IoU, best first, as many as there are boxes.
 
-    More are never needed: the other boxes take one anchor each.
+    That is enough: the other boxes take one anchor each.
     """
     values, anchors = overlap.topk(min(number, len(overlap)))
     pairs = sorted(zip((-values).tolist(), anchors.tolist(), strict=True))

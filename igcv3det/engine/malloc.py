@@ -1,4 +1,4 @@
-"""What training frees stays with the process, to be used again in the next step."""
+"""Memory that a training step frees stays with the process for the next step."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ TOP_PAD_BYTES = 64 * 2**20
 
 
 def tune_malloc() -> bool:
-    """Tells glibc's allocator not to hand freed memory back to the system.
+    """Makes glibc's allocator keep freed memory instead of returning it to the system.
 
-    By default it requests every large tensor from the system and returns it when it is freed, and
-    the system clears the same pages again in every training step. For programs that train: the
-    process keeps its peak size. Measured in docs/research/training_speed.md.
+    By default it requests the memory of every large tensor from the system and returns it when the
+    tensor is freed, so that the system clears the same pages in every training step
+    (docs/research/training_speed.md has the cost). For programs that train: the process stays at
+    its largest size.
 
     Returns:
-        Whether it was done: not on a C library other than glibc, and not where the environment has
-        settings for the allocator (``GLIBC_TUNABLES``, ``MALLOC_*_``), which are left alone.
+        Whether the settings were made: they are for glibc only, and settings of the environment
+        (``GLIBC_TUNABLES``, ``MALLOC_*_``) take precedence.
     """
     if platform.libc_ver()[0] != "glibc" or _user_has_settings():
         return False

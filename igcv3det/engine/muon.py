@@ -1,8 +1,8 @@
 """Muon for grouped 1x1 convolutions, AdamW for everything else, in one optimizer.
 
-A 1x1 convolution is a matrix for each of its groups. Muon makes the momentum of each matrix nearly
-orthogonal before it is applied, so that all directions of the matrix learn equally fast. PyTorch's
-own ``torch.optim.Muon`` takes two-dimensional parameters only.
+A 1x1 convolution has one matrix per group. Muon orthogonalises the momentum of each matrix before
+it is applied, so that all its directions are updated at the same rate. Differs from PyTorch's
+``torch.optim.Muon``: that takes two-dimensional parameters only.
 
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024
 (kellerjordan.github.io/posts/muon): Newton-Schulz iteration, its coefficients, Nesterov momentum.
@@ -21,15 +21,14 @@ _ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Groups with ``matrices`` learn by Muon, all others by AdamW.
+    """Updates parameter groups with ``matrices`` by Muon, all others by AdamW.
 
     Args:
-        groups: parameter groups as for any optimizer, each with ``lr`` and ``weight_decay``. A
-            group with ``matrices`` (one number for each of its parameters) holds 1x1 convolutions
-            [C', C / g, 1, 1], and the numbers are their g.
-        momentum: of Muon.
-        betas: of AdamW.
-        eps: of AdamW.
+        groups: parameter groups, each with ``lr`` and ``weight_decay``. A group with ``matrices``
+            holds weights of 1x1 convolutions [C', C / g, 1, 1], and ``matrices`` has g of each.
+        momentum: Muon momentum.
+        betas: AdamW's decay rates of mean and square.
+        eps: AdamW's epsilon.
     """
 
     def __init__(
@@ -59,10 +58,10 @@ class Muon(torch.optim.Optimizer):
 
     def _step_muon(self, group: dict[str, Any]) -> None:
         pairs = zip(group["params"], group["matrices"], strict=True)
-        learning = [(p, matrices) for p, matrices in pairs if p.grad is not None]
-        if not learning:
+        updated = [(p, matrices) for p, matrices in pairs if p.grad is not None]
+        if not updated:
             return
-        parameters = [parameter for parameter, _ in learning]
+        parameters = [parameter for parameter, _ in updated]
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter] = {"momentum": torch.zeros_like(parameter)}
@@ -70,10 +69,10 @@ class Muon(torch.optim.Optimizer):
         momenta = [self.state[parameter]["momentum"] for parameter in parameters]
         torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
         ahead = torch._foreach_lerp(grads, momenta, group["momentum"])
-        # matrices of one shape together: a network has a hundred of them, in a dozen shapes, and
-        # one by one a GPU would wait for every small product to be launched
+        # matrices of one shape together: a network has a hundred, in a dozen shapes, and a GPU is
+        # bound by the launches of small products
         by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
-        for (parameter, matrices), value in zip(learning, ahead, strict=True):
+        for (parameter, matrices), value in zip(updated, ahead, strict=True):
             stacked = value.reshape(matrices, value.shape[0] // matrices, -1)
             by_shape.setdefault((stacked.shape[1], stacked.shape[2]), []).append(
                 (parameter, stacked)
@@ -83,7 +82,7 @@ class Muon(torch.optim.Optimizer):
             stacks = [stacked for _, stacked in members]
             whole = orthogonalised(torch.cat(stacks))
             updates = torch.split(whole, [len(stack) for stack in stacks])
-            # a step of equal size for the outputs whatever the shape
+            # the step of an output has the same size whatever the shape of its matrix
             size = group["lr"] * max(1, rows / columns) ** 0.5
             targets = [parameter for parameter, _ in members]
             moves = [u.reshape(p.shape) for u, p in zip(updates, targets, strict=True)]
@@ -117,7 +116,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """Matrices with the same singular vectors and singular values near 1 (0.7 to 1.2).
+    """Matrices with the same singular vectors, and singular values near 1 (0.7 to 1.2).
 
     Args:
         matrices: [N, rows, columns] float32.

@@ -1,7 +1,7 @@
-"""Optimizer, parameter groups and the learning-rate curve.
+"""Optimizer, parameter groups and learning-rate schedule.
 
-One curve for all recipes: a linear rise, then half a cosine down to ``OptimConfig.final_lr``,
-stepped once per optimizer step, so that it does not depend on the length of an epoch.
+The schedule is a linear warm-up, then half a cosine down to ``OptimConfig.final_lr``. It advances
+once per optimizer step, so that it does not depend on the length of an epoch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def scaled_lr(config: OptimConfig, total_batch: int) -> float:
     """The peak learning rate for this many images per optimizer step.
 
     Args:
-        config: rate and the batch it belongs to.
+        config: learning rate and the batch that it is for.
         total_batch: images of all processes and accumulated batches together.
 
     Source: Goyal et al., Accurate, Large Minibatch SGD, arXiv:1706.02677, section 2.1.
@@ -58,8 +58,8 @@ def build_optimizer(module: nn.Module, config: OptimConfig, lr: float) -> torch.
     """The optimizer that ``config`` names over the module's trainable parameters.
 
     Args:
-        module: the detector.
-        config: kind, momentum and decay.
+        module: the network.
+        config: optimizer, momentum and weight decay.
         lr: peak learning rate, already scaled to the batch.
     """
     if config.optimizer == "muon":
@@ -71,7 +71,7 @@ def build_optimizer(module: nn.Module, config: OptimConfig, lr: float) -> torch.
 
 
 def _build_muon(module: nn.Module, config: OptimConfig, lr: float) -> Muon:
-    # the extra and prediction layers learn their outputs' scale, so they are no hidden matrices
+    # Muon is for hidden layers; the scale of the extra and prediction layers' outputs matters
     backbone = getattr(module, "backbone", module)
     pointwise = {
         part.weight: part.groups
@@ -95,15 +95,15 @@ def _build_muon(module: nn.Module, config: OptimConfig, lr: float) -> Muon:
 
 
 def warmup_steps(config: OptimConfig, total_steps: int) -> int:
-    """Steps of the rise: as configured, but at most half of a short run."""
+    """Steps of the warm-up: as configured, but at most half of the run."""
     return min(config.warmup_steps, total_steps // 2)
 
 
 def lr_factor(step: int, total_steps: int, config: OptimConfig) -> float:
-    """Share of the peak learning rate that optimizer step ``step`` uses.
+    """Learning rate of an optimizer step as a share of the peak.
 
     Args:
-        step: from 0; steps from ``total_steps`` on keep the last value.
+        step: from 0; from ``total_steps`` on the last value stays.
         total_steps: optimizer steps of the whole run.
         config: length and start of the warm-up, final share.
 
@@ -123,5 +123,5 @@ def lr_factor(step: int, total_steps: int, config: OptimConfig) -> float:
 def build_schedule(
     optimizer: torch.optim.Optimizer, config: OptimConfig, total_steps: int
 ) -> LambdaLR:
-    """The curve of `lr_factor` as a scheduler to be stepped after every optimizer step."""
+    """`lr_factor` as a scheduler that is stepped after every optimizer step."""
     return LambdaLR(optimizer, lambda step: lr_factor(step, total_steps, config))

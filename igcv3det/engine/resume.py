@@ -1,4 +1,4 @@
-"""Resuming a run whose batches or learning rate are others than before."""
+"""Resuming a run with other batches or other hyperparameters than before."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 class ContinuedSchedule(Callback):
     """Makes a resumed run follow its own configuration from the first step on.
 
-    PyTorch restores the hyperparameters of the run before: learning rates, weight decay, momentum.
-    Here those of the configuration count. And where an epoch has another number of steps than
-    before, the schedule continues at the share of the epochs that is done: by the number of steps
-    alone, a run with twice the batch size would find its schedule at the end after half its epochs.
-    Nothing changes for a run that is resumed as it was started.
+    PyTorch restores the hyperparameters of the interrupted run: learning rates, weight decay,
+    momentum. Here those of the configuration are used. Where an epoch has another number of steps
+    than before, the schedule continues at the share of the epochs that is done; by the number of
+    steps alone, a run with twice the batch size would reach the end of its schedule after half of
+    its epochs. A run that is resumed as it was started does not change.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class ContinuedSchedule(Callback):
         self._peak_lrs: list[list[float]] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes what the configuration says, before the checkpoint's state takes its place."""
+        """Keeps the configured values, before the checkpoint's replace them."""
         self._groups = [
             {
                 name: copy.copy(value)
@@ -48,7 +48,7 @@ class ContinuedSchedule(Callback):
         ]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts it back, and the schedule in its place."""
+        """Restores the configured values and moves the schedule to its place."""
         batches = int(trainer.num_training_batches)
         self._epoch_steps = max(1, -(-batches // trainer.accumulate_grad_batches))
         if trainer.global_step == 0:
@@ -76,7 +76,7 @@ class ContinuedSchedule(Callback):
         return {"epoch_steps": self._epoch_steps, "offset": self._offset}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Reads what the run before has saved."""
+        """Reads the state of the interrupted run."""
         self._before = state_dict
 
     def _schedule_offset(self, trainer: Trainer, pl_module: LightningModule) -> int:

@@ -8,7 +8,7 @@ from pytorch_lightning import Trainer
 
 
 class RunLength(NamedTuple):
-    """What schedule and learning rate depend on.
+    """Steps and batch, which schedule and learning rate depend on.
 
     Attributes:
         steps: optimizer steps of the whole run.

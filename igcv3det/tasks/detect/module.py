@@ -93,7 +93,7 @@ class DetectionModule(LightningModule):
         self._freeze_wanted = freeze_bn_stats
         self.freezes_bn_stats = freeze_bn_stats and starts_trained
         if backbone_weights is not None:
-            load_backbone(self.detector.backbone, backbone_weights)
+            load_backbone(self.detector.backbone, backbone_weights, detector.backbone)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
         set_conv_impl(self.detector, conv_impl)
         self.channels_last = channels_last
