@@ -65,7 +65,20 @@ class MovedModules(MetaPathFinder, Loader):
             return
         new = f"igcv3det.{MODULES[name]}"
         warnings.warn(f"{module.__name__} is now {new}", DeprecationWarning, stacklevel=2)
-        sys.modules[module.__name__] = importlib.import_module(new)
+        found = importlib.import_module(new)
+        if name == "training.cli":
+            _add_program_main(found)
+        sys.modules[module.__name__] = found
+
+
+def _add_program_main(module: types.ModuleType) -> None:
+    """``DetectionCLI.program_main(args)`` of earlier versions: ``main(args)`` of the command."""
+
+    def program_main(args: list[str] | None = None) -> int:
+        status: int = importlib.import_module("igcv3det.cli.train").main(args)
+        return status
+
+    module.DetectionCLI.program_main = staticmethod(program_main)
 
 
 def install() -> None:

@@ -27,6 +27,14 @@ def test_from_an_old_package(monkeypatch):
     assert run_cli.__name__ == "igcv3det.engine.run_cli"
 
 
+def test_the_old_program_is_the_command(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "igcv3det.training.cli", raising=False)
+    with pytest.warns(DeprecationWarning, match="training.cli"):
+        from igcv3det.training.cli import DetectionCLI
+    assert DetectionCLI.program_main(["--no.such.key", "1"]) == 2
+    assert "no.such.key" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["igcv3det.training.nothing", "igcv3det.nothing"])
 def test_other_names_stay_unknown(name):
     with pytest.raises(ModuleNotFoundError, match=name):
