@@ -87,7 +87,7 @@ def test_synthetic_shapes_without_parity_images(checkpoint, tmp_path):
     output = tmp_path / "tiny.xml"
     assert main(["--checkpoint", checkpoint, "--output", str(output), "--nms", "--preprocess"]) == 0
     report = json.loads((tmp_path / "tiny.xml.parity.json").read_text())
-    assert report["images"]["from"] == "synthetic shapes, for want of --parity"
+    assert report["images"]["from"] == "synthetic shapes; no --parity given"
     assert report["export"]["suppression"]
     assert report["export"]["preprocessing"]
     assert "candidates" not in report

@@ -112,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parity_images(options: argparse.Namespace, temporary: Path) -> tuple[list[Path], str]:
-    """Readable images to compare on, and what they are; found before the time of an export."""
+    """Readable images to compare on, and their source; checked before the export, which is slow."""
     from igcv3det.export import list_images
     from igcv3det.export.calibration import split_readable
     from igcv3det.shapes.dataset import write_shapes
@@ -121,7 +121,7 @@ def _parity_images(options: argparse.Namespace, temporary: Path) -> tuple[list[P
     source = str(folder)
     if folder is None:
         data = write_shapes(temporary, train=1, val=PARITY_IMAGES, image_size=SHAPES_SIZE)
-        folder, source = data / "val2017", "synthetic shapes, for want of --parity"
+        folder, source = data / "val2017", "synthetic shapes; no --parity given"
     files, unreadable = split_readable(list_images(folder, options.parity_images))
     for sentence in unreadable:
         report("export", f"left out of the comparison: {sentence}")
@@ -187,11 +187,7 @@ def _print_parity(parity: dict[str, Any]) -> None:
         f"{images['confident_score']} matched, {found['extra']} extra"
     )
     if not found["confident"]:
-        report(
-            "export",
-            f"PyTorch finds nothing above {images['confident_score']} in these images, so they "
-            "show little; take images with objects (--parity)",
-        )
+        print("  Nothing detected, so little is compared: take images with objects (--parity)")
     for kind, frame in (("detections", "image"), ("candidates", "network input")):
         for quantity, unit in (("score", ""), ("box_px", f" px of the {frame}")):
             difference = parity.get(kind, {}).get(quantity)

@@ -21,7 +21,7 @@ from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from igcv3det.config import config_from_dict
-from igcv3det.engine.batch_norm import prepare_for_sync
+from igcv3det.engine.batch_norm import check_sync_batch_norm
 from igcv3det.engine.callbacks import ProgressLine, RepeatableSteps, StopAtStep
 from igcv3det.engine.checkpoints import (
     LAST,
@@ -91,7 +91,7 @@ class RunCLI(RunOptions):
         self.after_model()
         self.trainer = self.instantiate_trainer()
         if self.config.trainer.sync_batchnorm:
-            prepare_for_sync(self.model, self.trainer, self.config.model.conv_impl)
+            check_sync_batch_norm(self.trainer)
 
     def config_to_instantiate(self) -> Namespace:
         """The configuration that classes are made from; that of the run folder is complete."""

@@ -43,8 +43,7 @@ def set_conv_impl(module: nn.Module, conv_impl: ConvImpl) -> None:
     """Sets the implementation of all convolutions and norms inside ``module``, in place.
 
     Outputs, gradients, statistics and state dicts equal the reference's up to rounding. ``fast`` is
-    for CPUs, ``folded`` for GPUs, both in the channels-last layout. `nn.SyncBatchNorm` is supported
-    by all; ``fast`` also synchronises on CPUs, where PyTorch's own cannot.
+    for CPUs, ``folded`` for GPUs, both in the channels-last layout. All support `nn.SyncBatchNorm`.
 
     Args:
         module: a detector, a backbone, or a module that contains one.

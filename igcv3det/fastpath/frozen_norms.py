@@ -14,7 +14,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from igcv3det.fastpath.sync_norms import BatchNorm, Rows, is_synced, synced_batch_norm
+from igcv3det.fastpath.sync_norms import BatchNorm, Rows
 from igcv3det.models.layers import BATCH_NORMS
 
 
@@ -75,7 +75,7 @@ class FoldingSequential(nn.Sequential):
                 x = convolve(layer, x, layer.weight * scale[:, None, None, None], shift)
                 index += 2
             else:
-                x = _apply(layer, x)
+                x = layer(x)
                 index += 1
         return x
 
@@ -95,14 +95,6 @@ def replace_sequences(module: nn.Module, *, fast: bool) -> None:
                     setattr(source, inner_name, inner)
                 source.training = child.training
                 setattr(parent, name, source)
-
-
-def _apply(layer: nn.Module, x: Tensor) -> Tensor:
-    if is_synced(layer) and x.device.type == "cpu":  # PyTorch's own refuses
-        assert isinstance(layer, nn.SyncBatchNorm)
-        return synced_batch_norm(layer, x)
-    out: Tensor = layer(x)
-    return out
 
 
 def _is_plain(child: nn.Sequential) -> bool:

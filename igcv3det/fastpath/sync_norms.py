@@ -1,8 +1,7 @@
-"""Batch normalisation over the batches of all processes, on any device and for remapped channels.
+"""Synchronised batch normalisation for remapped channels.
 
-PyTorch's `nn.SyncBatchNorm` refuses tensors on CPUs and knows nothing of remapped channels. The
-statistics here are the same: mean and variance over all processes' values, found by two
-differentiable sums over the processes.
+`nn.SyncBatchNorm` has its channels in their own order. The statistics here are the same: mean and
+variance over the values of all processes, from two differentiable sums over the processes.
 """
 
 from __future__ import annotations

@@ -1,26 +1,20 @@
 """Norms synchronised over processes: two shares of a batch against the whole batch."""
 
 import copy
-import os
-import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from fastpath.two_processes import step
+from fastpath.two_processes import step, step_as_one_of_two
+from processes import run_processes
 from torch import nn
 from torch.testing import assert_close
 
-import igcv3det
 from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig
 from igcv3det.detector import build_detector
 from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.fastpath.deploy import deploy
 from igcv3det.models.igcv3 import CIFAR_STRIDES, IGCV3
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
 NARROW = BackboneConfig(width=0.5, depth=0.2)
 
 
@@ -28,17 +22,11 @@ def test_two_processes_compute_what_one_does(tmp_path):
     # float64, as a batch of few pixels amplifies rounding in the gradients of normalisation
     reference = IGCV3(NARROW, 0, strides=CIFAR_STRIDES).double()
     images = torch.randn(4, 3, 16, 16, dtype=torch.float64)
-    start = reference, (images[:3], images[3:])
-    (tmp_path / "start.pickle").write_bytes(pickle.dumps(start))
-    command = [sys.executable, str(SCRIPT), str(tmp_path)]
-    path = str(Path(igcv3det.__file__).parents[1])
-    processes = [
-        subprocess.Popen([*command, str(rank)], env={**os.environ, "PYTHONPATH": path})
-        for rank in range(2)
-    ]
-    assert [process.wait(60) for process in processes] == [0, 0]
+    torch.save((reference, (images[:3], images[3:])), tmp_path / "start.pt")
+    (tmp_path / "two").mkdir()
+    run_processes(step_as_one_of_two, tmp_path / "two")
     taps, gradients = step(reference, images)
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    found = [torch.load(tmp_path / "two" / f"{rank}.pt") for rank in range(2)]
     for conv_impl in ("fast", "folded"):
         (one, summed, state), (other, *_) = (own[conv_impl] for own in found)
         together = [torch.cat(shares) for shares in zip(one, other, strict=True)]
