@@ -196,6 +196,6 @@ def _print_report(metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list
     if plain["AP"] is None:
         print("There is nothing to find in these images, so there are no figures")
     elif metrics["AP"] < SUSPICIOUS_AP:
-        print(f"AP is below {SUSPICIOUS_AP}. What the detections tell:")
+        print(f"AP is below {SUSPICIOUS_AP}. Diagnosis:")
         for remark in evaluator.diagnose():
             print(f"  - {remark}")
