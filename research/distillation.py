@@ -31,12 +31,12 @@ from typing import NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/distill.py does
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.cli import eval as eval_command
 from igcv3det.cli.arguments import positive_int
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.tasks.distill.train import DistillationCLI
 from research.ablation.curves import draw_means
-from research.ablation.runs import atomic_write
 from research.seeded_runs import logged, mean_and_range, train_once
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "distill"

@@ -23,10 +23,10 @@ from typing import NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/train_det.py does
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.tasks.detect.train import DetectionCLI
 from research.ablation.curves import draw_means
-from research.ablation.runs import atomic_write
 from research.seeded_runs import logged, train_once
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

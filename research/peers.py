@@ -69,7 +69,7 @@ class OnnxNetwork:
 
 
 @dataclass(frozen=True)
-class BenchmarkTarget:
+class ComparedDetector:
     """A row of the table, before measuring.
 
     Attributes:
@@ -133,7 +133,7 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _targets(options: argparse.Namespace) -> list[BenchmarkTarget]:
+def _targets(options: argparse.Namespace) -> list[ComparedDetector]:
     found = [our_target(path, options.threads) for path in options.checkpoint]
     return found + [
         peer_target(peer, options.peers / peer.file, options.threads)
@@ -142,15 +142,15 @@ def _targets(options: argparse.Namespace) -> list[BenchmarkTarget]:
     ]
 
 
-def peer_target(peer: Peer, path: Path, threads: int) -> BenchmarkTarget:
+def peer_target(peer: Peer, path: Path, threads: int) -> ComparedDetector:
     """Another project's detector."""
     graph = onnx.load(path)
     size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
     run = _session(graph, threads)
-    return BenchmarkTarget(peer.name, size, graph, run, partial(peer.detect, size=size, run=run))
+    return ComparedDetector(peer.name, size, graph, run, partial(peer.detect, size=size, run=run))
 
 
-def our_target(path: Path, threads: int) -> BenchmarkTarget:
+def our_target(path: Path, threads: int) -> ComparedDetector:
     """A detector of this package, its raw network exported to ONNX on the way."""
     detector = load_detector(path)
     size = detector.config.image_size
@@ -161,7 +161,7 @@ def our_target(path: Path, threads: int) -> BenchmarkTarget:
         graph = onnx.load(file)
     run = _session(graph, threads)
     predictor = Predictor(OnnxNetwork(detector, run))
-    return BenchmarkTarget(path.stem, size, graph, run, predictor)
+    return ComparedDetector(path.stem, size, graph, run, predictor)
 
 
 def _session(graph: onnx.ModelProto, threads: int) -> Callable[[Array], list[Array]]:
@@ -182,7 +182,7 @@ def _session(graph: onnx.ModelProto, threads: int) -> Callable[[Array], list[Arr
     return lambda inputs: session.run(None, {name: inputs})
 
 
-def _average_precision(target: BenchmarkTarget, options: argparse.Namespace) -> float | None:
+def _average_precision(target: ComparedDetector, options: argparse.Namespace) -> float | None:
     if not options.annotations:
         return None
     evaluator = CocoEvaluator(options.annotations, COCO_CATEGORIES)
@@ -219,7 +219,7 @@ def count(graph: onnx.ModelProto) -> tuple[int, int]:
     return sum(math.prod(weights[name]) for name in used), multiply_adds
 
 
-def _row(target: BenchmarkTarget, timing: Timing, precision: float | None) -> dict[str, Any]:
+def _row(target: ComparedDetector, timing: Timing, precision: float | None) -> dict[str, Any]:
     parameters, multiply_adds = count(target.graph)
     return {
         "name": target.name,

@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.engine.run_cli import RunCLI
-from research.ablation.runs import atomic_write, resume_arguments
+from research.ablation.runs import resume_arguments
 
 RESULT = "result.json"
 

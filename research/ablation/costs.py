@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.nn import functional as F
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.config import OptimConfig, config_from_dict
 from igcv3det.engine.optim import build_optimizer
 from igcv3det.fastpath.conv_impl import set_conv_impl
@@ -23,7 +24,6 @@ from igcv3det.measure.latency import time_in_turn
 from igcv3det.measure.machine import describe_machine
 from igcv3det.tasks.classify.networks import build_network
 from research.ablation.plan import Experiment, Plan
-from research.ablation.runs import atomic_write
 
 ROUNDS, TRAINING_ROUNDS = 30, 8
 DEFAULT_BATCH = 128  # of ClassificationDataModule

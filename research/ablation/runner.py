@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.engine.callbacks import NonFiniteLossError
 from igcv3det.engine.malloc import tune_malloc
 from research.ablation.costs import Costs, measure_costs
 from research.ablation.curves import draw_curves
 from research.ablation.plan import Experiment, Plan, data_fingerprint
-from research.ablation.runs import Run, RunResult, atomic_write, runs_of
+from research.ablation.runs import Run, RunResult, runs_of
 from research.ablation.table import build_rows, comma_separated, markdown
 
 logger = logging.getLogger(__name__)

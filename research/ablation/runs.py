@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.engine.checkpoints import LAST
 from igcv3det.engine.run_folder import CHECKPOINTS
 from igcv3det.measure.machine import describe_machine
@@ -159,14 +160,6 @@ def resume_arguments(seed: int, folder: Path) -> list[str]:
         return [*options, "--ckpt_path", str(last)]
     shutil.rmtree(folder, ignore_errors=True)
     return options
-
-
-def atomic_write(path: Path, text: str) -> None:
-    """Writes beside the target, then renames: a kill leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _curve(metrics: Path) -> list[tuple[float, float]]:
