@@ -62,25 +62,29 @@ class RecordBuilder:
         path: the file, for messages.
         categories: of the annotations.
         issues: found before.
+        position_text: what positions count, for messages.
 
     Raises:
         AnnotationError: more than `MAX_CATEGORIES` categories.
     """
 
     def __init__(
-        self, path: Path, categories: Categories, issues: Sequence[DatasetIssue] = ()
+        self,
+        path: Path,
+        categories: Categories,
+        issues: Sequence[DatasetIssue] = (),
+        position_text: str = "annotations[{}]",
     ) -> None:
-        if len(categories) > MAX_CATEGORIES:
-            raise AnnotationError(
-                f"{path}: categories: {len(categories)}, more than {MAX_CATEGORIES}"
-            )
-        self._path = path
-        self._categories = categories
+        self._path, self._position_text = path, position_text
+        self._category_ids, self._names = list(categories.ids), list(categories.names)
         self._label_of: dict[int | None, int] = {
             number: label for label, number in enumerate(categories.ids, start=1)
         }
+        self._named = dict(zip(categories.names, categories.ids, strict=True))
+        self._require_few_categories()
         self._issues = list(issues)
         self._images: list[ImageEntry] = []
+        self._label_files: list[str] = []
         self._row_of: dict[int, int | None] = {}  # by image id; None: that image is dropped
         self._id_of: dict[str, int] = {}  # by file name
         self._rows, self._labels, self._positions = array("i"), array("h"), array("i")
@@ -88,7 +92,13 @@ class RecordBuilder:
         self._crowds, self._ids = array("b"), array("q")
 
     def add_image(
-        self, image_id: object, file_name: object, width: object, height: object, position: int = 0
+        self,
+        image_id: object,
+        file_name: object,
+        width: object,
+        height: object,
+        position: int = 0,
+        label_file: Path | str | None = None,
     ) -> None:
         """Adds an image; values as the file has them, None for what it lacks.
 
@@ -98,6 +108,7 @@ class RecordBuilder:
             width: whole number of pixels; training drops an image without a size.
             height: likewise.
             position: in the file's list, for messages.
+            label_file: the file that describes this image, for messages; None is the whole path.
 
         Raises:
             AnnotationError: the id has more than 63 bits.
@@ -118,8 +129,25 @@ class RecordBuilder:
         else:
             self._note_second_id(number, file_name)
             self._row_of[number] = len(self._images)
+            self._label_files.append(str(self._path if label_file is None else label_file))
             size = self._size(number, width, height)
             self._images.append(ImageEntry(number, file_name, size))
+
+    def category_id(self, name: str) -> int:
+        """The id of a class by its name; a new name gets the next id.
+
+        Raises:
+            AnnotationError: more than `MAX_CATEGORIES` categories.
+        """
+        number = self._named.get(name)
+        if number is None:
+            number = max(self._category_ids, default=0) + 1
+            self._category_ids.append(number)
+            self._names.append(name)
+            self._named[name] = number
+            self._label_of[number] = len(self._names)
+            self._require_few_categories()
+        return number
 
     def add_annotation(self, given: RawAnnotation, position: int = 0) -> None:
         """Adds an annotation; ``position`` is that in the file's list, for messages."""
@@ -148,6 +176,10 @@ class RecordBuilder:
             self._ids.append(own_id if own_id is not None and fits_id(own_id) else NO_ID)
             self._positions.append(position)
 
+    def add_issue(self, kind: IssueKind, file: Path | str, detail: str) -> None:
+        """Notes what a reader found itself; ``detail`` says where in the file, and what to do."""
+        self._issues.append(DatasetIssue(kind, str(file), None, None, detail))
+
     def add_bad_entry(self, section: str, entry: object, position: int) -> None:
         """Notes an entry of images or annotations that has no fields at all."""
         kind: IssueKind = "bad image entry" if section == "images" else "bad annotation"
@@ -158,7 +190,7 @@ class RecordBuilder:
         """The record of all that was added."""
         record = AnnotationRecord(
             path=self._path,
-            categories=self._categories,
+            categories=Categories(tuple(self._category_ids), tuple(self._names)),
             images=ImageTable.of(self._images),
             image_rows=np.asarray(self._rows),
             labels=np.asarray(self._labels),
@@ -169,6 +201,8 @@ class RecordBuilder:
             annotation_ids=np.asarray(self._ids),
             positions=np.asarray(self._positions),
             issues=tuple(self._issues),
+            label_files=self._known_label_files(),
+            position_text=self._position_text,
         )
         return _without_copies(record)
 
@@ -180,7 +214,8 @@ class RecordBuilder:
         image_id: int | None,
         annotation_id: int | None,
     ) -> None:
-        detail = f"annotations[{position}]: {_WANTED[kind]}, got {shown(value)}"
+        where = self._position_text.format(position)
+        detail = f"{where}: {_WANTED[kind]}, got {shown(value)}"
         self._add_issue(kind, image_id, detail, annotation_id)
 
     def _size(self, number: int, width: object, height: object) -> tuple[int, int] | None:
@@ -200,7 +235,23 @@ class RecordBuilder:
     def _add_issue(
         self, kind: IssueKind, image_id: int | None, detail: str, annotation_id: int | None = None
     ) -> None:
-        self._issues.append(DatasetIssue(kind, str(self._path), image_id, annotation_id, detail))
+        row = None if image_id is None else self._row_of.get(image_id)
+        file = str(self._path) if row is None else self._file_of(row)
+        self._issues.append(DatasetIssue(kind, file, image_id, annotation_id, detail))
+
+    def _file_of(self, row: int) -> str:
+        is_added = row < len(self._label_files)
+        return self._label_files[row] if is_added else str(self._path)
+
+    def _require_few_categories(self) -> None:
+        count = len(self._names)
+        if count > MAX_CATEGORIES:
+            raise AnnotationError(f"{self._path}: categories: {count}, more than {MAX_CATEGORIES}")
+
+    def _known_label_files(self) -> tuple[str, ...]:
+        """Empty where the path describes all images."""
+        own = str(self._path)
+        return () if all(file == own for file in self._label_files) else tuple(self._label_files)
 
 
 _WANTED: Final[dict[IssueKind, str]] = {
@@ -226,7 +277,7 @@ def _without_copies(record: AnnotationRecord) -> AnnotationRecord:
     issues = list(record.issues)
     for row in np.flatnonzero(is_repeated):
         kind: IssueKind = "copied annotation" if is_copy[row] else "duplicate annotation id"
-        first = f"id: annotations[{record.positions[earlier[row]]}] has it"
+        first = f"id: {record.position_text.format(record.positions[earlier[row]])} has it"
         detail = f"{first} and is the same" if is_copy[row] else f"{first}; both are kept"
         image_id = int(record.images.ids[record.image_rows[row]])
         own_id = int(record.annotation_ids[row])

@@ -190,7 +190,7 @@ def _with_files(
             is_outside = isinstance(error, OutsideFolderError)
             kind: IssueKind = "outside folder" if is_outside else "missing file"
             detail = f"file_name: {error}"
-            missing.append(DatasetIssue(kind, str(record.path), entry.image_id, None, detail))
+            missing.append(DatasetIssue(kind, record.file_of(row), entry.image_id, None, detail))
     if missing and not entries:
         raise AnnotationError(
             f"{folder.folder}: has none of the {len(missing)} images of {record.path} "
@@ -228,12 +228,14 @@ def _clip(
 
 
 def _box_issue(record: AnnotationRecord, row: int, kind: IssueKind) -> DatasetIssue:
-    image = record.images[int(record.image_rows[row])]
+    image_row = int(record.image_rows[row])
+    image = record.images[image_row]
     own_id = int(record.annotation_ids[row])
     assert image.size is not None
     height, width = image.size
-    where = "" if own_id != NO_ID else f"annotations[{record.positions[row]}]: "
+    position = record.position_text.format(record.positions[row])
+    where = "" if own_id != NO_ID else f"{position}: "
     box = ", ".join(f"{value:g}" for value in record.boxes[row])
     detail = f"{where}bbox: [{box}] in an image of {width} x {height}"
     known_id = None if own_id == NO_ID else own_id
-    return DatasetIssue(kind, str(record.path), image.image_id, known_id, detail)
+    return DatasetIssue(kind, record.file_of(image_row), image.image_id, known_id, detail)

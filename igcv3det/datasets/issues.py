@@ -14,6 +14,9 @@ IssueKind = Literal[
     "missing file",
     "outside folder",
     "unreadable file",
+    "unreadable label file",
+    "missing label file",
+    "unlabelled image",
     "size mismatch",
     "ambiguous orientation",
     "duplicate category name",
@@ -32,6 +35,7 @@ IssueKind = Literal[
 KEPT: Final[frozenset[IssueKind]] = frozenset(
     {
         "duplicate file name",
+        "missing label file",
         "ambiguous orientation",
         "duplicate category name",
         "duplicate annotation id",
@@ -44,6 +48,9 @@ ENTRY_KINDS: Final[frozenset[IssueKind]] = frozenset(
     {
         "bad image entry",
         "duplicate image id",
+        "missing file",
+        "unreadable file",
+        "unreadable label file",
         "bad annotation",
         "copied annotation",
         "unknown image",
@@ -51,7 +58,7 @@ ENTRY_KINDS: Final[frozenset[IssueKind]] = frozenset(
         "bad box",
     }
 )
-"""Issues by which an entry of the file is dropped for training and evaluation alike."""
+"""Issues by which a reader drops an entry, for training and evaluation alike."""
 
 
 class AnnotationError(ValueError):

@@ -99,6 +99,9 @@ class AnnotationRecord:
         annotation_ids: [N] int64, for messages only; `NO_ID` where there is none.
         positions: [N] int32, of every annotation in the file's list.
         issues: entries that were dropped, and what else is odd about the file.
+        label_files: [I], the file that describes each image, for messages; empty where all are
+            described by ``path``.
+        position_text: what ``positions`` count, for messages.
     """
 
     path: Path
@@ -113,10 +116,16 @@ class AnnotationRecord:
     annotation_ids: NDArray[np.int64]
     positions: NDArray[np.int32]
     issues: tuple[DatasetIssue, ...] = ()
+    label_files: tuple[str, ...] = ()
+    position_text: str = "annotations[{}]"
 
     def __len__(self) -> int:
         """Annotations."""
         return len(self.labels)
+
+    def file_of(self, image_row: int) -> str:
+        """The file that describes an image, for messages."""
+        return self.label_files[image_row] if self.label_files else str(self.path)
 
 
 def row_starts(lengths: Sequence[int] | NDArray[np.intp]) -> NDArray[np.int32]:

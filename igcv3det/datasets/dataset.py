@@ -1,0 +1,155 @@
+"""A data set of any format: which one it is, its splits, and their records.
+
+A data set without a validation split has one all the same: a fixed share of its images, drawn with
+seed 0, so that every command holds out the same ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Final, Literal, get_args
+
+import numpy as np
+
+from igcv3det.datasets.formats import coco_layout, csv_tables, cvat, labelme, voc, yolo
+from igcv3det.datasets.formats.folders import ALL, Splits
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.record_cache import cached_splits
+from igcv3det.datasets.splitting import random_images
+from igcv3det.datasets.subsets import SplitRecord, joined, with_images
+
+logger = logging.getLogger(__name__)
+
+DataFormat = Literal["coco", "yolo", "voc", "labelme", "cvat", "csv"]
+FORMATS: Final = get_args(DataFormat)
+HELD_OUT_SHARE: Final = 0.2
+_READERS: Final[dict[DataFormat, ModuleType]] = {
+    "coco": coco_layout,
+    "yolo": yolo,
+    "voc": voc,
+    "labelme": labelme,
+    "cvat": cvat,
+    "csv": csv_tables,
+}
+_NAMES: Final[dict[DataFormat, str]] = {
+    "coco": "COCO JSON",
+    "yolo": "YOLO",
+    "voc": "Pascal VOC",
+    "labelme": "LabelMe",
+    "cvat": "CVAT XML",
+    "csv": "CSV",
+}
+
+
+class Dataset:
+    """A data set; its files are read when a split is.
+
+    Args:
+        path: its folder, or its annotation file.
+        data_format: None recognises it by looking.
+
+    Attributes:
+        format: which of ``FORMATS`` it has.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        AnnotationError: no format is recognised, or several are; the message lists them.
+    """
+
+    def __init__(self, path: str | Path, data_format: DataFormat | None = None) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"{self.path}: no such data set")
+        self.format: DataFormat = data_format or _recognise(self.path)
+        place = self.path
+        if data_format and not _READERS[data_format].recognise(place):
+            place = _only_folder(place) or place
+            if not _READERS[data_format].recognise(place):
+                raise AnnotationError(f"{self.path}: has nothing of the format {data_format}")
+        elif not data_format and self.path.is_dir() and not _found(self.path):
+            place = _only_folder(self.path) or place
+        self._splits: Splits = cached_splits(self.format, place, _READERS[self.format].open_splits)
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that the data set itself has; "all" for one without."""
+        return list(self._splits)
+
+    @property
+    def description(self) -> str:
+        """Format and splits, for a message.
+
+        Example: "YOLO (train, val)".
+        """
+        return f"{_NAMES[self.format]} ({', '.join(self._splits)})"
+
+    def read(self, split: str) -> SplitRecord:
+        """The record of a split.
+
+        Args:
+            split: "train", "val", "test", or "all" images. Where there is no "val", it is a fifth
+                of the training images (of all, if there is no split at all), and "train" the rest.
+
+        Raises:
+            AnnotationError: there is no such split, or its files cannot be understood.
+        """
+        if split == ALL:
+            return joined(self.path, [self._read(name) for name in self._splits])
+        if split in self._splits and (split != "train" or "val" in self._splits):
+            return self._read(split)
+        source = "train" if "train" in self._splits else ALL
+        if split not in ("train", "val") or source not in self._splits:
+            have = ", ".join(self._splits)
+            raise AnnotationError(f"{self.path}: has no split {split!r}; it has {have}")
+        return self._held_out(source, is_validation=split == "val")
+
+    @cache  # noqa: B019 (a data set lives as long as the command)
+    def _read(self, split: str) -> SplitRecord:
+        return self._splits[split]()
+
+    def _held_out(self, source: str, *, is_validation: bool) -> SplitRecord:
+        record, folder = self._read(source)
+        images = [(entry.image_id, entry.file_name) for entry in record.images]
+        chosen = np.isin(record.images.ids, list(random_images(images, HELD_OUT_SHARE, 0)))
+        logger.info(
+            "%s has no validation split: %d of %d images are it, drawn with seed 0",
+            self.path,
+            chosen.sum(),
+            len(chosen),
+        )
+        return SplitRecord(with_images(record, chosen if is_validation else ~chosen), folder)
+
+
+def _recognise(path: Path) -> DataFormat:
+    found = _found(path)
+    if not found and (below := _only_folder(path)):
+        found = _found(below)
+    if len(found) == 1:
+        return next(iter(found))
+    if found:
+        listed = " and ".join(f"{_NAMES[name]} ({file})" for name, file in found.items())
+        raise AnnotationError(
+            f"{path}: holds {len(found)} formats: {listed}; choose one with --format "
+            f"{'|'.join(found)} (training: --data.format)"
+        )
+    raise AnnotationError(
+        f"{path}: not recognised as a data set; known are COCO JSON, Roboflow's COCO export, YOLO "
+        "(data.yaml), Pascal VOC, LabelMe, CVAT XML and CSV: see docs/data.md, or say --format"
+    )
+
+
+def _found(path: Path) -> dict[DataFormat, str]:
+    """Formats that the files of a folder show, with the file that shows each."""
+    found = {name: reader.recognise(path) for name, reader in _READERS.items()}
+    return {name: file for name, file in found.items() if file is not None}
+
+
+def _only_folder(path: Path) -> Path | None:
+    """The one folder in a folder, as archives unpack."""
+    if not path.is_dir():
+        return None
+    folders = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")]
+    return folders[0] if len(folders) == 1 else None

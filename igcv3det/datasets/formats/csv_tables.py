@@ -1,0 +1,204 @@
+"""CSV: a line a box, ``image,xmin,ymin,xmax,ymax,label``.
+
+A header may have the columns in any order, under the names below, and ``width`` and ``height`` of
+the image besides. Without a header the order is as above. A line with an image alone says that it
+has no objects. Edges are in pixels from 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+
+from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
+from igcv3det.datasets.formats.folders import (
+    ALL,
+    SPLITS,
+    Splits,
+    find_images_folder,
+    read_names,
+    split_folders,
+    split_name,
+    with_common_names,
+)
+from igcv3det.datasets.image_sizes import read_size
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.subsets import SplitRecord
+from igcv3det.datasets.text_files import read_text
+from igcv3det.datasets.values import shown, whole_number
+from igcv3det.io.images import ImageReadError
+from igcv3det.structures import Categories
+
+COLUMNS = ("image", "xmin", "ymin", "xmax", "ymax", "label")
+_ALIASES = {
+    **{name: name for name in (*COLUMNS, "width", "height")},
+    **dict.fromkeys(("filename", "file_name", "file", "image_path", "path"), "image"),
+    **dict.fromkeys(("class", "class_name", "category", "name"), "label"),
+    **{"x_min": "xmin", "y_min": "ymin", "x_max": "xmax", "y_max": "ymax"},
+    **{"x1": "xmin", "y1": "ymin", "x2": "xmax", "y2": "ymax"},
+}
+_EDGES = COLUMNS[1:5]
+
+
+def recognise(path: Path) -> str | None:
+    """What shows that this is a table of boxes."""
+    if path.is_file():
+        return path.name if path.suffix.lower() == ".csv" and _is_table(path) else None
+    for folder in (path, *split_folders(path).values()):
+        for file in sorted(folder.glob("*.csv")):
+            if _is_table(file):
+                return file.relative_to(path).as_posix()
+    return None
+
+
+def open_splits(path: Path) -> Splits:
+    """How to read each split; the first that is read reads all, for their classes."""
+    files = {ALL: path} if path.is_file() else _files(path)
+
+    @cache
+    def read_all() -> dict[str, SplitRecord]:
+        parts = {name: _read(file) for name, file in files.items()}
+        records = {name: part.record for name, part in parts.items()}
+        folder = path if path.is_dir() else path.parent
+        common = with_common_names(records, read_names(folder))
+        return {name: SplitRecord(common[name], parts[name].images) for name in files}
+
+    def read(split: str) -> SplitRecord:
+        return read_all()[split]
+
+    return {name: partial(read, name) for name in files}
+
+
+def _files(path: Path) -> dict[str, Path]:
+    tables = [file for file in sorted(path.glob("*.csv")) if _is_table(file)]
+    named = {split_name(file.stem): file for file in tables}
+    named |= {
+        name: file
+        for name, folder in split_folders(path).items()
+        for file in sorted(folder.glob("*.csv"))
+        if _is_table(file)
+    }
+    found = {name: named[name] for name in SPLITS if name in named}
+    if not found and len(tables) > 1:
+        listed = ", ".join(file.name for file in tables[:4])
+        raise AnnotationError(
+            f"{path}: several tables ({listed}): name the file, or call them train.csv and val.csv"
+        )
+    return found or {ALL: tables[0]}
+
+
+def _is_table(file: Path) -> bool:
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace") as stream:
+            first = next(csv.reader([stream.readline(10_000)]), [])
+    except (OSError, csv.Error):
+        return False
+    columns = _header(first)
+    return {*columns} >= {*COLUMNS} if columns else _is_row(first)
+
+
+def _header(fields: list[str]) -> dict[str, int]:
+    """Columns by our names; empty where the line is no header."""
+    found: dict[str, int] = {}
+    for index, field in enumerate(fields):
+        name = _ALIASES.get(field.strip().lower())
+        if name is not None:
+            found.setdefault(name, index)
+    return found if "xmin" in found else {}
+
+
+def _is_row(fields: list[str]) -> bool:
+    try:
+        return len(fields) == len(COLUMNS) and all(float(f) is not None for f in fields[1:5])
+    except ValueError:
+        return False
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Lines with their numbers, by our names of the columns."""
+    text = read_text(file)
+    reader = csv.reader(io.StringIO(text, newline=""))
+    columns: dict[str, int] | None = None
+    try:
+        for fields in reader:
+            if columns is None:
+                columns = _header(fields)
+                missing = [name for name in COLUMNS if name not in columns]
+                if columns and missing:
+                    raise AnnotationError(f"{file}: line 1: no column {', '.join(missing)}")
+                if columns:
+                    continue
+                columns = {name: index for index, name in enumerate(COLUMNS)}
+            if any(field.strip() for field in fields):
+                given = {n: fields[i].strip() for n, i in columns.items() if i < len(fields)}
+                yield reader.line_num, given
+    except csv.Error as error:
+        raise AnnotationError(f"{file}: line {reader.line_num}: not CSV: {error}") from None
+
+
+class _Images:
+    """Images of a table as they first occur, with the size that the table or the file gives."""
+
+    def __init__(self, file: Path, builder: RecordBuilder, folder: Path) -> None:
+        self._file, self._builder, self._folder = file, builder, folder
+        self._numbers: dict[str, int | None] = {}
+
+    def number(self, row: dict[str, str], line: int) -> int | None:
+        """The image's id; None where it cannot be read."""
+        name = row.get("image", "").replace("\\", "/")
+        if name not in self._numbers:
+            self._numbers[name] = self._added(name, row, line)
+        return self._numbers[name]
+
+    def _added(self, name: str, row: dict[str, str], line: int) -> int | None:
+        number = len(self._numbers) + 1
+        sides = [whole_number(row.get(side)) or 0 for side in ("height", "width")]
+        if min(sides) < 1:
+            try:
+                sides = list(read_size(self._folder / name))
+            except ImageReadError as error:
+                kind = "missing file" if "no such file" in str(error) else "unreadable file"
+                detail = f"line {line}: {error}; its boxes are left out"
+                self._builder.add_issue(kind, self._file, detail)  # type: ignore[arg-type]
+                return None
+        self._builder.add_image(number, name, sides[1], sides[0], position=line)
+        return number
+
+
+def _read(file: Path) -> SplitRecord:
+    """Reads a table; images keep the order in which they occur.
+
+    Raises:
+        AnnotationError: it has no lines, or lacks a column.
+    """
+    rows = list(_rows(file))
+    if not rows:
+        raise AnnotationError(f"{file}: has no boxes; it needs lines like {','.join(COLUMNS)}")
+    names = dict.fromkeys(row.get("image", "") for _, row in rows)
+    folder = find_images_folder(file.parent, [name for name in names if name])
+    builder = RecordBuilder(file, Categories((), ()), position_text="line {}")
+    images = _Images(file, builder, folder)
+    for line, row in rows:
+        if not row.get("image"):
+            builder.add_issue("bad annotation", file, f"line {line}: no image is named")
+            continue
+        number = images.number(row, line)
+        if number is None or not any(row.get(name) for name in (*_EDGES, "label")):
+            continue
+        try:
+            left, top, right, bottom = (float(row.get(name, "")) for name in _EDGES)
+        except ValueError:
+            given = [row.get(name, "") for name in _EDGES]
+            detail = f"line {line}: {', '.join(_EDGES)} must be numbers, got {shown(given)}"
+            builder.add_issue("bad annotation", file, detail)
+            continue
+        if not row.get("label"):
+            builder.add_issue("bad annotation", file, f"line {line}: no label")
+            continue
+        box = [left, top, right - left, bottom - top]
+        category = builder.category_id(row["label"])
+        builder.add_annotation(RawAnnotation(number, category, box), line)
+    return SplitRecord(builder.build(), folder)

@@ -1,0 +1,157 @@
+"""CVAT for images 1.1: one XML file with a list of images and of labels.
+
+Boxes have edges in pixels from 0. Of rotated boxes and polygons the extent is taken; points and
+lines are left out, which is counted.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache, partial
+from pathlib import Path
+
+from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
+from igcv3det.datasets.formats.folders import (
+    ALL,
+    Splits,
+    find_images_folder,
+    split_folders,
+    split_name,
+    with_common_names,
+)
+from igcv3det.datasets.formats.xml_events import read_xml, root_tag
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.subsets import SplitRecord
+from igcv3det.datasets.values import shown
+from igcv3det.structures import Categories
+
+_SHAPES = frozenset({"box", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "tag"})
+
+
+def recognise(path: Path) -> str | None:
+    """What shows that this is CVAT's format."""
+    if path.is_file():
+        is_cvat = path.suffix.lower() == ".xml" and root_tag(path) == "annotations"
+        return path.name if is_cvat else None
+    file = _file(path) or next(filter(None, map(_file, split_folders(path).values())), None)
+    return file.relative_to(path).as_posix() if file else None
+
+
+def open_splits(path: Path) -> Splits:
+    """How to read each split: a file each, or by the images' attribute ``subset``."""
+    files = {ALL: path if path.is_file() else _file(path)}
+    if files[ALL] is None:
+        found = {name: _file(folder) for name, folder in split_folders(path).items()}
+        files = {name: file for name, file in found.items() if file}
+
+    @cache
+    def read_all() -> dict[str, SplitRecord]:
+        parsed: dict[str, SplitRecord] = {}
+        names: dict[str, None] = {}
+        for split, file in files.items():
+            assert file is not None
+            document = _Document(file, split)
+            parsed |= document.splits()
+            names |= dict.fromkeys(document.names)
+        records = {split: part.record for split, part in parsed.items()}
+        used = [name for record in records.values() for name in record.categories.names]
+        common = with_common_names(records, list(names | dict.fromkeys(used)))
+        return {split: SplitRecord(common[split], part.images) for split, part in parsed.items()}
+
+    def read(split: str) -> SplitRecord:
+        return read_all()[split]
+
+    if list(files) == [ALL]:
+        return {name: partial(read, name) for name in read_all()}
+    return {name: partial(read, name) for name in files}
+
+
+class _Document:
+    """The content of a file, by split."""
+
+    def __init__(self, path: Path, split: str) -> None:
+        self.path, self.names = path, list[str]()
+        self._builders: dict[str, RecordBuilder] = {}
+        self._files: dict[str, list[str]] = {}
+        self._split, self._current = split, split
+        self._number = 0
+        self._open: list[str] = []
+        read_xml(path, self._start, self._end)
+        if not self._builders:
+            raise AnnotationError(f"{path}: has no image; export as 'CVAT for images 1.1'")
+
+    def splits(self) -> dict[str, SplitRecord]:
+        """The record of each split, and the folder of its images."""
+        found = {}
+        for split, builder in self._builders.items():
+            folder = find_images_folder(self.path.parent, self._files[split])
+            found[split] = SplitRecord(builder.build(), folder)
+        return found
+
+    def _start(self, tag: str, attributes: dict[str, str], line: int) -> None:
+        self._open.append(tag)
+        if tag == "track":
+            raise AnnotationError(
+                f"{self.path}: line {line}: a track of a video; export as 'CVAT for images 1.1'"
+            )
+        if tag == "image":
+            self._add_image(attributes, line)
+        elif tag in _SHAPES and self._open[-2:-1] == ["image"]:
+            self._add_shape(tag, attributes, line)
+
+    def _end(self, tag: str, text: str, line: int) -> None:
+        self._open.pop()
+        if tag == "name" and self._open[-1:] == ["label"] and text not in self.names:
+            self.names.append(text)
+
+    def _add_image(self, attributes: dict[str, str], line: int) -> None:
+        subset = attributes.get("subset", "")
+        self._current = split_name(subset) or self._split
+        if self._current not in self._builders:
+            builder = RecordBuilder(self.path, Categories((), ()), position_text="line {}")
+            self._builders[self._current], self._files[self._current] = builder, []
+        self._number += 1
+        name = attributes.get("name")
+        size = attributes.get("width"), attributes.get("height")
+        self._builders[self._current].add_image(self._number, name, *size, position=line)
+        self._files[self._current].append(name or "")
+
+    def _add_shape(self, tag: str, attributes: dict[str, str], line: int) -> None:
+        builder, label = self._builders[self._current], attributes.get("label")
+        box = _box(tag, attributes)
+        if isinstance(box, str) or not label:
+            reason = box if isinstance(box, str) else f"a {tag} without a label"
+            builder.add_issue("bad annotation", self.path, f"line {line}: {reason}")
+            return
+        category = builder.category_id(label)
+        builder.add_annotation(RawAnnotation(self._number, category, box), line)
+
+
+def _file(folder: Path) -> Path | None:
+    return next((f for f in sorted(folder.glob("*.xml")) if root_tag(f) == "annotations"), None)
+
+
+def _box(tag: str, attributes: dict[str, str]) -> list[float] | str:
+    """(x, y, width, height), or why the shape is none."""
+    try:
+        if tag == "box":
+            left, top, right, bottom = (float(attributes[k]) for k in ("xtl", "ytl", "xbr", "ybr"))
+            return _rotated(left, top, right, bottom, float(attributes.get("rotation", 0)))
+        if tag == "polygon":
+            points = [point.split(",") for point in attributes["points"].split(";")]
+            xs, ys = [float(x) for x, _ in points], [float(y) for _, y in points]
+            return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+    except (KeyError, ValueError):
+        return f"a {tag} with unusable coordinates: {shown(attributes)}"
+    return f"a {tag} has no extent that a box could take: use a box or a polygon"
+
+
+def _rotated(left: float, top: float, right: float, bottom: float, degrees: float) -> list[float]:
+    """The extent of a box turned about its centre."""
+    width, height = right - left, bottom - top
+    if degrees % 360 == 0:
+        return [left, top, width, height]
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    new_width, new_height = width * cos + height * sin, width * sin + height * cos
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return [x - new_width / 2, y - new_height / 2, new_width, new_height]

@@ -1,0 +1,168 @@
+"""LabelMe: a JSON file an image, beside it, with a list of shapes.
+
+A rectangle is two opposite corners; of polygons and circles the extent is taken. Points and lines
+are no boxes and are left out, which is counted.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
+from igcv3det.datasets.formats.folders import (
+    ALL,
+    ImagesByStem,
+    Splits,
+    files_below,
+    read_names,
+    split_folders,
+    with_common_names,
+    without_ending,
+)
+from igcv3det.datasets.image_sizes import read_size
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.record import AnnotationRecord
+from igcv3det.datasets.subsets import SplitRecord
+from igcv3det.datasets.text_files import read_json
+from igcv3det.datasets.values import is_number, shown, whole_number
+from igcv3det.io.images import ImageReadError
+from igcv3det.structures import Categories
+
+_JSON = frozenset({".json"})
+_EXTENT = frozenset({"rectangle", "polygon", "rotation", "mask"})
+
+
+def recognise(path: Path) -> str | None:
+    """What shows that this is LabelMe's format."""
+    if path.is_file():
+        return path.name if path.suffix.lower() == ".json" and _is_labelme(path) else None
+    for folder in (*split_folders(path).values(), path, path / "annotations", path / "labels"):
+        for file in sorted(folder.glob("*.json"))[:3] if folder.is_dir() else ():
+            if _is_labelme(file):
+                return file.relative_to(path).as_posix()
+    return None
+
+
+def open_splits(path: Path) -> Splits:
+    """How to read each split; the first that is read reads all, for their classes."""
+    if path.is_file():
+        path = path.parent
+    folders = {
+        name: folder
+        for name, folder in split_folders(path).items()
+        if next(files_below(folder, _JSON), None)
+    } or {ALL: path}
+
+    @cache
+    def read_all() -> dict[str, SplitRecord]:
+        records = {name: _read(folder) for name, folder in folders.items()}
+        common = with_common_names(records, read_names(path))
+        return {name: SplitRecord(common[name], folder) for name, folder in folders.items()}
+
+    def read(split: str) -> SplitRecord:
+        return read_all()[split]
+
+    return {name: partial(read, name) for name in folders}
+
+
+def _is_labelme(file: Path) -> bool:
+    """By the beginning of the file, which may hold the whole image."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(100_000)
+    except OSError:
+        return False
+    return b'"shapes"' in head and head.lstrip().startswith(b"{") and b'"categories"' not in head
+
+
+def _read(folder: Path) -> AnnotationRecord:
+    """Reads the JSON files of a split.
+
+    Raises:
+        AnnotationError: there are none.
+    """
+    builder = RecordBuilder(folder, Categories((), ()), position_text="shapes[{}]")
+    images = ImagesByStem(folder)
+    names = sorted(files_below(folder, _JSON))
+    for number, name in enumerate(names, start=1):
+        file = folder / name
+        try:
+            content = read_json(file)
+            if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+                raise AnnotationError(f"{file}: has no list of shapes: not a file of LabelMe")
+        except AnnotationError as error:
+            detail = f"{str(error).removeprefix(f'{file}: ')}; the image is left out"
+            builder.add_issue("unreadable label file", file, detail)
+            continue
+        _add(builder, number, file, content, folder, images)
+    if not names:
+        raise AnnotationError(f"{folder}: has no JSON file")
+    known = {without_ending(name) for name in names}
+    for name in images.names:
+        if without_ending(name) not in known:
+            builder.add_issue(
+                "unlabelled image", folder / name, "has no JSON file beside it, so it is not used"
+            )
+    return builder.build()
+
+
+def _add(
+    builder: RecordBuilder,
+    number: int,
+    file: Path,
+    content: dict[str, Any],
+    folder: Path,
+    images: ImagesByStem,
+) -> None:
+    given = content.get("imagePath")
+    stem = file.relative_to(folder).with_suffix("").as_posix()
+    image = images.find(stem, given if isinstance(given, str) else None)
+    if image is None:
+        detail = f"no image beside it; imagePath is {shown(given)}: put it back or remove this file"
+        builder.add_issue("missing file", file, detail)
+        return
+    size = [whole_number(content.get(key)) or 0 for key in ("imageHeight", "imageWidth")]
+    if min(size) < 1:
+        try:
+            size = list(read_size(folder / image))
+        except ImageReadError as error:
+            builder.add_issue("unreadable file", file, f"{error}; the image is left out")
+            return
+    builder.add_image(number, image, size[1], size[0], label_file=file)
+    for position, shape in enumerate(content["shapes"]):
+        box = _box(shape)
+        if isinstance(box, str):
+            builder.add_issue("bad annotation", file, f"shapes[{position}]: {box}")
+        else:
+            category = builder.category_id(shape["label"])
+            builder.add_annotation(RawAnnotation(number, category, box), position)
+
+
+def _box(shape: object) -> list[float] | str:
+    """(x, y, width, height), or what is wrong with the shape."""
+    if not isinstance(shape, dict):
+        return f"must be an object, got {shown(shape)}"
+    label, points = shape.get("label"), shape.get("points")
+    kind = shape.get("shape_type") or "polygon"
+    if not isinstance(label, str) or not label:
+        return f"label must be a name, got {shown(label)}"
+    if not isinstance(points, list) or not all(_is_point(point) for point in points):
+        return f"points must be pairs of numbers, got {shown(points)}"
+    if kind == "circle" and len(points) == 2:
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        return [x - radius, y - radius, 2 * radius, 2 * radius]
+    if kind not in _EXTENT:
+        return f"a {kind} has no extent: use a rectangle or a polygon"
+    if len(points) < 2:
+        return f"a {kind} needs two points or more, got {len(points)}"
+    left, right = min(x for x, _ in points), max(x for x, _ in points)
+    top, bottom = min(y for _, y in points), max(y for _, y in points)
+    return [left, top, right - left, bottom - top]
+
+
+def _is_point(point: object) -> bool:
+    return isinstance(point, list) and len(point) == 2 and all(is_number(value) for value in point)

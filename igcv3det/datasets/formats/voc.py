@@ -1,0 +1,236 @@
+"""Pascal VOC: an XML file an image, in ``Annotations/`` or beside the images.
+
+``xmin ymin xmax ymax`` are taken as edges in pixels from 0, as labelImg, CVAT and Roboflow write
+them: x = xmin, width = xmax - xmin. Files of the VOC challenge itself count pixels from 1 and
+include the last, so the left and top edges of their boxes come out a pixel too far in. Objects
+marked ``difficult`` become crowd regions: as in VOC's evaluator, they are neither to be found nor
+counted against the detector.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
+from igcv3det.datasets.formats.folders import (
+    ALL,
+    SPLITS,
+    ImagesByStem,
+    Splits,
+    files_below,
+    read_names,
+    split_folders,
+    split_name,
+    with_common_names,
+    without_ending,
+)
+from igcv3det.datasets.formats.xml_events import read_xml, root_tag
+from igcv3det.datasets.image_sizes import read_size
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.record import AnnotationRecord
+from igcv3det.datasets.subsets import SplitRecord
+from igcv3det.datasets.text_files import read_text
+from igcv3det.datasets.values import shown, whole_number
+from igcv3det.io.images import ImageReadError
+from igcv3det.structures import Categories
+
+_XML = frozenset({".xml"})
+_LISTS = ("ImageSets", "Main")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_NONE = Categories((), ())
+
+
+def recognise(path: Path) -> str | None:
+    """What shows that this is Pascal VOC's format."""
+    if path.is_file():
+        is_voc = path.suffix.lower() == ".xml" and root_tag(path) == "annotation"
+        return path.name if is_voc else None
+    for folder in (path / "Annotations", *split_folders(path).values(), path):
+        first = _first_xml(folder)
+        if first is not None and root_tag(first) == "annotation":
+            return first.relative_to(path).as_posix()
+    return None
+
+
+def open_splits(path: Path) -> Splits:
+    """How to read each split; the first that is read reads all, for their classes."""
+    if path.is_file():
+        path = path.parent
+
+    @cache
+    def read_all() -> dict[str, SplitRecord]:
+        places = _places(path)
+        images: dict[Path, ImagesByStem] = {}
+        for place in places.values():
+            if place.images not in images:
+                images[place.images] = ImagesByStem(place.images)
+        records = {name: _read(path, place, images[place.images]) for name, place in places.items()}
+        common = with_common_names(records, read_names(path))
+        return {name: SplitRecord(common[name], place.images) for name, place in places.items()}
+
+    def read(split: str) -> SplitRecord:
+        return read_all()[split]
+
+    return {name: partial(read, name) for name in _places(path)}
+
+
+class _Place(NamedTuple):
+    """Where a split is: folders of XML files and of images, and the list that names its images."""
+
+    annotations: Path
+    images: Path
+    listed: Path | None
+
+
+class _Object:
+    """An object as its file has it."""
+
+    def __init__(self, line: int) -> None:
+        self.line = line
+        self.name = ""
+        self.difficult = "0"
+        self.corners: dict[str, str] = {}
+
+
+class _Annotation:
+    """The content of an XML file."""
+
+    def __init__(self, path: Path) -> None:
+        self.file_name = ""
+        self.size: dict[str, str] = {}
+        self.objects: list[_Object] = []
+        self._open: list[str] = []
+        read_xml(path, self._start, self._end)
+
+    def _start(self, tag: str, attributes: dict[str, str], line: int) -> None:
+        if tag == "object":
+            self.objects.append(_Object(line))
+        self._open.append(tag)
+
+    def _end(self, tag: str, text: str, line: int) -> None:
+        self._open.pop()
+        parent = self._open[-1] if self._open else ""
+        if parent == "object" and tag in ("name", "difficult"):
+            setattr(self.objects[-1], tag, text)
+        elif parent == "bndbox" and self._open[-2:-1] == ["object"] and tag in _CORNERS:
+            self.objects[-1].corners[tag] = text
+        elif parent == "size":
+            self.size[tag] = text
+        elif tag == "filename" and len(self._open) == 1:
+            self.file_name = text
+
+
+def _first_xml(folder: Path) -> Path | None:
+    if not folder.is_dir():
+        return None
+    return next((file for file in sorted(folder.glob("*.xml"))), None)
+
+
+def _places(path: Path) -> dict[str, _Place]:
+    annotations = path / "Annotations"
+    if not annotations.is_dir():
+        folders = {
+            name: folder for name, folder in split_folders(path).items() if _first_xml(folder)
+        }
+        return {name: _Place(place, place, None) for name, place in folders.items()} or {
+            ALL: _Place(path, path, None)
+        }
+    images = next((p for n in ("JPEGImages", "images") if (p := path / n).is_dir()), path)
+    lists = {
+        split_name(file.stem): file
+        for file in sorted(path.joinpath(*_LISTS).glob("*.txt"))
+        if split_name(file.stem)
+    }
+    trainval = path.joinpath(*_LISTS, "trainval.txt")
+    if "train" not in lists and trainval.is_file():
+        lists["train"] = trainval
+    places = {name: _Place(annotations, images, lists[name]) for name in SPLITS if name in lists}
+    return places or {ALL: _Place(annotations, images, None)}
+
+
+def _read(path: Path, place: _Place, images: ImagesByStem) -> AnnotationRecord:
+    """Reads the XML files of a split.
+
+    Raises:
+        AnnotationError: there are none.
+    """
+    builder = RecordBuilder(path, _NONE, position_text="line {}")
+    stems = _stems(place)
+    for number, (stem, line) in enumerate(stems, start=1):
+        file = place.annotations / f"{stem}.xml"
+        try:
+            annotation = _Annotation(file)
+        except AnnotationError as error:
+            if line and not file.exists():
+                detail = f"line {line}: {file}: no such file; add it or remove the line"
+                builder.add_issue("missing label file", place.listed or path, detail)
+            else:
+                detail = f"{str(error).removeprefix(f'{file}: ')}; the image is left out"
+                builder.add_issue("unreadable label file", file, detail)
+            continue
+        image = images.find(stem, annotation.file_name)
+        _add(builder, number, file, annotation, place.images, image)
+    if not stems:
+        raise AnnotationError(f"{place.listed or place.annotations}: names no XML file")
+    if place.listed is None:
+        known = {stem for stem, _ in stems}
+        for name in images.names:
+            if without_ending(name) not in known:
+                detail = f"has no XML file in {place.annotations}, so it is not used"
+                builder.add_issue("unlabelled image", place.images / name, detail)
+    return builder.build()
+
+
+def _add(
+    builder: RecordBuilder,
+    number: int,
+    file: Path,
+    annotation: _Annotation,
+    folder: Path,
+    image: str | None,
+) -> None:
+    """Adds an image and its objects."""
+    if image is None:
+        detail = f"no image of this name, or named {shown(annotation.file_name)}, in {folder}"
+        builder.add_issue("missing file", file, f"{detail}; put it back or remove the XML file")
+        return
+    size = [whole_number(annotation.size.get(side)) or 0 for side in ("height", "width")]
+    if min(size) < 1:
+        try:
+            size = list(read_size(folder / image))
+        except ImageReadError as error:
+            builder.add_issue("unreadable file", file, f"{error}; the image is left out")
+            return
+    builder.add_image(number, image, size[1], size[0], label_file=file)
+    for item in annotation.objects:
+        box = _box(item.corners)
+        difficult = {"0": 0, "1": 1}.get(item.difficult)
+        if isinstance(box, str) or not item.name or difficult is None:
+            reason = box if isinstance(box, str) else f"difficult is {shown(item.difficult)}"
+            reason = reason if item.name else "an object without a name"
+            builder.add_issue("bad annotation", file, f"line {item.line}: {reason}")
+            continue
+        category = builder.category_id(item.name)
+        builder.add_annotation(RawAnnotation(number, category, box, difficult), item.line)
+
+
+def _box(corners: dict[str, str]) -> list[float] | str:
+    """(x, y, width, height), or what is wrong."""
+    missing = [name for name in _CORNERS if name not in corners]
+    if missing:
+        return f"an object without {', '.join(missing)} in its bndbox"
+    try:
+        left, top, right, bottom = (float(corners[name]) for name in _CORNERS)
+    except ValueError:
+        return f"bndbox must have numbers, got {shown(corners)}"
+    return [left, top, right - left, bottom - top]
+
+
+def _stems(place: _Place) -> list[tuple[str, int]]:
+    """XML files of a split without ending, and the line of the list that names each."""
+    if place.listed is None:
+        return [(without_ending(name), 0) for name in files_below(place.annotations, _XML)]
+    lines = enumerate(read_text(place.listed).splitlines(), start=1)
+    return [(line.split()[0], number) for number, line in lines if line.strip()]

@@ -1,0 +1,179 @@
+"""YOLO: ``data.yaml``, images, and beside each ``images/`` a ``labels/`` with a text file an image.
+
+A line is a class index and centre x, centre y, width, height as shares of the image, or a class
+index and the corners of a polygon, of which the extent is taken. Category ids are index + 1.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from igcv3det.datasets.formats.folders import (
+    ALL,
+    NAME_FILES,
+    SPLITS,
+    Splits,
+    files_below,
+    images_below,
+    read_names,
+    split_folders,
+)
+from igcv3det.datasets.formats.yolo_labels import LabelReader
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.subsets import SplitRecord
+from igcv3det.datasets.text_files import read_text
+from igcv3det.datasets.values import shown
+from igcv3det.structures import Categories
+from igcv3det.yaml_files import read_yaml
+
+_LABELS = frozenset({".txt"})
+_LINE = re.compile(r"\s*\d+([\s,]+-?[\d.eE+-]+){4,}\s*")
+
+
+def recognise(path: Path) -> str | None:
+    """What shows that this is YOLO's format."""
+    if path.is_file():
+        return path.name if path.suffix in (".yaml", ".yml") and _is_description(path) else None
+    for file in sorted([*path.glob("*.yaml"), *path.glob("*.yml")]):
+        if _is_description(file):
+            return file.name
+    for folder in (path / "labels", *(part / "labels" for part in split_folders(path).values())):
+        if folder.is_dir() and next(files_below(folder, _LABELS), None):
+            return f"{folder.relative_to(path)}/*.txt"
+    first = next((f for f in sorted(path.glob("*.txt")) if f.name not in NAME_FILES), None)
+    if first is not None and _LINE.fullmatch(read_text(first).partition("\n")[0]):
+        return first.name
+    return None
+
+
+def open_splits(path: Path) -> Splits:
+    """How to read each split.
+
+    Raises:
+        AnnotationError: there are no names of classes, or no images.
+    """
+    file = path if path.is_file() else _description(path)
+    if file is None:
+        names = read_names(path) or read_names(path / "labels")
+        if names is None:
+            raise AnnotationError(
+                f"{path}: YOLO labels without names: add a data.yaml with 'names: [cat, dog]', or "
+                "a classes.txt with a name a line"
+            )
+        categories = _categories(path, dict(enumerate(names)))
+        found = {name: [folder] for name, folder in _image_folders(path).items()}
+        return {name: partial(_read, path, categories, f) for name, f in found.items()}
+    content = read_yaml(file)
+    categories = _categories(file, _names(file, content))
+    root = _root(file, content.get("path"))
+    splits: Splits = {}
+    for key in SPLITS:
+        given = content.get(key) or (content.get("valid") if key == "val" else None)
+        if given:
+            places = [_existing(file, root, key, str(one)) for one in _listed(given)]
+            splits[key] = partial(_read, file, categories, places)
+    return splits or {
+        name: partial(_read, file, categories, [folder])
+        for name, folder in _image_folders(file.parent).items()
+    }
+
+
+def _is_description(path: Path) -> bool:
+    try:
+        content = read_yaml(path)
+    except ValueError as error:
+        if path.stem == "data":
+            raise AnnotationError(str(error)) from error
+        return False
+    return isinstance(content, dict) and "names" in content and "model" not in content
+
+
+def _description(folder: Path) -> Path | None:
+    files = [f for f in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])]
+    return next((file for file in files if _is_description(file)), None)
+
+
+def _names(file: Path, content: dict[str, Any]) -> dict[int, str]:
+    """Names of the classes by index."""
+    names, count = content["names"], content.get("nc")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    try:
+        known = {int(index): str(name) for index, name in names.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise AnnotationError(
+            f"{file}: names must be a list, or map class indices to names, got {shown(names)}"
+        ) from None
+    if count is not None and count != len(known):
+        raise AnnotationError(f"{file}: nc is {shown(count)}, but names has {len(known)} names")
+    return dict(sorted(known.items()))
+
+
+def _categories(file: Path, names: dict[int, str]) -> Categories:
+    if not names or min(names) < 0:
+        raise AnnotationError(f"{file}: names: needs at least one, with indices from 0 up")
+    return Categories(tuple(index + 1 for index in names), tuple(names.values()))
+
+
+def _root(file: Path, given: object) -> Path:
+    """The folder that the splits start from: ``path``, where it exists, else that of the file."""
+    root = file.parent / str(given) if given else file.parent
+    return root if root.is_dir() else file.parent
+
+
+def _listed(given: object) -> list[object]:
+    return given if isinstance(given, list) else [given]
+
+
+def _existing(file: Path, root: Path, key: str, given: str) -> Path:
+    """A folder or list of images; Roboflow writes ``../train/images`` for ``train/images``."""
+    names = [given, given.removeprefix("../"), *(given.removeprefix("./").split("../")[-1:])]
+    for folder in (root, file.parent):
+        for name in names:
+            if (folder / name).exists():
+                return folder / name
+    raise AnnotationError(f"{file}: {key}: {root / given}: no such folder or list of images")
+
+
+def _image_folders(path: Path) -> dict[str, Path]:
+    """The folders of images by split, without a ``data.yaml`` that names them."""
+    images = path / "images" if (path / "images").is_dir() else path
+    return split_folders(images) or {ALL: images}
+
+
+def _images(place: Path) -> Iterator[Path]:
+    """Images of a folder, or of a text file with one a line."""
+    if place.is_dir():
+        yield from (place / name for name in images_below(place))
+        return
+    for line in read_text(place).splitlines():
+        if line.strip():
+            yield place.parent / line.strip()
+
+
+def _read(file: Path, categories: Categories, places: Sequence[Path]) -> SplitRecord:
+    """Reads the images of some folders or lists.
+
+    Raises:
+        AnnotationError: there are no images, or none has a label file.
+    """
+    images = [image.as_posix() for place in places for image in _images(place)]
+    if not images:
+        raise AnnotationError(f"{file}: no images in {', '.join(map(str, places))}")
+    root = os.path.commonpath([image.rpartition("/")[0] for image in images])
+    reader = LabelReader(file, categories, root)
+    for image in images:
+        reader.add(image)
+    if not reader.found:
+        raise AnnotationError(
+            f"{file}: none of {len(images)} images has a label file; that of {images[0]} should be "
+            f"{reader.label_file(images[0])}"
+        )
+    if all(place.is_dir() for place in places):  # a list may leave out images of its folder
+        reader.note_labels_without_image()
+    return SplitRecord(reader.builder.build(), Path(root))

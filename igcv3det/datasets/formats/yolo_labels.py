@@ -1,0 +1,148 @@
+"""YOLO's label files: a line an object, with shares of the image's width and height."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
+from igcv3det.datasets.formats.folders import NAME_FILES, without_ending
+from igcv3det.datasets.image_sizes import read_size
+from igcv3det.datasets.issues import AnnotationError, IssueKind
+from igcv3det.datasets.text_files import read_text
+from igcv3det.datasets.values import shown
+from igcv3det.io.images import ImageReadError
+from igcv3det.structures import Categories
+
+_SLACK = 1e-3  # of shares: labelling programs round
+
+
+class LabelReader:
+    """Reads images and their label files, one by one.
+
+    Args:
+        file: of the data set, for messages.
+        categories: of the labels; a class index is a category id less one.
+        root: folder that file names start from.
+
+    Attributes:
+        builder: of the record.
+        found: label files that there are.
+    """
+
+    def __init__(self, file: Path, categories: Categories, root: str) -> None:
+        self.builder = RecordBuilder(file, categories, position_text="line {}")
+        self.found = 0
+        self._root, self._categories = root, categories
+        self._known = frozenset(categories.ids)
+        self._folders: dict[str, str] = {}
+        self._seen: set[str] = set()
+
+    def label_file(self, image: str) -> str:
+        """``labels`` for the last ``images`` of the path, or beside the image; with ``.txt``."""
+        folder, _, name = image.rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = _labels_folder(folder)
+        return f"{self._folders[folder]}/{without_ending(name)}.txt"
+
+    def add(self, image: str) -> None:
+        """Adds an image with its boxes; what cannot be read is noted."""
+        label_file = self.label_file(image)
+        self._seen.add(label_file)
+        try:
+            text: str | None = read_text(Path(label_file))
+            self.found += 1
+        except FileNotFoundError:
+            text = None
+        except AnnotationError as error:
+            self.found += 1
+            detail = f"{error}; the image is left out"
+            self.builder.add_issue("unreadable label file", label_file, detail)
+            return
+        try:
+            size = read_size(Path(image))
+        except ImageReadError as error:
+            kind: IssueKind = "unreadable file" if Path(image).exists() else "missing file"
+            detail = f"{error}; the image and its labels are left out"
+            self.builder.add_issue(kind, label_file, detail)
+            return
+        number = len(self._seen)
+        name = os.path.relpath(image, self._root or ".").replace(os.sep, "/")
+        self.builder.add_image(number, name, size[1], size[0], label_file=label_file)
+        if text is None:
+            detail = f"no such file: {image} counts as an image without objects"
+            self.builder.add_issue("missing label file", label_file, detail)
+        else:
+            self._add_lines(text, number, size, label_file)
+
+    def note_labels_without_image(self) -> None:
+        """Label files that no image has."""
+        for folder in sorted(set(self._folders.values())):
+            for file in sorted(Path(folder).glob("*.txt")):
+                path = f"{folder}/{file.name}"
+                if path not in self._seen and file.name not in NAME_FILES:
+                    detail = "has no image of its name; put it back or remove the label file"
+                    self.builder.add_issue("missing file", path, detail)
+
+    def _add_lines(self, text: str, number: int, size: tuple[int, int], label_file: str) -> None:
+        height, width = size
+        for position, line in enumerate(text.splitlines(), start=1):
+            fields = line.split()
+            if not fields:
+                continue
+            box = _box(fields, width, height)
+            if isinstance(box, str):
+                self.builder.add_issue("bad annotation", label_file, f"line {position}: {box}")
+            elif (category := int(float(fields[0])) + 1) not in self._known:
+                detail = f"line {position}: class index {category - 1}; the names are for "
+                detail += f"{_range(self._categories)}: correct the label or the names"
+                self.builder.add_issue("unknown category", label_file, detail)
+            else:
+                self.builder.add_annotation(RawAnnotation(number, category, box), position)
+
+
+def _labels_folder(folder: str) -> str:
+    parts = folder.split("/")
+    if "images" not in parts:
+        return folder
+    last = len(parts) - 1 - parts[::-1].index("images")
+    parts[last] = "labels"
+    replaced = "/".join(parts)
+    is_beside = not Path(replaced).is_dir() and any(Path(folder).glob("*.txt"))
+    return folder if is_beside else replaced
+
+
+def _box(fields: list[str], width: int, height: int) -> list[float] | str:
+    """(x, y, width, height) in pixels, or what is wrong with the line."""
+    if len(fields) < 5 and any("," in field for field in fields):
+        return f"fields must be separated by blanks, not commas: {shown(' '.join(fields))}"
+    if len(fields) != 5 and (len(fields) < 7 or len(fields) % 2 == 0):
+        return (
+            f"{len(fields)} fields; a box has 5 (class, x, y, width, height), a polygon 7, 9, ..."
+        )
+    try:
+        if not float(fields[0]).is_integer():
+            raise ValueError
+        values = [float(field) for field in fields[1:]]
+    except (ValueError, OverflowError):
+        return f"fields must be a whole number and shares, got {shown(' '.join(fields))}"
+    outside = [value for value in values if not -_SLACK <= value <= 1 + _SLACK]
+    if outside:
+        return (
+            f"coordinates must be shares in 0..1, got {outside[0]:g}: divide pixels by the image's "
+            "width and height"
+        )
+    if len(values) == 4:
+        x, y, box_width, box_height = values
+        return [
+            *(x * width - box_width * width / 2, y * height - box_height * height / 2),
+            *(box_width * width, box_height * height),
+        ]
+    left, right = min(values[::2]) * width, max(values[::2]) * width
+    top, bottom = min(values[1::2]) * height, max(values[1::2]) * height
+    return [left, top, right - left, bottom - top]
+
+
+def _range(categories: Categories) -> str:
+    last = categories.ids[-1] - 1
+    return f"0..{last}" if len(categories) == last + 1 else f"{len(categories)} others"

@@ -1,0 +1,42 @@
+"""Sizes of images from the headers of their files, for formats that do not give them."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import PIL.Image
+
+from igcv3det.io.images import ImageReadError, read_image
+
+_ORIENTATION_TAG, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+_WITH_ORIENTATION = frozenset({"JPEG", "MPO", "TIFF", "WEBP", "PNG"})
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) in pixels of an image as viewers show it: EXIF orientation applied.
+
+    The frame in which labelling programs draw boxes, and in which YOLO's shares are meant.
+
+    Raises:
+        ImageReadError: there is no such file, or it is no image; names it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large sizes and damaged EXIF
+            with PIL.Image.open(path) as image:
+                width, height = image.size
+                if image.format in _WITH_ORIENTATION and _is_on_its_side(image):
+                    width, height = height, width
+                return height, width
+    except FileNotFoundError:
+        raise ImageReadError(f"{path}: no such file") from None
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+        decoded = read_image(path)  # a format that Pillow does not know
+        return decoded.shape[0], decoded.shape[1]
+
+
+def _is_on_its_side(image: PIL.Image.Image) -> bool:
+    if "exif" not in image.info and image.format in ("JPEG", "MPO"):
+        return False
+    return image.getexif().get(_ORIENTATION_TAG) in _ON_ITS_SIDE

@@ -1,0 +1,126 @@
+"""How long it takes to read the labels of a large data set, and how much memory.
+
+Example:
+    python -m research.label_speed FOLDER --images 100000
+
+Makes YOLO and Pascal VOC data sets in FOLDER: one JPEG under many names (hard links), each with
+seven random boxes. Each data set is read twice in a process of its own, first from the files, then
+from the record that was kept; printed are seconds and the largest resident memory, with and without
+what Python and PyTorch take. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from igcv3det.cli.arguments import positive_int
+from igcv3det.io.images import write_image
+from research.layouts import Box, ImageWithBoxes, voc_xml
+
+_WIDTH, _HEIGHT, _BOXES = 640, 480, 7
+_NAMES = ("cat", "dog", "zebra", "cow")
+_READ = """
+import json, re, sys, time
+from pathlib import Path
+from igcv3det.datasets.dataset import Dataset
+
+def peak():  # of this process alone: getrusage counts the parent's, too
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+before, start = peak(), time.perf_counter()
+record, _ = Dataset(sys.argv[1]).read("all")
+seconds = time.perf_counter() - start
+print(json.dumps([len(record.images), len(record), seconds, peak(), peak() - before]))
+"""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Makes the data sets that are not there yet and reads them; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="for the data sets")
+    parser.add_argument("--images", type=positive_int, default=100_000, help="how many")
+    options = parser.parse_args(args)
+    for name, make in (("yolo", _make_yolo), ("voc", _make_voc)):
+        folder = options.folder / name
+        if not folder.exists():
+            make(folder, options.images)
+        environment = {**os.environ, "IGCV3DET_CACHE": str(options.folder / "cache")}
+        for place in (options.folder / "cache").glob("*.npz"):
+            place.unlink()
+        for what in ("files", "kept record"):
+            done = subprocess.run(
+                [sys.executable, "-c", _READ, str(folder)],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            images, boxes, seconds, peak, own = json.loads(done.stdout)
+            print(
+                f"{name:<5} {what:<12} {images} images, {boxes} boxes: {seconds:.1f} s, "
+                f"{peak:.0f} MiB ({own:.0f} MiB by reading)"
+            )
+    return 0
+
+
+def _images(folder: Path, count: int) -> list[ImageWithBoxes]:
+    """Links one image under many names, with random whole-pixel boxes."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    first = folder.parent / "first.jpg"
+    write_image(first, rng.integers(0, 256, (_HEIGHT, _WIDTH, 3), dtype=np.uint8))
+    corners = rng.integers(0, 400, (count, _BOXES, 2)).tolist()
+    sides = rng.integers(1, 80, (count, _BOXES, 2)).tolist()
+    classes = rng.integers(0, len(_NAMES), (count, _BOXES)).tolist()
+    images = []
+    source, links = first, 0
+    for index in range(count):
+        path = folder / f"{index:06d}.jpg"
+        if links == 30_000:  # file systems bound the links to a file
+            source, links = path, 0
+            source.write_bytes(first.read_bytes())
+        else:
+            os.link(source, path)
+            links += 1
+        boxes = [
+            Box(_NAMES[label], *corner, *side)
+            for label, corner, side in zip(
+                classes[index], corners[index], sides[index], strict=True
+            )
+        ]
+        images.append(ImageWithBoxes(path, _WIDTH, _HEIGHT, boxes))
+    return images
+
+
+def _make_yolo(folder: Path, count: int) -> None:
+    images = _images(folder / "images", count)
+    (folder / "labels").mkdir()
+    for image in images:
+        lines = [
+            f"{_NAMES.index(box.name)} {(box.x + box.width / 2) / _WIDTH:.6f} "
+            f"{(box.y + box.height / 2) / _HEIGHT:.6f} {box.width / _WIDTH:.6f} "
+            f"{box.height / _HEIGHT:.6f}\n"
+            for box in image.boxes
+        ]
+        (folder / "labels" / f"{image.path.stem}.txt").write_text("".join(lines))
+    (folder / "data.yaml").write_text(f"train: images\nnames: [{', '.join(_NAMES)}]\n")
+
+
+def _make_voc(folder: Path, count: int) -> None:
+    images = _images(folder / "JPEGImages", count)
+    (folder / "Annotations").mkdir()
+    for image in images:
+        (folder / "Annotations" / f"{image.path.stem}.xml").write_text(voc_xml(image))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,355 @@
+"""The same data in every layout is the same record; what is wrong is named by file and line."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from layouts import LAYOUTS, NAMES, write_layout
+
+from igcv3det.datasets.checks import check_record, load_annotations
+from igcv3det.datasets.dataset import Dataset
+from igcv3det.datasets.issues import AnnotationError
+
+FORMAT = {"roboflow": "coco"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_is_recognised_and_read(tmp_path, layout):
+    folder, splits = write_layout(tmp_path, layout)
+    dataset = Dataset(folder)
+    assert dataset.format == FORMAT.get(layout, layout)
+    assert dataset.splits == ["train", "val"]
+    for split, images in splits.items():
+        record, place = dataset.read(split)
+        assert record.categories.names == NAMES
+        assert record.categories.ids == (1, 2, 3)
+        assert [entry.file_name for entry in record.images] == [one.path.name for one in images]
+        assert [entry.size for entry in record.images] == [(i.height, i.width) for i in images]
+        assert all((place / entry.file_name).is_file() for entry in record.images)
+        boxes = [box for image in images for box in image.boxes]
+        assert record.boxes.tolist() == [list(box[1:]) for box in boxes]
+        assert [NAMES[label - 1] for label in record.labels] == [box.name for box in boxes]
+        assert record.issues == ()
+        assert not record.is_crowd.any()
+    everything, root = dataset.read("all")
+    assert len(everything.images) == 6
+    assert len(everything) == 8
+    assert len(set(everything.images.ids.tolist())) == 6
+    assert check_record(everything, root).issues == []
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_named_formats_win(tmp_path, layout):
+    folder, _ = write_layout(tmp_path, layout)
+    name = FORMAT.get(layout, layout)
+    assert Dataset(folder, name).read("val").record.categories.names == NAMES
+    other = "voc" if name != "voc" else "csv"
+    with pytest.raises(AnnotationError, match=f"has nothing of the format {other}"):
+        Dataset(folder, other)
+
+
+def test_an_archive_with_one_folder(tmp_path):
+    write_layout(tmp_path / "unpacked", "yolo")
+    (tmp_path / "unpacked" / "source").rename(tmp_path / "source")
+    assert Dataset(tmp_path / "unpacked").splits == ["train", "val"]
+    assert Dataset(tmp_path / "unpacked", "yolo").splits == ["train", "val"]
+
+
+def test_two_formats_in_one_folder(tmp_path):
+    folder, _ = write_layout(tmp_path, "yolo")
+    (folder / "boxes.csv").write_text("image,xmin,ymin,xmax,ymax,label\na.png,1,1,2,2,cat\n")
+    with pytest.raises(
+        AnnotationError, match=r"YOLO \(data.yaml\) and CSV \(boxes.csv\).*--format"
+    ):
+        Dataset(folder)
+    assert Dataset(folder, "csv").splits == ["all"]
+
+
+def test_what_is_no_data_set(tmp_path):
+    with pytest.raises(AnnotationError, match="not recognised as a data set"):
+        Dataset(tmp_path)
+    with pytest.raises(FileNotFoundError, match="gone: no such data set"):
+        Dataset(tmp_path / "gone")
+
+
+def test_without_a_validation_split_a_fixed_fifth_is_held_out(tmp_path):
+    folder, _ = write_layout(tmp_path, "coco")
+    (folder / "annotations" / "instances_val2017.json").unlink()
+    dataset = Dataset(folder)
+    train, val = (dataset.read(split).record for split in ("train", "val"))
+    assert len(val.images) == 1
+    assert {e.file_name for e in train.images} | {e.file_name for e in val.images} == {
+        "a.png",
+        "b.png",
+        "c.png",
+        "d.png",
+    }
+    again = Dataset(folder).read("val").record
+    assert [e.file_name for e in again.images] == [e.file_name for e in val.images]
+    with pytest.raises(AnnotationError, match="has no split 'test'; it has train"):
+        dataset.read("test")
+
+
+def issues(folder, split="train"):
+    record, images = Dataset(folder).read(split)
+    return check_record(record, images).issues
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "message"),
+    [
+        ("0,0.5,0.5,0.1,0.1", "bad annotation", "line 2: fields must be separated by blanks"),
+        ("3 0.5 0.5 0.1 0.1", "unknown category", "line 2: class index 3; the names are for 0..2"),
+        ("0 32 16 10 10", "bad annotation", "line 2: coordinates must be shares in 0..1, got 32"),
+        ("0 0.5 0.5 0.1", "bad annotation", "line 2: 4 fields; a box has 5"),
+        ("0 0.5 0.5 0.1 x", "bad annotation", "line 2: fields must be a whole number and shares"),
+        ("0 0.5 nan 0.1 0.1", "bad annotation", "line 2: coordinates must be shares"),
+        ("0 0.5 0.5 0 0", "no area", "line 2: bbox"),
+        ("0 0.95 0.5 0.3 0.1", "clipped", "line 2: bbox"),
+    ],
+)
+def test_bad_lines_of_yolo(tmp_path, line, kind, message):
+    folder, _ = write_layout(tmp_path, "yolo")
+    file = folder / "labels" / "train" / "b.txt"
+    file.write_text(file.read_text() + line + "\n")
+    (issue,) = issues(folder)
+    assert (issue.kind, issue.file) == (kind, str(file))
+    assert message in issue.detail
+
+
+def test_files_that_yolo_lacks(tmp_path):
+    folder, _ = write_layout(tmp_path, "yolo")
+    (folder / "labels" / "train" / "a.txt").unlink()
+    (folder / "images" / "train" / "b.png").unlink()
+    (folder / "images" / "train" / "d.png").write_bytes(b"no image")
+    found = {(issue.kind, issue.file.rpartition("/")[2]) for issue in issues(folder)}
+    assert found == {
+        ("missing label file", "a.txt"),
+        ("missing file", "b.txt"),
+        ("unreadable file", "d.txt"),
+    }
+    for file in (folder / "labels" / "train").iterdir():
+        file.unlink()
+    with pytest.raises(AnnotationError, match=r"none of 3 images has a label file; .*labels/train"):
+        Dataset(folder).read("train")
+
+
+def test_polygons_of_yolo_become_their_extent(tmp_path):
+    folder, _ = write_layout(tmp_path, "yolo")
+    (folder / "labels" / "val" / "f.txt").write_text("1 0.25 0.5 0.5 0.75 0.375 0.25\n")
+    assert Dataset(folder).read("val").record.boxes[-1].tolist() == [32, 8, 32, 16]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: images/train\nnames: [cat]\nnc: 2\n", "nc is 2, but names has 1 names"),
+        ("train: images/gone\nnames: [cat]\n", "train: .*images/gone: no such folder"),
+        ("train: images/train\nnames: cat\n", "names must be a list"),
+        ("names: [cat\n", "data.yaml: not readable as YAML"),
+    ],
+)
+def test_bad_descriptions_of_yolo(tmp_path, text, message):
+    folder, _ = write_layout(tmp_path, "yolo")
+    (folder / "data.yaml").write_text(text)
+    with pytest.raises(AnnotationError, match=message):
+        Dataset(folder).read("train")
+
+
+def test_places_of_yolo(tmp_path):
+    """Roboflow's ../, lists of images, and no description at all."""
+    folder, _ = write_layout(tmp_path, "yolo")
+    expected = Dataset(folder).read("train").record
+    names = "names: [cat, dog, zebra]\n"
+    (folder / "list.txt").write_text("".join(f"images/train/{n}.png\n" for n in "abcd"))
+    for train in ("../images/train", "list.txt", "[images/train]", "./images/train"):
+        (folder / "data.yaml").write_text(f"path: ../datasets/none\ntrain: {train}\n{names}")
+        record = Dataset(folder).read("all").record
+        assert record.boxes.tolist() == expected.boxes.tolist()
+        assert record.issues == ()
+    (folder / "data.yaml").unlink()
+    with pytest.raises(AnnotationError, match=r"labels without names: add a data\.yaml"):
+        Dataset(folder)
+    (folder / "classes.txt").write_text("cat\ndog\nzebra\n")
+    assert Dataset(folder).read("train").record.categories == expected.categories
+
+
+def test_difficult_objects_are_crowd_regions(tmp_path):
+    folder, _ = write_layout(tmp_path, "voc")
+    file = folder / "Annotations" / "b.xml"
+    file.write_text(file.read_text().replace("<difficult>0", "<difficult>1"))
+    record, images = Dataset(folder).read("train")
+    assert record.is_crowd.tolist() == [False, False, True, False, False]
+    store = load_annotations(record, images).store
+    assert store.is_crowd.tolist() == record.is_crowd.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (lambda t: t[:200], "unreadable label file", "line 12: the file is cut off"),
+        (lambda t: t.replace("<size>", "<size"), "unreadable label file", "line 4: not XML"),
+        (
+            lambda t: t.replace("<xmax>32<", "<xmax>a<"),
+            "bad annotation",
+            "line 8: bndbox must have",
+        ),
+        (
+            lambda t: t.replace("<name>dog</name>", ""),
+            "bad annotation",
+            "line 8: an object without",
+        ),
+        (
+            lambda t: t.replace("<ymin>0</ymin>", ""),
+            "bad annotation",
+            "line 8: an object without ymin",
+        ),
+        (
+            lambda t: '<!DOCTYPE a [<!ENTITY b "c">]>' + t,
+            "unreadable label file",
+            "line 1: declares an entity",
+        ),
+    ],
+    ids=["cut", "tag", "number", "name", "corner", "entity"],
+)
+def test_bad_files_of_voc(tmp_path, change, kind, message):
+    folder, _ = write_layout(tmp_path, "voc")
+    file = folder / "Annotations" / "b.xml"
+    file.write_text(change(file.read_text()))
+    (issue,) = issues(folder)
+    assert (issue.kind, issue.file) == (kind, str(file))
+    assert message in issue.detail
+
+
+def test_places_of_voc(tmp_path):
+    """Without lists; sizes and names that are missing; files that are not there."""
+    folder, _ = write_layout(tmp_path, "voc")
+    lists = folder / "ImageSets" / "Main"
+    with (lists / "train.txt").open("a") as file:
+        file.write("gone\n")
+    (issue,) = issues(folder)
+    assert issue.detail.startswith("line 5: ")
+    for file in lists.iterdir():
+        file.unlink()
+    for file in (folder / "Annotations").iterdir():
+        text = file.read_text().replace(f"{file.stem}.png", "renamed.png")
+        file.write_text(text.replace("width>", "depth>"))
+    dataset = Dataset(folder)
+    assert dataset.splits == ["all"]
+    assert [entry.size for entry in dataset.read("all").record.images][:2] == [(32, 64), (64, 32)]
+    (folder / "Annotations" / "a.xml").unlink()
+    (folder / "JPEGImages" / "b.png").unlink()
+    assert [issue.kind for issue in issues(folder, "all")] == ["missing file", "unlabelled image"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        ({"shape_type": "polygon", "points": [[1, 2], [5, 9], [3, 4]]}, [1, 2, 4, 7]),
+        ({"shape_type": "circle", "points": [[10, 10], [13, 14]]}, [5, 5, 10, 10]),
+        ({"shape_type": "rectangle", "points": [[9, 8], [1, 2]]}, [1, 2, 8, 6]),
+        ({"shape_type": "point", "points": [[9, 8]]}, "shapes[0]: a point has no extent"),
+        ({"shape_type": "rectangle", "points": [[9, "8"]]}, "shapes[0]: points must be pairs"),
+        ({"shape_type": "polygon", "points": [[9, 8]]}, "shapes[0]: a polygon needs two points"),
+        ({"shape_type": "rectangle", "points": [], "label": ""}, "shapes[0]: label must be a name"),
+    ],
+)
+def test_shapes_of_labelme(tmp_path, shape, box):
+    folder, _ = write_layout(tmp_path, "labelme")
+    file = folder / "val" / "f.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"shapes": [{"label": "cat"} | shape]}))
+    record = Dataset(folder).read("val").record
+    if isinstance(box, str):
+        (issue,) = record.issues
+        assert box in issue.detail
+        assert issue.file == str(file)
+    else:
+        assert record.boxes[-1].tolist() == box
+
+
+def test_files_that_labelme_lacks(tmp_path):
+    folder, _ = write_layout(tmp_path, "labelme")
+    (folder / "train" / "a.json").write_text('{"shapes": [')
+    (folder / "train" / "b.png").unlink()
+    (folder / "train" / "c.json").unlink()
+    kinds = [issue.kind for issue in issues(folder)]
+    assert kinds == ["unreadable label file", "missing file", "unlabelled image"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        ('<box label="cat" xtl="0" ytl="0" xbr="4" ybr="2" rotation="90"/>', [1, -1, 2, 4]),
+        ('<polygon label="cat" points="1,2;5,9;3,4"/>', [1, 2, 4, 7]),
+        ('<points label="cat" points="1,2"/>', "line 23: a points has no extent"),
+        ('<box label="cat" xtl="0"/>', "line 23: a box with unusable coordinates"),
+    ],
+)
+def test_shapes_of_cvat(tmp_path, shape, box):
+    folder, _ = write_layout(tmp_path, "cvat")
+    file = folder / "annotations.xml"
+    lines = file.read_text().splitlines()
+    (row,) = (row for row, line in enumerate(lines) if 'name="f.png"' in line)
+    lines[row + 1] = shape
+    file.write_text("\n".join(lines))
+    record = Dataset(folder).read("val").record
+    if isinstance(box, str):
+        (issue,) = record.issues
+        assert box in issue.detail
+    else:
+        np.testing.assert_allclose(record.boxes[-1], box)
+
+
+def test_videos_of_cvat_are_refused(tmp_path):
+    file = tmp_path / "annotations.xml"
+    file.write_text('<annotations>\n<track id="0" label="cat"></track></annotations>')
+    with pytest.raises(AnnotationError, match=r"line 2: a track of a video; export as"):
+        Dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a.png,1,2,x,4,cat", "line 9: xmin, ymin, xmax, ymax must be numbers"),
+        ("a.png,1,2,3,4,", "line 9: no label"),
+        (",1,2,3,4,cat", "line 9: no image is named"),
+        ("gone.png,1,2,3,4,cat", "line 9: .*gone.png: no such file; its boxes are left out"),
+    ],
+)
+def test_bad_lines_of_csv(tmp_path, line, message):
+    folder, _ = write_layout(tmp_path, "csv")
+    file = folder / "train.csv"
+    file.write_text(file.read_text().rstrip() + f"\n\n{line}\n")
+    (issue,) = issues(folder)
+    assert issue.file == str(file)
+    assert re.match(message, issue.detail)
+
+
+def test_columns_of_csv(tmp_path):
+    folder, _ = write_layout(tmp_path, "csv")
+    expected = Dataset(folder).read("train").record
+    rows = (folder / "train.csv").read_text().splitlines()[1:]
+    (folder / "train.csv").write_text("\n".join(rows))
+    assert Dataset(folder).read("train").record.boxes.tolist() == expected.boxes.tolist()
+    turned = ["class,ymax,xmax,ymin,xmin,filename"]
+    turned += [",".join(reversed(row.split(","))) for row in rows]
+    (folder / "train.csv").write_text("\n".join(turned))
+    assert Dataset(folder).read("train").record.boxes.tolist() == expected.boxes.tolist()
+    (folder / "more.csv").write_text("\n".join(turned))
+    (folder / "train.csv").rename(folder / "one.csv")
+    (folder / "val.csv").unlink()
+    with pytest.raises(AnnotationError, match=r"several tables \(more.csv, one.csv\)"):
+        Dataset(folder)
+
+
+def test_several_coco_files(tmp_path):
+    folder, _ = write_layout(tmp_path, "coco")
+    place = folder / "annotations"
+    (place / "instances_other_train2017.json").write_bytes(
+        (place / "instances_train2017.json").read_bytes()
+    )
+    with pytest.raises(AnnotationError, match="several COCO files for train"):
+        Dataset(folder)
+    assert Dataset(place / "instances_val2017.json").read("all").images == folder / "val2017"
