@@ -1,6 +1,7 @@
-r"""Checks a COCO data set and reports its contents: counts, sizes, anchor coverage, issues.
+r"""Checks a data set and reports its contents: counts, sizes, anchor coverage, issues.
 
-Example:
+Examples:
+    igcv3det check-data --data data/mine
     igcv3det check-data --annotations data/coco/annotations/instances_val2017.json \
         --images data/coco/val2017 --json report.json
 
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.data_options import add_data_options, read_data, require_data
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.config_files import find_config
 
@@ -31,13 +33,13 @@ def main(args: list[str] | None = None) -> int:
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("check-data", __doc__)
     add = parser.add_argument
-    add("--annotations", type=Path, required=True, metavar="JSON", help="COCO annotation file")
-    add("--images", type=Path, required=True, metavar="DIR", help="folder of its images")
+    add_data_options(parser, "all")
     add("--config", type=Path, metavar="FILE", help="configuration of the detector (for anchors)")
     add("--json", type=Path, metavar="FILE", help="write the report with all issues to this file")
     add("--strict", action="store_true", help="exit with status 1 if there are issues")
     add("--allow-outside", action="store_true", help="file names may lead out of the folder")
     options = parser.parse_args(args)
+    require_data(parser, options)
     refuse_overwriting(parser, options, [options.annotations, options.config], ["json"])
     return options
 
@@ -46,16 +48,15 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.checkpoint import read_config
     from igcv3det.config import DetectorConfig
     from igcv3det.datasets.checks import check_record, require_content
-    from igcv3det.datasets.coco import read_coco
     from igcv3det.datasets.image_files import check_images
     from igcv3det.datasets.report import build_report, report_lines
     from igcv3det.detector import build_detector
 
     config = read_config(find_config(options.config)) if options.config else DetectorConfig()
-    record = read_coco(options.annotations)
-    checked = check_record(record, options.images, allow_outside=options.allow_outside)
+    record, images = read_data(options)
+    checked = check_record(record, images, allow_outside=options.allow_outside)
     store, issues = checked
-    issues += check_images(store, options.images, str(options.annotations))
+    issues += check_images(store, images, str(record.path))
     report = build_report(store, issues, build_detector(config).anchors, config.image_size)
     print("\n".join(report_lines(report)))
     for issue in issues[:SHOWN]:
@@ -65,11 +66,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.config and config.num_classes != len(store.categories):
         print(
             f"{options.config}: model.detector.num_classes is {config.num_classes}, but "
-            f"{options.annotations} has {len(store.categories)} categories",
+            f"{record.path} has {len(store.categories)} categories",
             file=sys.stderr,
         )
     if options.json:
         write_json(options.json, report.as_dict())
         print(options.json)
-    require_content(checked, options.annotations)
+    require_content(checked, record.path)
     return 1 if options.strict and issues else 0

@@ -1,8 +1,9 @@
-r"""Evaluates a detector on a data set in COCO's format.
+r"""Evaluates a detector on a data set.
 
-Example:
+Examples:
+    igcv3det eval --checkpoint best.ckpt --data data/mine --output metrics.json
     igcv3det eval --checkpoint best.ckpt --images data/coco/val2017 \
-        --annotations data/coco/annotations/instances_val2017.json --output metrics.json
+        --annotations data/coco/annotations/instances_val2017.json
 
 Prints COCO's twelve metrics and a table of the classes; "-" (null in JSON) where there are no
 objects. Detections with a score of at least 0.01 count, at most 100 an image. Classes are matched
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import integers, positive_int
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.data_options import add_data_options, read_data, require_data
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.measure.tables import format_number, text_table
 
@@ -55,8 +57,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("eval", __doc__)
     add = parser.add_argument
     add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
-    add("--annotations", type=Path, required=True, metavar="JSON", help="COCO annotation file")
-    add("--images", type=Path, metavar="DIR", help="folder of its images")
+    add_data_options(parser, "val")
     add("--allow-outside", action="store_true", help="file names may lead out of the folder")
     add("--output", type=Path, metavar="JSON", help="write the metrics to this file")
     add("--detections", type=Path, metavar="JSON", help="write the detections as COCO results")
@@ -75,8 +76,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     options = parser.parse_args(args)
     if options.results and (options.limit or options.checkpoint or options.detections):
         parser.error("--results goes without --checkpoint, --detections and --limit")
-    if not options.results and not options.images:
-        parser.error("the following arguments are required: --images")
+    require_data(parser, options, need_images=not options.results)
     inputs = [options.annotations, options.results, options.checkpoint]
     refuse_overwriting(parser, options, inputs, ["output", "detections"])
     return options
@@ -87,16 +87,17 @@ def _evaluate(options: argparse.Namespace) -> int:
     importlib.import_module(options.backend.replace("-", "_"))
     from igcv3det.evaluation import CocoEvaluator, metrics_as_json
 
+    record, images = read_data(options)
     predictor = None if options.results else _load(options)
     evaluator = CocoEvaluator(
-        options.annotations,
+        record,
         predictor.categories if predictor else None,
         scored_ids=options.categories,
         backend=options.backend,
     )
     failures: list[str] = []
     if predictor:
-        failures = _detect(predictor, evaluator, options)
+        failures = _detect(predictor, evaluator, images, options)
     else:
         evaluator.update_results(options.results)
     metrics = evaluator.compute()
@@ -117,7 +118,7 @@ def _load(options: argparse.Namespace) -> Predictor:
     from igcv3det.predictor import Predictor
     from igcv3det.pretrained import DEFAULT
 
-    if not options.images.is_dir():
+    if options.images and not options.images.is_dir():
         raise FileNotFoundError(f"{options.images}: no such folder of images")
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
         report("eval", notice)
@@ -130,7 +131,7 @@ def _load(options: argparse.Namespace) -> Predictor:
 
 
 def _detect(
-    predictor: Predictor, evaluator: CocoEvaluator, options: argparse.Namespace
+    predictor: Predictor, evaluator: CocoEvaluator, images: Path, options: argparse.Namespace
 ) -> list[str]:
     from igcv3det.datasets.image_files import ImageFolder
     from igcv3det.evaluation.dataset_inference import score_images
@@ -145,7 +146,7 @@ def _detect(
     failures = score_images(
         predictor,
         evaluator,
-        ImageFolder(options.images, options.allow_outside),
+        ImageFolder(images, options.allow_outside),
         image_ids,
         batch_size=options.batch_size,
         workers=options.workers,

@@ -1,13 +1,16 @@
-"""Splits a COCO annotation file into a training and a validation file.
+"""Splits a data set into a training and a validation file.
 
 Examples:
+    igcv3det split-data data/mine --output FOLDER
     igcv3det split-data all.json --output FOLDER --share 0.2 --seed 0
     igcv3det split-data all.json --output FOLDER --validation names.txt
 
-Writes FOLDER/instances_train.json and FOLDER/instances_val.json. ``names.txt`` has one image a
-line, with or without its extension and leading folders; without it, a random share is chosen. Every
-image goes to one of the two with all its annotations and all their fields; both get all categories.
-A file of other content is not overwritten. Exit status: 0 written, 1 could not, 2 wrong call.
+Writes FOLDER/instances_train.json and FOLDER/instances_val.json, COCO files. ``names.txt`` has one
+image a line, with or without its extension and leading folders; without it, a random share is
+chosen. Every image goes to one of the two with all its annotations, those of a COCO file with all
+their fields; both get all categories. A file of other content is not overwritten.
+
+Exit status: 0 written, 1 could not, 2 wrong call.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from typing import Any
 
 from igcv3det.atomic_files import atomic_write
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.data_options import add_format
+
+OTHER_FILES = (".xml", ".csv", ".yaml", ".yml")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -29,7 +35,8 @@ def main(args: list[str] | None = None) -> int:
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("split-data", __doc__)
     add = parser.add_argument
-    add("annotations", type=Path, metavar="JSON", help="COCO annotation file to split")
+    add("annotations", type=Path, metavar="SOURCE", help="COCO annotation file, or any data set")
+    add_format(parser)
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the two files")
     add("--validation", type=Path, metavar="FILE", help="names of validation images, one a line")
     add("--share", type=float, default=0.2, help="share of validation images (default: 0.2)")
@@ -43,11 +50,10 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from igcv3det.datasets.coco import read_sections
     from igcv3det.datasets.splitting import images_of, named_images, random_images
     from igcv3det.datasets.text_files import read_text
 
-    content = read_sections(options.annotations)
+    content = _content(options)
     source = options.annotations
     try:
         images = images_of(content)
@@ -70,6 +76,24 @@ def _run(options: argparse.Namespace) -> int:
     }
     _write(parts, len(content["annotations"]), options.annotations)
     return 0
+
+
+def _content(options: argparse.Namespace) -> dict[str, Any]:
+    """What a COCO file has, or the content that another data set would have as one."""
+    from igcv3det.datasets.coco import read_sections
+    from igcv3det.datasets.coco_writer import coco_content
+    from igcv3det.datasets.dataset import Dataset
+    from igcv3det.datasets.issues import summarize
+
+    source: Path = options.annotations
+    is_coco_file = options.format in (None, "coco") and not source.is_dir()
+    if is_coco_file and source.suffix.lower() not in OTHER_FILES:
+        return read_sections(source)
+    record, images = Dataset(source, options.format).read("all")
+    if record.issues:
+        report("split-data", summarize(record.issues))
+    print(f"file names start from {images}")
+    return coco_content(record)
 
 
 def _part(content: dict[str, Any], ids: set[int]) -> dict[str, Any]:

@@ -10,11 +10,19 @@ import logging
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Final, Literal, get_args
+from typing import Final
 
 import numpy as np
 
-from igcv3det.datasets.formats import coco_layout, csv_tables, cvat, labelme, voc, yolo
+from igcv3det.datasets.formats import (
+    DataFormat,
+    coco_layout,
+    csv_tables,
+    cvat,
+    labelme,
+    voc,
+    yolo,
+)
 from igcv3det.datasets.formats.folders import ALL, Splits
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.record_cache import cached_splits
@@ -23,8 +31,6 @@ from igcv3det.datasets.subsets import SplitRecord, joined, with_images
 
 logger = logging.getLogger(__name__)
 
-DataFormat = Literal["coco", "yolo", "voc", "labelme", "cvat", "csv"]
-FORMATS: Final = get_args(DataFormat)
 HELD_OUT_SHARE: Final = 0.2
 _READERS: Final[dict[DataFormat, ModuleType]] = {
     "coco": coco_layout,
@@ -52,7 +58,7 @@ class Dataset:
         data_format: None recognises it by looking.
 
     Attributes:
-        format: which of ``FORMATS`` it has.
+        format: which one it has.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -114,12 +120,13 @@ class Dataset:
         record, folder = self._read(source)
         images = [(entry.image_id, entry.file_name) for entry in record.images]
         chosen = np.isin(record.images.ids, list(random_images(images, HELD_OUT_SHARE, 0)))
-        logger.info(
-            "%s has no validation split: %d of %d images are it, drawn with seed 0",
-            self.path,
-            chosen.sum(),
-            len(chosen),
-        )
+        if is_validation:
+            logger.warning(
+                "%s has no validation split: %d of %d images are it, drawn with seed 0",
+                self.path,
+                chosen.sum(),
+                len(chosen),
+            )
         return SplitRecord(with_images(record, chosen if is_validation else ~chosen), folder)
 
 

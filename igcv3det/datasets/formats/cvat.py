@@ -74,7 +74,6 @@ class _Document:
         self._builders: dict[str, RecordBuilder] = {}
         self._files: dict[str, list[str]] = {}
         self._split, self._current = split, split
-        self._number = 0
         self._open: list[str] = []
         read_xml(path, self._start, self._end)
         if not self._builders:
@@ -110,11 +109,11 @@ class _Document:
         if self._current not in self._builders:
             builder = RecordBuilder(self.path, Categories((), ()), position_text="line {}")
             self._builders[self._current], self._files[self._current] = builder, []
-        self._number += 1
         name = attributes.get("name")
         size = attributes.get("width"), attributes.get("height")
-        self._builders[self._current].add_image(self._number, name, *size, position=line)
-        self._files[self._current].append(name or "")
+        files = self._files[self._current]
+        files.append(name or "")
+        self._builders[self._current].add_image(len(files), name, *size, position=line)
 
     def _add_shape(self, tag: str, attributes: dict[str, str], line: int) -> None:
         builder, label = self._builders[self._current], attributes.get("label")
@@ -123,8 +122,8 @@ class _Document:
             reason = box if isinstance(box, str) else f"a {tag} without a label"
             builder.add_issue("bad annotation", self.path, f"line {line}: {reason}")
             return
-        category = builder.category_id(label)
-        builder.add_annotation(RawAnnotation(self._number, category, box), line)
+        category, number = builder.category_id(label), len(self._files[self._current])
+        builder.add_annotation(RawAnnotation(number, category, box), line)
 
 
 def _file(folder: Path) -> Path | None:

@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 
 from igcv3det.config import AugmentConfig, PreprocessConfig
 from igcv3det.datasets.checks import load_annotations, require_same_categories
-from igcv3det.datasets.coco import read_coco
+from igcv3det.datasets.formats import DataFormat
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.engine.loader import (
@@ -27,6 +27,7 @@ from igcv3det.preprocess import Preprocess
 from igcv3det.structures import Categories
 from igcv3det.tasks.detect.batches import pack, unpack
 from igcv3det.tasks.detect.dataset import CocoDetection
+from igcv3det.tasks.detect.splits import SplitPaths, TrainingSplits
 from igcv3det.tasks.detect.transforms import EvalTransform, TrainTransform
 
 logger = logging.getLogger(__name__)
@@ -37,18 +38,22 @@ _FROM_START: Final = (0, 0)
 
 
 class CocoDataModule(LightningDataModule):
-    """A data set in COCO's layout, for training and validation.
+    """A data set of any format, for training and validation.
 
     Which images make batch n of a run, and every random change to them, depend on ``seed``, the
     sizes of batch and data set, and the number of processes alone. A resumed run continues with the
     batch that an unbroken run would have had next, in the middle of an epoch too.
 
     Args:
-        root: folder that the other paths start from.
-        train_images: folder of the training images.
+        root: the data set: folder or file of COCO JSON, YOLO, Pascal VOC, LabelMe, CVAT or CSV; or
+            the folder that the next four paths start from.
+        train_images: folder of the training images. Where one of the four paths is given, the data
+            is COCO JSON, and those that are not given are COCO's own.
         train_annotations: COCO JSON of the training images.
         val_images: folder of the validation images.
         val_annotations: COCO JSON of the validation images, with the same categories.
+        format: of the data set; null recognises it by looking.
+        drop_empty_classes: leave out classes without a box in training and validation.
         batch_size: training images of one process and step.
         val_batch_size: validation images of one process and step; None takes ``batch_size``.
         num_workers: processes that load, for each process that trains; not more than there are
@@ -64,10 +69,12 @@ class CocoDataModule(LightningDataModule):
     def __init__(
         self,
         root: str | Path,
-        train_images: str = "train2017",
-        train_annotations: str = "annotations/instances_train2017.json",
-        val_images: str = "val2017",
-        val_annotations: str = "annotations/instances_val2017.json",
+        train_images: str | None = None,
+        train_annotations: str | None = None,
+        val_images: str | None = None,
+        val_annotations: str | None = None,
+        format: DataFormat | None = None,
+        drop_empty_classes: bool = False,
         batch_size: int = 32,
         val_batch_size: int | None = None,
         num_workers: int = 2,
@@ -84,11 +91,13 @@ class CocoDataModule(LightningDataModule):
             raise ValueError(f"data: batch sizes must be >= 1, got {batch_size}, {val_batch_size}")
         if num_workers < 0:
             raise ValueError(f"data.num_workers must be >= 0, got {num_workers}")
-        root = Path(root)
-        self.train_images = root / train_images
-        self.train_annotations = root / train_annotations
-        self.val_images = root / val_images
-        self.val_annotations = root / val_annotations
+        self.splits = TrainingSplits(
+            Path(root),
+            SplitPaths(train_images, train_annotations),
+            SplitPaths(val_images, val_annotations),
+            format,
+            drop_empty_classes=drop_empty_classes,
+        )
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size
         self.num_workers = min(num_workers, os.cpu_count() or 1)
@@ -114,7 +123,7 @@ class CocoDataModule(LightningDataModule):
         Raises:
             AnnotationError: the file cannot be understood.
         """
-        return read_coco(self.val_annotations)
+        return self.splits.val.record
 
     @cached_property
     def train_store(self) -> AnnotationStore:
@@ -123,15 +132,10 @@ class CocoDataModule(LightningDataModule):
         Raises:
             AnnotationError: they cannot be used, or have other categories than the validation's.
         """
-        store, _ = load_annotations(
-            self.train_annotations,
-            self.train_images,
-            self.strict,
-            allow_outside=self.allow_outside,
-        )
-        require_same_categories(
-            store.categories, self.train_annotations, self.categories, self.val_annotations
-        )
+        record, images = self.splits.train
+        store, _ = load_annotations(record, images, self.strict, allow_outside=self.allow_outside)
+        val = self.val_record
+        require_same_categories(store.categories, record.path, val.categories, val.path)
         return store
 
     @cached_property
@@ -143,7 +147,7 @@ class CocoDataModule(LightningDataModule):
         """
         return load_annotations(
             self.val_record,
-            self.val_images,
+            self.splits.val.images,
             self.strict,
             allow_outside=self.allow_outside,
             need_objects=False,
@@ -154,6 +158,7 @@ class CocoDataModule(LightningDataModule):
         sizes = {"val": len(self.val_store)}
         if stage == "fit":
             sizes["train"] = len(self.train_store)
+            self.splits.note_empty_classes()
         logger.info("images: %s; %d classes", sizes, len(self.categories))
 
     def train_dataloader(self) -> BatchLoader:
@@ -168,7 +173,7 @@ class CocoDataModule(LightningDataModule):
         transform = TrainTransform(self.augment, self.preprocess, self.seed)
         warn_of_other_batches(self._resumed, self.state_dict())
         return BatchLoader(
-            CocoDetection(store, self.train_images, transform),
+            CocoDetection(store, self.splits.train.images, transform),
             EpochBatches(len(store), batch_size, shuffle, self.seed, rank, world_size),
             collate=pack,
             restore=unpack,
@@ -182,7 +187,7 @@ class CocoDataModule(LightningDataModule):
         store = self.val_store
         rank, world_size = rank_and_world_size(self.trainer)
         return BatchLoader(
-            CocoDetection(store, self.val_images, EvalTransform(self.preprocess)),
+            CocoDetection(store, self.splits.val.images, EvalTransform(self.preprocess)),
             EpochBatches(len(store), self.val_batch_size, rank=rank, world_size=world_size),
             collate=pack,
             restore=unpack,

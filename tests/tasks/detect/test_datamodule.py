@@ -41,7 +41,8 @@ def rewrite(path, change):
 
 def test_layout_and_categories(root):
     data = module(root)
-    assert data.val_annotations == root / "annotations" / "instances_val2017.json"
+    assert data.val_record.path == root / "annotations" / "instances_val2017.json"
+    assert data.splits.val.images == root / "val2017"
     assert data.categories == Categories((3, 7, 90), ("red", "green", "blue"))
     assert data.num_workers == 0
     assert data.val_batch_size == data.batch_size == 2
@@ -111,8 +112,11 @@ def test_validation_alone_needs_no_training_data(root):
     data = module(root)
     data.setup("validate")
     assert len(data.val_dataloader()) == 3
-    with pytest.raises(FileNotFoundError, match=r"instances_train2017\.json: no such"):
+    with pytest.raises(AnnotationError, match="has no split 'train'; it has val"):
         data.setup("fit")
+    named = module(root, train_images="train2017")
+    with pytest.raises(FileNotFoundError, match=r"instances_train2017\.json: no such"):
+        named.setup("fit")
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"val_batch_size": 0}, {"num_workers": -1}])

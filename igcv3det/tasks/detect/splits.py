@@ -1,0 +1,128 @@
+"""The training and the validation split of a run: four paths, or a data set of any format."""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from igcv3det.datasets.coco import read_coco
+from igcv3det.datasets.dataset import Dataset
+from igcv3det.datasets.formats import DataFormat
+from igcv3det.datasets.record import AnnotationRecord
+from igcv3det.datasets.subsets import SplitRecord, used_categories, with_categories
+
+logger = logging.getLogger(__name__)
+
+TRAIN, VAL = "train", "val"
+
+
+class SplitPaths(NamedTuple):
+    """Paths of a split below the root; COCO's own where they are None."""
+
+    images: str | None
+    annotations: str | None
+
+
+class TrainingSplits:
+    """The splits of a run, read when they are needed.
+
+    Args:
+        root: the data set, or the folder that paths start from.
+        train: paths of the training split.
+        val: paths of the validation split. Without any of the four the data set is recognised.
+        data_format: None recognises it by looking.
+        drop_empty_classes: leave out classes without a box in either split.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        train: SplitPaths,
+        val: SplitPaths,
+        data_format: DataFormat | None = None,
+        *,
+        drop_empty_classes: bool = False,
+    ) -> None:
+        self.root = root
+        self._paths = {TRAIN: train, VAL: val}
+        self._format = data_format
+        self._drops = drop_empty_classes
+
+    @cached_property
+    def train(self) -> SplitRecord:
+        """The training split.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            AnnotationError: it cannot be understood.
+        """
+        return self._chosen(self._train)
+
+    @cached_property
+    def val(self) -> SplitRecord:
+        """The validation split; errors as of `train`."""
+        return self._chosen(self._val)
+
+    def note_empty_classes(self) -> None:
+        """Names the classes without a training box in the log."""
+        record = self.train.record
+        used = set(np.unique(record.labels).tolist())
+        names = [n for label, n in enumerate(record.categories.names, 1) if label not in used]
+        if names:
+            logger.warning(
+                "%s: no training box of %d of %d classes: %s%s; --data.drop_empty_classes true "
+                "leaves out those without any box",
+                record.path,
+                len(names),
+                len(record.categories),
+                ", ".join(names[:5]),
+                ", ..." if len(names) > 5 else "",
+            )
+
+    @cached_property
+    def _train(self) -> SplitRecord:
+        return self._read(TRAIN)
+
+    @cached_property
+    def _val(self) -> SplitRecord:
+        return self._read(VAL)
+
+    @cached_property
+    def _dataset(self) -> Dataset:
+        dataset = Dataset(self.root, self._format)
+        logger.info("%s: %s", self.root, dataset.description)
+        return dataset
+
+    def _read(self, split: str) -> SplitRecord:
+        if all(path is None for paths in self._paths.values() for path in paths):
+            return self._dataset.read(split)
+        images, annotations = self._paths[split]
+        file = self.root / (annotations or _COCO[split].annotations)
+        return SplitRecord(read_coco(file), self.root / (images or _COCO[split].images))
+
+    def _chosen(self, split: SplitRecord) -> SplitRecord:
+        if not self._drops:
+            return split
+        return SplitRecord(_with_used(split.record, self._train, self._val), split.images)
+
+
+class _CocoPaths(NamedTuple):
+    images: str
+    annotations: str
+
+
+_COCO: Final = {
+    split: _CocoPaths(f"{split}2017", f"annotations/instances_{split}2017.json")
+    for split in (TRAIN, VAL)
+}
+
+
+def _with_used(record: AnnotationRecord, *splits: SplitRecord) -> AnnotationRecord:
+    records = [split.record for split in splits]
+    if any(other.categories != record.categories for other in records):
+        return record  # refused when the training split is checked
+    return with_categories(record, used_categories(records))

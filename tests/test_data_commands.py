@@ -1,0 +1,105 @@
+"""convert-data, split-data, check-data and eval on data sets of every layout."""
+
+import json
+
+import pytest
+from coco_files import save_tiny_detector
+from layouts import LAYOUTS, NAMES, write_layout
+
+from igcv3det.cli import check_data, convert_data, split_data
+from igcv3det.cli import eval as evaluate
+from igcv3det.datasets.coco import read_coco
+from igcv3det.datasets.dataset import Dataset
+from igcv3det.structures import Categories
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_conversion_loses_nothing(tmp_path, capsys, layout):
+    folder, _ = write_layout(tmp_path, layout)
+    output = tmp_path / "out" / "val.json"
+    assert convert_data.main([str(folder), str(output), "--split", "val"]) == 0
+    assert "2 images, 3 boxes, 3 classes, 0 issues" in capsys.readouterr().out
+    converted, record = read_coco(output), Dataset(folder).read("val").record
+    assert list(converted.images) == list(record.images)
+    assert converted.categories == record.categories
+    assert converted.boxes.tolist() == record.boxes.tolist()
+    assert converted.labels.tolist() == record.labels.tolist()
+    assert convert_data.main([str(folder), str(output), "--split", "val"]) == 0
+    assert convert_data.main([str(folder), str(output)]) == 1
+    assert "holds something else" in capsys.readouterr().err
+
+
+def test_conversion_keeps_fractions_crowds_and_empty_classes(tmp_path, capsys):
+    folder, _ = write_layout(tmp_path, "voc")
+    file = folder / "Annotations" / "b.xml"
+    text = file.read_text().replace("<difficult>0", "<difficult>1")
+    file.write_text(text.replace("<xmin>0<", "<xmin>0.1<"))
+    (folder / "classes.txt").write_text("unicorn\nzebra\ndog\ncat\n")
+    output = tmp_path / "all.json"
+    assert convert_data.main([str(folder), str(output)]) == 0
+    assert "classes without a box, kept: unicorn" in capsys.readouterr().out
+    content = json.loads(output.read_text())
+    assert [item["name"] for item in content["categories"]] == ["unicorn", "zebra", "dog", "cat"]
+    (crowd,) = (item for item in content["annotations"] if item["iscrowd"])
+    assert crowd["bbox"] == [0.1, 0, 32 - 0.1, 64]
+    output.unlink()
+    assert convert_data.main([str(folder), str(output), "--drop-empty-classes"]) == 0
+    content = json.loads(output.read_text())
+    assert [(c["id"], c["name"]) for c in content["categories"]] == [
+        (2, "zebra"),
+        (3, "dog"),
+        (4, "cat"),
+    ]
+
+
+def test_what_cannot_be_converted_is_named(tmp_path, capsys):
+    folder, _ = write_layout(tmp_path, "yolo")
+    label = folder / "labels" / "train" / "a.txt"
+    label.write_text("0,0.5,0.5,0.5,0.5\n")
+    assert convert_data.main([str(folder), str(tmp_path / "a.json"), "--strict"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{label}: bad annotation: line 1: fields must be separated by blanks")
+    assert "1 issue (1 bad annotation)" in second
+    assert not (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_check_and_evaluation(tmp_path, capsys, layout):
+    folder, _ = write_layout(tmp_path, layout)
+    report, metrics = tmp_path / "report.json", tmp_path / "metrics.json"
+    assert check_data.main(["--data", str(folder), "--json", str(report), "--strict"]) == 0
+    assert json.loads(report.read_text())["images"] == 6
+    weights = save_tiny_detector(tmp_path / "tiny.safetensors", Categories((1, 2, 3), NAMES))
+    call = ["--checkpoint", str(weights), "--data", str(folder), "--output", str(metrics)]
+    assert evaluate.main(call) == 0
+    assert json.loads(metrics.read_text())["images"] == 2
+    assert evaluate.main([*call, "--split", "train"]) == 0
+    assert json.loads(metrics.read_text())["images"] == 4
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("layout", ["yolo", "cvat"])
+def test_split(tmp_path, capsys, layout):
+    folder, _ = write_layout(tmp_path, layout)
+    source = folder / "annotations.xml" if layout == "cvat" else folder
+    assert split_data.main([str(source), "--output", str(tmp_path / "out"), "--share", "0.34"]) == 0
+    parts = [read_coco(tmp_path / "out" / f"instances_{name}.json") for name in ("train", "val")]
+    assert [len(part.images) for part in parts] == [4, 2]
+    assert sum(map(len, parts)) == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "required: --data, or --annotations and --images"),
+        (["--data", "a", "--images", "b"], "--data goes without --annotations and --images"),
+        (["--annotations", "a", "--images", "b", "--split", "val"], "--split and --format go with"),
+        (["--annotations", "a"], "required: --images"),
+        (["--data", "a", "--format", "tfrecord"], "invalid choice: 'tfrecord'"),
+    ],
+)
+def test_wrong_calls(words, message, capsys):
+    for command in (check_data, evaluate):
+        with pytest.raises(SystemExit, match="2"):
+            command.main(words)
+        assert message in capsys.readouterr().err
