@@ -110,4 +110,6 @@ def parse_description(text: str | None, path: Path) -> Any:  # noqa: ANN401
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, tuple) and any(isinstance(item, dict) for item in value):
+        return f"{len(value)} of its own"
     return str(list(value)) if isinstance(value, tuple) else str(value)

@@ -6,9 +6,12 @@ imported.
 """
 
 from igcv3det.config.detector import (
+    STAGES,
     AnchorConfig,
     BackboneConfig,
+    BlockConfig,
     DetectorConfig,
+    Groups,
     HeadConfig,
     Padding,
     PostprocessConfig,
@@ -25,11 +28,14 @@ from igcv3det.config.values import (
 )
 
 __all__ = [
+    "STAGES",
     "AnchorConfig",
     "AugmentConfig",
     "BackboneConfig",
+    "BlockConfig",
     "Config",
     "DetectorConfig",
+    "Groups",
     "HeadConfig",
     "LossConfig",
     "OptimConfig",

@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from igcv3det.config.values import require, require_ranges
 
 Padding = Literal["symmetric", "same"]
+Relu = Literal["depthwise", "expansion", "both", "none"]
+Groups = tuple[int, int]
+
+STAGES = 7
+"""Stages of the backbones, numbered from 1."""
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """One block of a network whose blocks differ (`BackboneConfig.blocks`)."""
+
+    stage: int
+    """Stage, 1 to 7; the first block of a stage has the stage's stride."""
+    channels: int
+    """Output channels."""
+    hidden: int | None = None
+    """Channels between the two 1x1 convolutions; null: no expansion, as MobileNetV2's first."""
+    groups: Groups = (1, 1)
+    """G1 of the expansion and G2 of the projection."""
+    super_channels: int | None = None
+    """Cs, pieces that the permutation moves as a whole; null: single channels."""
+    relu: Relu = "depthwise"
+    """Convolutions of the block that a ReLU6 follows; MobileNetV2's: both."""
+    shortcut: bool = False
+    """The input is added to the output."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.stage <= STAGES, f"blocks.stage must be in 1..{STAGES}", self.stage)
+        require_ranges(
+            self,
+            "blocks",
+            channels="[1, inf)",
+            hidden="[1, inf)",
+            groups="[1, inf)",
+            super_channels="[1, inf)",
+        )
+        require(
+            self.hidden is not None or self.groups == (1, 1),
+            "blocks.groups of a block without expansion must be (1, 1)",
+            self.groups,
+        )
 
 
 @dataclass(frozen=True)
@@ -24,11 +67,11 @@ class BackboneConfig:
     """Multiplier of the blocks in the five middle stages, rounded, at least one each."""
     repeats: tuple[int, ...] | None = None
     """Blocks in each of the seven stages; null: the variant's, times depth."""
-    groups: tuple[int, int] = (2, 2)
+    groups: Groups = (2, 2)
     """G1 of the expansion and G2 of the projection."""
     super_channels: int | None = None
     """Cs, pieces that the permutation moves as a whole; null: single channels, as released."""
-    relu: Literal["depthwise", "expansion", "both", "none"] = "depthwise"
+    relu: Relu = "depthwise"
     """Convolutions of a block that a ReLU6 follows; the released model: the depthwise."""
     p1: bool = True
     """The permutation before the projection; false breaks the complementary condition."""
@@ -42,11 +85,23 @@ class BackboneConfig:
     """Epsilon of batch normalisation; a checkpoint needs the value that it was trained with."""
     norm_momentum: float = 0.1
     """Momentum of batch normalisation's running statistics, as PyTorch defines it."""
+    blocks: tuple[BlockConfig, ...] | None = None
+    """All blocks in order, which may differ, in place of variant, width, depth, repeats, groups,
+    super_channels and relu; null: those of the variant."""
+    stem_channels: int | None = None
+    """Channels of the first convolution; null: 32 times width."""
+    last_channels: int | None = None
+    """Channels of the last 1x1 convolution; null: 1280, times width if that is above 1."""
+    last_groups: int = 1
+    """Groups of the last 1x1 convolution."""
 
     def __post_init__(self) -> None:
         require_ranges(
             self,
             "backbone",
+            stem_channels="[1, inf)",
+            last_channels="[1, inf)",
+            last_groups="[1, inf)",
             width="(0, inf)",
             depth="(0, inf)",
             groups="[1, inf)",
@@ -61,6 +116,26 @@ class BackboneConfig:
                 "backbone.repeats must be seven counts >= 1",
                 self.repeats,
             )
+        if self.blocks is not None:
+            self._check_blocks(self.blocks)
+
+    def _check_blocks(self, blocks: tuple[BlockConfig, ...]) -> None:
+        stages = [block.stage for block in blocks]
+        require(
+            stages == sorted(stages) and set(stages) == set(range(1, STAGES + 1)),
+            f"backbone.blocks must be in the order of their stages, with all of 1..{STAGES}",
+            stages,
+        )
+        for field_ in dataclasses.fields(self):
+            if field_.name in _REPLACED_BY_BLOCKS:
+                require(
+                    getattr(self, field_.name) == field_.default,
+                    f"backbone.{field_.name} has no effect beside backbone.blocks: leave it out",
+                    getattr(self, field_.name),
+                )
+
+
+_REPLACED_BY_BLOCKS = ("variant", "width", "depth", "repeats", "groups", "super_channels", "relu")
 
 
 @dataclass(frozen=True)
@@ -77,16 +152,57 @@ class HeadConfig:
     """Momentum of batch normalisation; TensorFlow's and torchvision's for SSDLite."""
     init_std: float = 0.03
     """Standard deviation of the normal initialisation of these layers (torchvision)."""
+    extra_hidden: tuple[int, ...] | None = None
+    """Channels between the 1x1 convolutions of each extra layer; null: half of extra_channels."""
+    extra_groups: tuple[Groups, ...] | None = None
+    """(G1, G2) of the 1x1 convolutions of each extra layer; null: dense ones."""
+    class_ranks: tuple[int | None, ...] | None = None
+    """For each map, the channels between the two 1x1 convolutions into which that of its
+    classification layer is split, for fewer parameters; null: not split."""
+    class_groups: tuple[Groups, ...] | None = None
+    """(G1, G2) of those two 1x1 convolutions, for each map; null: dense ones."""
 
     def __post_init__(self) -> None:
         require_ranges(
             self,
             "head",
             extra_channels="[1, inf)",
+            extra_hidden="[1, inf)",
+            class_ranks="[1, inf)",
             norm_eps="(0, 1)",
             norm_momentum="(0, 1]",
             init_std="(0, inf)",
         )
+        self._check_lengths()
+        ranks, pairs = self.class_ranks or (), self.class_groups or ()
+        require(
+            all(rank is not None for rank, pair in _aligned(ranks, pairs) if pair != (1, 1)),
+            "head.class_groups needs head.class_ranks: a single 1x1 stays dense",
+            self.class_groups,
+        )
+
+    def _check_lengths(self) -> None:
+        extras = len(self.extra_channels)
+        maps = extras + 2  # the backbone's taps come first
+        lengths = {
+            "extra_hidden": (extras, "extra layer"),
+            "extra_groups": (extras, "extra layer"),
+            "class_ranks": (maps, "map"),
+            "class_groups": (maps, "map"),
+        }
+        for name, (length, what) in lengths.items():
+            values = getattr(self, name)
+            if values is None:
+                continue
+            require(len(values) == length, f"head.{name} needs one value for each {what}", values)
+            pairs = [count for pair in values if isinstance(pair, tuple) for count in pair]
+            require(min(pairs, default=1) >= 1, f"head.{name} must be >= 1", values)
+
+
+def _aligned(
+    ranks: tuple[int | None, ...], pairs: tuple[Groups, ...]
+) -> Iterator[tuple[int | None, Groups]]:
+    yield from zip(ranks or (None,) * len(pairs), pairs or ((1, 1),) * len(ranks), strict=True)
 
 
 @dataclass(frozen=True)

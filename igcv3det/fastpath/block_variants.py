@@ -29,6 +29,7 @@ Index arithmetic is done in NumPy, so layouts can also be computed for weights o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
@@ -38,9 +39,11 @@ from torch import Tensor, nn
 
 from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.models.layers import ChannelPermutation
+from igcv3det.models.ssdlite import ExtraLayer
 
 Written = Literal["dense", "grouped"]
 Indices = NDArray[np.int64]
+Block = IGCV3Block | ExtraLayer
 
 
 class BlockVariant(NamedTuple):
@@ -96,7 +99,7 @@ class Remapped(nn.Sequential):
         self.register_buffer("elements", layout.elements, persistent=False)
 
 
-def block_layout(block: IGCV3Block, variant: BlockVariant) -> BlockLayout:
+def block_layout(block: Block, variant: BlockVariant) -> BlockLayout:
     """The layout of a block in a variant, for any groups, super-channels, ReLU placement and P2.
 
     Where a variant is impossible, the nearest possible one is taken: P2 makes the projection dense;
@@ -114,9 +117,9 @@ def block_layout(block: IGCV3Block, variant: BlockVariant) -> BlockLayout:
         elif cells is not None:
             rows, groups, repeats = cells, first * second, second
     # every group of a grouped variant lies within one of the original's
-    own = _own_elements(expand) if groups >= first else _dense_elements(expand)
+    own = _own_elements(expand) if groups >= first else dense_elements(expand)
     places = np.argsort(p1)[rows]  # where P1 would have put each channel
-    columns = _dense_elements(project)[:, places]
+    columns = dense_elements(project)[:, places]
     columns = _diagonal_blocks(columns, second) if is_grouped else columns[p2]
     device = expand.weight.device
     return BlockLayout(
@@ -126,12 +129,21 @@ def block_layout(block: IGCV3Block, variant: BlockVariant) -> BlockLayout:
     )
 
 
-def block_convs(block: IGCV3Block) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
+def block_convs(block: Block) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
     """Expansion, depthwise convolution and projection of a block."""
     expand, depthwise, project = (
-        cast(nn.Conv2d, child[0]) for child in (block.expand, block.depthwise, block.project)
+        cast(nn.Conv2d, cast(nn.Sequential, block.get_submodule(name))[0]) for name in block.PARTS
     )
     return expand, depthwise, project
+
+
+def grouped_blocks(module: nn.Module) -> Iterator[Block]:
+    """All blocks and extra layers inside a module that have an expansion and grouped 1x1s."""
+    for block in module.modules():
+        if isinstance(block, (IGCV3Block, ExtraLayer)):
+            has_expansion = isinstance(block.get_submodule(block.PARTS[0]), nn.Sequential)
+            if has_expansion and any(conv.groups > 1 for conv in block_convs(block)[::2]):
+                yield block
 
 
 def gather_weight(weight: Tensor, elements: Tensor) -> Tensor:
@@ -175,7 +187,7 @@ def _own_elements(conv: nn.Conv2d) -> Indices:
     return np.arange(conv.weight.numel()).reshape(conv.weight.shape)
 
 
-def _dense_elements(conv: nn.Conv2d) -> Indices:
+def dense_elements(conv: nn.Conv2d) -> Indices:
     """[C', C, 1, 1]: the elements of a grouped 1x1 weight in a dense one."""
     own = _own_elements(conv).reshape(conv.groups, -1, conv.weight.shape[1])
     blocks = np.full((conv.groups, own.shape[1], conv.groups, own.shape[2]), own.size)

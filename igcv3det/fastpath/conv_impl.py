@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igcv3det.fastpath.block_variants import (
+    Block,
     BlockVariant,
     Remapped,
     block_convs,
     block_layout,
     gather_weight,
+    grouped_blocks,
 )
 from igcv3det.fastpath.depthwise import replace_depthwise
 from igcv3det.fastpath.folded import FoldedConvNorm
@@ -29,6 +31,7 @@ from igcv3det.fastpath.sync_norms import is_synced, synced_batch_norm
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.models.layers import BATCH_NORMS
+from igcv3det.models.ssdlite import ExtraLayer
 
 ConvImpl = Literal["reference", "fast", "folded"]
 
@@ -60,18 +63,21 @@ def set_conv_impl(module: nn.Module, conv_impl: ConvImpl) -> None:
         >>> list(network.state_dict()) == names
         True
     """
-    for backbone in list(module.modules()):
-        if isinstance(backbone, IGCV3):
-            for index, block in enumerate(backbone.blocks):
-                assert isinstance(block, IGCV3Block)
-                _restore(block)
-                if conv_impl == "reference":
-                    continue
-                folds = conv_impl == "folded"
-                if index == backbone.tap_block:  # its expansion is read as a feature map
-                    _remap(block, _ORDERED)
-                else:
-                    _remap(block, _DENSE if folds else _fast_variant(block), folds=folds)
+    taps = {
+        backbone.blocks[backbone.tap_block]
+        for backbone in module.modules()
+        if isinstance(backbone, IGCV3)
+    }
+    for block in list(module.modules()):
+        if isinstance(block, (IGCV3Block, ExtraLayer)):
+            _restore(block)
+    if conv_impl != "reference":
+        folds = conv_impl == "folded"
+        for block in list(grouped_blocks(module)):
+            if block in taps:  # its expansion is read as a feature map
+                _remap(block, _ORDERED)
+            else:
+                _remap(block, _DENSE if folds else _fast_variant(block), folds=folds)
     replace_depthwise(module, fast=conv_impl == "fast")
     replace_sequences(module, fast=conv_impl == "fast")
 
@@ -136,24 +142,24 @@ class AbsorbedPermutation(nn.Identity):
         self.training = permutation.training
 
 
-def _fast_variant(block: IGCV3Block) -> BlockVariant:
+def _fast_variant(block: Block) -> BlockVariant:
     expand, _, project = block_convs(block)
     widths = (expand.in_channels // expand.groups, project.out_channels // project.groups)
     is_wide = min(widths) >= _MIN_GROUP
     return BlockVariant("grouped", "grouped") if is_wide else _DENSE
 
 
-def _remap(block: IGCV3Block, variant: BlockVariant, *, folds: bool = False) -> None:
+def _remap(block: Block, variant: BlockVariant, *, folds: bool = False) -> None:
     layout = block_layout(block, variant)
-    for name, own in layout._asdict().items():
-        source = cast(nn.Sequential, getattr(block, name))
-        kind = FoldedConvNorm if folds and name == "expand" else RemappedConvNorm
+    for name, own in zip(block.PARTS, layout, strict=True):
+        source = cast(nn.Sequential, block.get_submodule(name))
+        kind = FoldedConvNorm if folds and name == block.PARTS[0] else RemappedConvNorm
         setattr(block, name, kind(source, own))
     block.p1, block.p2 = AbsorbedPermutation(block.p1), AbsorbedPermutation(block.p2)
 
 
-def _restore(block: IGCV3Block) -> None:
-    for name in ("expand", "depthwise", "project"):
+def _restore(block: Block) -> None:
+    for name in block.PARTS:
         child = getattr(block, name)
         if isinstance(child, Remapped):
             plain = nn.Sequential(*child)

@@ -1,7 +1,7 @@
 """A copy of a detector for inference: norms folded, no permutation, the fastest block variant.
 
-The function stays the same, the weights move: each block of IGCV3 is written in one of the variants
-of `igcv3det.fastpath.block_variants`; MobileNetV2 and the head only have their norms folded.
+The function stays the same, the weights move: each grouped block and extra layer is written in one
+of the variants of `igcv3det.fastpath.block_variants`; all else only has its norms folded.
 `VARIANTS` follows measurements that ``python research/block_variants.py`` repeats.
 """
 
@@ -11,29 +11,33 @@ import copy
 from collections.abc import Callable
 from typing import Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from igcv3det.detector import SSDLite
 from igcv3det.fastpath.block_variants import (
+    Block,
     BlockVariant,
     WeightLayout,
     block_convs,
     block_layout,
+    dense_elements,
     gather_weight,
+    grouped_blocks,
 )
 from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.models.igcv3 import IGCV3
-from igcv3det.models.igcv3_block import IGCV3Block
-from igcv3det.models.layers import BATCH_NORMS
+from igcv3det.models.layers import BATCH_NORMS, ChannelPermutation
 
 Variant = Literal["permuted", "dense", "mixed", "grouped", "torch", "onnxruntime", "openvino"]
-ChooseVariant = Callable[[IGCV3Block], BlockVariant]
+ChooseVariant = Callable[[Block], BlockVariant]
 
 DENSE = BlockVariant("dense", "dense")
 MIXED = BlockVariant("dense", "grouped")
 GROUPED = BlockVariant("grouped", "grouped")
+NATURAL = BlockVariant("grouped", "dense")  # the expansion's channels keep their order
 _LANES = 16  # float32 channels of an AVX-512 register: ONNX Runtime's and OpenVINO's channel blocks
 
 
@@ -63,14 +67,8 @@ def deploy(detector: SSDLite, variant: Variant | ChooseVariant = "onnxruntime") 
     deployed = copy.deepcopy(detector).eval().requires_grad_(False)
     set_conv_impl(deployed, "reference")
     _fold_norms(deployed)
-    backbone = deployed.backbone
-    if variant != "permuted" and isinstance(backbone, IGCV3):
-        choose = VARIANTS[variant] if isinstance(variant, str) else variant
-        for index, block in enumerate(backbone.blocks):
-            assert isinstance(block, IGCV3Block)
-            order = _rewrite(block, choose(block))
-            if index == backbone.tap_block:
-                _reorder_tap(deployed, order)
+    if variant != "permuted":
+        _rewrite_all(deployed, VARIANTS[variant] if isinstance(variant, str) else variant)
     if variant == "torch":
         deployed.to(memory_format=torch.channels_last)
     return deployed
@@ -100,7 +98,7 @@ class ChannelRepeat(nn.Module):
         return str(self.times)
 
 
-def _onnxruntime_variant(block: IGCV3Block) -> BlockVariant:
+def _onnxruntime_variant(block: Block) -> BlockVariant:
     # A grouped convolution whose groups are not whole channel blocks leaves ONNX Runtime's blocked
     # layout; converting there and back costs more than multiplying zeros
     expand, _, project = block_convs(block)
@@ -111,7 +109,7 @@ def _onnxruntime_variant(block: IGCV3Block) -> BlockVariant:
     return BlockVariant("grouped" if is_grouped else "dense", "grouped" if is_whole else "dense")
 
 
-def _openvino_variant(block: IGCV3Block) -> BlockVariant:
+def _openvino_variant(block: Block) -> BlockVariant:
     # A grouped projection is faster at any width, a grouped expansion only with whole blocks
     expand, _, project = block_convs(block)
     is_grouped = _is_whole(expand.in_channels, expand.in_channels, expand.groups)
@@ -145,22 +143,57 @@ def _fold_norms(module: nn.Module) -> None:
                 del sequence[index + 1]
 
 
-def _rewrite(block: IGCV3Block, variant: BlockVariant) -> Tensor:
+def _rewrite_all(deployed: SSDLite, choose: ChooseVariant) -> None:
+    for layer in deployed.head.classification:
+        _absorb_permutation(cast(nn.Sequential, layer))
+    backbone = deployed.backbone
+    tap = backbone.blocks[backbone.tap_block] if isinstance(backbone, IGCV3) else None
+    for block in list(grouped_blocks(deployed)):
+        # grouped 1x1 convolutions that read the tap need its order
+        fixed = block is tap and _first_pointwise(deployed.head.classification[0]).groups > 1
+        order = _rewrite(block, NATURAL if fixed else choose(block))
+        if block is tap and not fixed:
+            _reorder_tap(deployed, order)
+
+
+def _absorb_permutation(layer: nn.Sequential) -> None:
+    """Writes the last 1x1 of a split prediction layer densely, without the permutation before."""
+    *others, permutation, predict = layer
+    if not isinstance(permutation, ChannelPermutation):
+        return
+    assert isinstance(predict, nn.Conv2d)
+    columns = dense_elements(predict)[:, np.argsort(permutation.index)]
+    weight = gather_weight(predict.weight, torch.from_numpy(columns).to(predict.weight.device))
+    dense = nn.Conv2d(predict.in_channels, predict.out_channels, 1, device="meta")
+    assert predict.bias is not None
+    dense.bias = predict.bias
+    dense.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    del layer[len(others) :]
+    layer.append(dense)
+
+
+def _first_pointwise(layer: nn.Module) -> nn.Conv2d:
+    return cast(nn.Conv2d, cast(nn.Sequential, layer)[1])
+
+
+def _rewrite(block: Block, variant: BlockVariant) -> Tensor:
     """Rewrites a block with folded norms in place.
 
     Returns:
         [E] int64: which channel of the original expansion is at each position now.
     """
     layout = block_layout(block, variant)
-    for name, own in layout._asdict().items():
-        sequence = cast(nn.Sequential, getattr(block, name))
+    for name, own in zip(block.PARTS, layout, strict=True):
+        sequence = cast(nn.Sequential, block.get_submodule(name))
         conv = cast(nn.Conv2d, sequence[0])
         if conv.kernel_size == (1, 1):
             sequence[0] = _pointwise(conv, own)
         else:
             _set_weight(conv, gather_weight(conv.weight, own.elements), own.rows)
     if layout.expand.repeats > 1:
-        block.expand = nn.Sequential(ChannelRepeat(layout.expand.repeats), *block.expand)
+        expand = cast(nn.Sequential, block.get_submodule(block.PARTS[0]))
+        repeated = nn.Sequential(ChannelRepeat(layout.expand.repeats), *expand)
+        setattr(block, block.PARTS[0], repeated)
     block.p1, block.p2 = nn.Identity(), nn.Identity()
     return layout.expand.rows
 
@@ -190,6 +223,6 @@ def _reorder_tap(detector: SSDLite, order: Tensor) -> None:
     for layers in (detector.head.classification, detector.head.regression):
         layer = cast(nn.Sequential, layers[0])
         depthwise = cast(nn.Conv2d, cast(nn.Sequential, layer[0])[0])
-        predict = cast(nn.Conv2d, layer[1])
+        predict = _first_pointwise(layer)
         _set_weight(depthwise, depthwise.weight[order], order)
         predict.weight = nn.Parameter(predict.weight[:, order], requires_grad=False)

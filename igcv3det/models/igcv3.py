@@ -12,7 +12,6 @@ but their state dicts do not fit; and ``igcv3_wide`` of that detection code is a
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from igcv3det.config import BackboneConfig, Padding
+from igcv3det.config import STAGES, BackboneConfig, BlockConfig, Padding
 from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.models.layers import conv_norm, norm_layer, set_padding
 from igcv3det.models.sections import NUM_SECTIONS, tapped_features
@@ -85,19 +84,23 @@ class IGCV3(nn.Module):
         padding: Padding = "symmetric",
     ) -> None:
         super().__init__()
-        divisor = math.lcm(2, *config.groups)
         norm = norm_layer(config.norm_eps, config.norm_momentum)
-        widths = CHANNELS_D if config.variant == "D" else CHANNELS_W
-        channels = [round_channels(c * config.width, divisor) for c in widths]
-        first = round_channels(STEM_CHANNELS * config.width, divisor)
-        last = round_channels(LAST_CHANNELS * max(config.width, 1.0), divisor)
-        starts = [0, *itertools.accumulate(stage_repeats(config))]
-        self.stage_starts, self.tap_block = starts, starts[TAP_STAGE]
-        self.feature_channels = (channels[TAP_STAGE - 1] * EXPANSIONS[TAP_STAGE], last)
+        configs, first, last = block_configs(config), stem_channels(config), last_channels(config)
+        self.stage_starts = [sum(block.stage <= n for block in configs) for n in range(STAGES + 1)]
+        self.tap_block = self.stage_starts[TAP_STAGE]
+        tap = configs[self.tap_block].hidden
+        if tap is None:
+            raise ValueError(
+                f"backbone.blocks: the first block of stage {TAP_STAGE + 1} needs an expansion, "
+                "which is SSDLite's fine feature map"
+            )
+        self.feature_channels = (tap, last)
         self.feature_reductions = (math.prod(strides[: 1 + TAP_STAGE]), math.prod(strides))
         self.stem = conv_norm(3, first, 3, norm, stride=strides[0], relu=True)
-        self.blocks = nn.ModuleList(_blocks(first, channels, strides[1:], config))
-        self.last = conv_norm(channels[-1], last, 1, norm, relu=True)
+        self.blocks = nn.ModuleList(_build(configs, first, strides[1:], config))
+        self.last = conv_norm(
+            configs[-1].channels, last, 1, norm, groups=config.last_groups, relu=True
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(last, num_classes) if num_classes else None
         self._initialise(config.zero_init)
@@ -157,20 +160,62 @@ class IGCV3(nn.Module):
         return logits
 
 
-def _blocks(
-    in_channels: int, channels: Sequence[int], strides: Sequence[int], config: BackboneConfig
-) -> Iterator[IGCV3Block]:
+def block_configs(config: BackboneConfig) -> tuple[BlockConfig, ...]:
+    """All blocks of an IGCV3 in order.
+
+    Example:
+        >>> block_configs(BackboneConfig())[1]
+        BlockConfig(stage=2, channels=24, hidden=96, groups=(2, 2), super_channels=None, \
+relu='depthwise', shortcut=False)
+    """
+    if config.blocks is not None:
+        return config.blocks
+    divisor = math.lcm(2, *config.groups)
+    widths = CHANNELS_D if config.variant == "D" else CHANNELS_W
+    blocks = []
+    in_channels = stem_channels(config)
     for stage, repeats in enumerate(stage_repeats(config)):
+        channels = round_channels(widths[stage] * config.width, divisor)
         for index in range(repeats):
-            yield IGCV3Block(
-                in_channels,
-                channels[stage],
-                stride=strides[stage] if index == 0 else 1,
-                expansion=EXPANSIONS[stage],
-                shortcut=index > 0,
-                config=config,
+            blocks.append(
+                BlockConfig(
+                    stage + 1,
+                    channels,
+                    hidden=in_channels * EXPANSIONS[stage],
+                    groups=config.groups,
+                    super_channels=config.super_channels,
+                    relu=config.relu,
+                    shortcut=index > 0,
+                )
             )
-            in_channels = channels[stage]
+            in_channels = channels
+    return tuple(blocks)
+
+
+def stem_channels(config: BackboneConfig) -> int:
+    """Channels of the first convolution."""
+    if config.stem_channels is not None:
+        return config.stem_channels
+    return round_channels(STEM_CHANNELS * config.width, math.lcm(2, *config.groups))
+
+
+def last_channels(config: BackboneConfig) -> int:
+    """Channels of the last 1x1 convolution."""
+    if config.last_channels is not None:
+        return config.last_channels
+    divisor = math.lcm(2, *config.groups)
+    return round_channels(LAST_CHANNELS * max(config.width, 1.0), divisor)
+
+
+def _build(
+    configs: Sequence[BlockConfig], in_channels: int, strides: Sequence[int], config: BackboneConfig
+) -> Iterator[IGCV3Block]:
+    norm = norm_layer(config.norm_eps, config.norm_momentum)
+    stage = 0
+    for block in configs:
+        stride = strides[block.stage - 1] if block.stage > stage else 1
+        yield IGCV3Block(in_channels, block, stride=stride, norm=norm, p1=config.p1, p2=config.p2)
+        in_channels, stage = block.channels, block.stage
 
 
 def stage_repeats(config: BackboneConfig) -> tuple[int, ...]:

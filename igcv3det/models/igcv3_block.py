@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
-from igcv3det.config import BackboneConfig
-from igcv3det.models.layers import ChannelPermutation, conv_norm, norm_layer
+from igcv3det.config import BlockConfig, Groups
+from igcv3det.models.layers import ChannelPermutation, Norm, conv_norm
 
 
 class IGCV3Block(nn.Module):
@@ -25,52 +25,54 @@ class IGCV3Block(nn.Module):
 
     Args:
         in_channels: C.
-        out_channels: C'.
+        config: C', t C, groups, super-channels, ReLU placement and shortcut.
         stride: of the depthwise convolution.
-        expansion: t.
-        shortcut: adds the input to the output.
-        config: groups, super-channels, ReLU placement, P1, P2 and batch normalisation.
+        norm: batch normalisation.
+        p1: permutes before the projection.
+        p2: permutes after the projection.
 
     Raises:
         ValueError: groups that do not divide the channels, or that break the complementary
-            condition.
+            condition; or a shortcut between different shapes.
     """
+
+    PARTS = ("expand", "depthwise", "project")
+    """Names of the three convolutions, each an `nn.Sequential` that starts with it."""
 
     def __init__(
         self,
         in_channels: int,
-        out_channels: int,
+        config: BlockConfig,
         *,
         stride: int,
-        expansion: int,
-        shortcut: bool,
-        config: BackboneConfig,
+        norm: Norm,
+        p1: bool = True,
+        p2: bool = False,
     ) -> None:
         super().__init__()
         first, second = config.groups
-        expanded = in_channels * expansion
-        _check_groups(config.groups, in_channels, expanded, out_channels)
-        norm = norm_layer(config.norm_eps, config.norm_momentum)
-        self.shortcut = shortcut
-        relu = config.relu in ("expansion", "both")
-        self.expand = conv_norm(in_channels, expanded, 1, norm, groups=first, relu=relu)
+        hidden = in_channels if config.hidden is None else config.hidden
+        check_groups(config.groups, in_channels, hidden, config.channels)
+        if config.shortcut and (stride > 1 or in_channels != config.channels):
+            raise ValueError(
+                f"stage {config.stage}: a shortcut needs stride 1 and equal channels, not stride "
+                f"{stride} and {in_channels} to {config.channels}"
+            )
+        self.shortcut = config.shortcut
+        self.expand: nn.Module = nn.Identity()
+        if config.hidden is not None:
+            relu = config.relu in ("expansion", "both")
+            self.expand = conv_norm(in_channels, hidden, 1, norm, groups=first, relu=relu)
         self.p1: nn.Module = nn.Identity()
-        if config.p1:
-            self.p1 = ChannelPermutation(expanded, first, config.super_channels)
+        if p1 and first > 1:
+            self.p1 = ChannelPermutation(hidden, first, config.super_channels)
             check_complementary(self.p1, config.groups)
-        self.depthwise = conv_norm(
-            expanded,
-            expanded,
-            3,
-            norm,
-            stride=stride,
-            groups=expanded,
-            relu=config.relu in ("depthwise", "both"),
-        )
-        self.project = conv_norm(expanded, out_channels, 1, norm, groups=second)
+        relu = config.relu in ("depthwise", "both")
+        self.depthwise = conv_norm(hidden, hidden, 3, norm, stride=stride, groups=hidden, relu=relu)
+        self.project = conv_norm(hidden, config.channels, 1, norm, groups=second)
         self.p2: nn.Module = nn.Identity()
-        if config.p2:
-            self.p2 = ChannelPermutation(out_channels, second, config.super_channels).inverse()
+        if p2:
+            self.p2 = ChannelPermutation(config.channels, second, config.super_channels).inverse()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [B, C, H, W] to [B, C', ceil(H / stride), ceil(W / stride)]."""
@@ -87,7 +89,7 @@ class IGCV3Block(nn.Module):
         return x + out if self.shortcut else out
 
 
-def check_complementary(permutation: ChannelPermutation, groups: tuple[int, int]) -> None:
+def check_complementary(permutation: ChannelPermutation, groups: Groups) -> None:
     """Checks that every projection group sees channels of every expansion group.
 
     This is the loose complementary condition (paper section 3.2). It makes the product of the two
@@ -109,9 +111,12 @@ def check_complementary(permutation: ChannelPermutation, groups: tuple[int, int]
             )
 
 
-def _check_groups(
-    groups: tuple[int, int], in_channels: int, expanded: int, out_channels: int
-) -> None:
+def check_groups(groups: Groups, in_channels: int, expanded: int, out_channels: int) -> None:
+    """Checks that (G1, G2) divide the channels around two 1x1 convolutions.
+
+    Raises:
+        ValueError: naming the channels that they do not divide.
+    """
     first, second = groups
     for count, channels, what in (
         (first, in_channels, "G1 must divide the block's input"),

@@ -3,7 +3,7 @@
 Source: MobileNetV2 (arXiv 1801.04381) section 6.2; torchvision's models/detection/ssdlite.py and
 TensorFlow's ssdlite_mobilenet_v2_coco.config agree on the shapes. The authors of IGCV3 group the
 1x1 convolutions of their extra layers; here they are dense for both backbones, so that comparing
-two detectors compares their backbones only.
+two detectors compares their backbones only, unless `HeadConfig` groups or narrows them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from igcv3det.config import HeadConfig
-from igcv3det.models.layers import conv_norm, norm_layer
+from igcv3det.config import Groups, HeadConfig
+from igcv3det.models.igcv3_block import check_complementary, check_groups
+from igcv3det.models.layers import ChannelPermutation, conv_norm, norm_layer
 from igcv3det.structures import HeadOutputs
 
 CLASS_PRIOR = 0.01
@@ -32,17 +33,11 @@ class ExtraLayers(nn.Module):
 
     def __init__(self, in_channels: int, config: HeadConfig) -> None:
         super().__init__()
-        norm = norm_layer(config.norm_eps, config.norm_momentum)
         layers: list[nn.Module] = []
-        for channels in config.extra_channels:
-            squeezed = channels // 2
-            layers.append(
-                nn.Sequential(
-                    conv_norm(in_channels, squeezed, 1, norm, relu=True),
-                    conv_norm(squeezed, squeezed, 3, norm, stride=2, groups=squeezed, relu=True),
-                    conv_norm(squeezed, channels, 1, norm, relu=True),
-                )
-            )
+        for index, channels in enumerate(config.extra_channels):
+            hidden = channels // 2 if config.extra_hidden is None else config.extra_hidden[index]
+            groups = (1, 1) if config.extra_groups is None else config.extra_groups[index]
+            layers.append(ExtraLayer(in_channels, hidden, channels, groups, config))
             in_channels = channels
         self.layers = nn.ModuleList(layers)
         _initialise(self, config.init_std)
@@ -54,6 +49,52 @@ class ExtraLayers(nn.Module):
             x = layer(x)
             maps.append(x)
         return maps
+
+
+class ExtraLayer(nn.Sequential):
+    """1x1, a permutation where it is grouped, 3x3 depthwise at stride 2, 1x1, each with ReLU6.
+
+    Args:
+        in_channels: C.
+        hidden: channels between the 1x1 convolutions.
+        out_channels: C'.
+        groups: (G1, G2) of the 1x1 convolutions.
+        config: batch normalisation.
+
+    Raises:
+        ValueError: groups that do not divide the channels.
+    """
+
+    PARTS = ("0", "1", "2")
+    """Names of the three convolutions, each an `nn.Sequential` that starts with it."""
+
+    def __init__(
+        self, in_channels: int, hidden: int, out_channels: int, groups: Groups, config: HeadConfig
+    ) -> None:
+        check_groups(groups, in_channels, hidden, out_channels)
+        first, second = groups
+        norm = norm_layer(config.norm_eps, config.norm_momentum)
+        super().__init__(
+            conv_norm(in_channels, hidden, 1, norm, groups=first, relu=True),
+            conv_norm(hidden, hidden, 3, norm, stride=2, groups=hidden, relu=True),
+            conv_norm(hidden, out_channels, 1, norm, groups=second, relu=True),
+        )
+        self.p1: nn.Module = nn.Identity()
+        self.p2 = nn.Identity()
+        if first > 1:
+            self.p1 = ChannelPermutation(hidden, first)
+            check_complementary(self.p1, groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [B, C, H, W] to [B, C', ceil(H / 2), ceil(W / 2)]."""
+        for layer in self.parts():
+            x = layer(x)
+        return x
+
+    def parts(self) -> list[nn.Module]:
+        """All layers in the order in which they run."""
+        expand, depthwise, project = (self.get_submodule(name) for name in self.PARTS)
+        return [expand, self.p1, depthwise, project, self.p2]
 
 
 class SSDLiteHead(nn.Module):
@@ -77,7 +118,8 @@ class SSDLiteHead(nn.Module):
         columns = num_classes + 1
         pairs = list(zip(in_channels, anchors_per_cell, strict=True))
         self.classification = nn.ModuleList(
-            _prediction_layer(channels, count * columns, config) for channels, count in pairs
+            _prediction_layer(channels, count * columns, config, *_split(config, level))
+            for level, (channels, count) in enumerate(pairs)
         )
         self.regression = nn.ModuleList(
             _prediction_layer(channels, count * 4, config) for channels, count in pairs
@@ -86,8 +128,9 @@ class SSDLiteHead(nn.Module):
         _initialise(self, config.init_std)
         if config.activation == "sigmoid":
             for layer in self.classification:
+                assert isinstance(layer, nn.Sequential)
                 nn.init.constant_(
-                    layer.get_parameter("1.bias"), -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR)
+                    layer[-1].get_parameter("bias"), -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR)
                 )
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
@@ -100,7 +143,19 @@ class SSDLiteHead(nn.Module):
         return HeadOutputs(torch.cat(logits, dim=1), torch.cat(offsets, dim=1))
 
 
-def _prediction_layer(in_channels: int, out_channels: int, config: HeadConfig) -> nn.Sequential:
+def _split(config: HeadConfig, level: int) -> tuple[int | None, Groups]:
+    rank = None if config.class_ranks is None else config.class_ranks[level]
+    return rank, (1, 1) if config.class_groups is None else config.class_groups[level]
+
+
+def _prediction_layer(
+    in_channels: int,
+    out_channels: int,
+    config: HeadConfig,
+    rank: int | None = None,
+    groups: Groups = (1, 1),
+) -> nn.Sequential:
+    """Depthwise 3x3 and a 1x1, or two 1x1 of that rank with a permutation if they are grouped."""
     depthwise = conv_norm(
         in_channels,
         in_channels,
@@ -109,7 +164,17 @@ def _prediction_layer(in_channels: int, out_channels: int, config: HeadConfig) -
         groups=in_channels,
         relu=True,
     )
-    return nn.Sequential(depthwise, nn.Conv2d(in_channels, out_channels, 1))
+    if rank is None:
+        return nn.Sequential(depthwise, nn.Conv2d(in_channels, out_channels, 1))
+    check_groups(groups, in_channels, rank, out_channels)
+    first, second = groups
+    reduce = nn.Conv2d(in_channels, rank, 1, groups=first, bias=False)
+    predict = nn.Conv2d(rank, out_channels, 1, groups=second)
+    if first == 1:
+        return nn.Sequential(depthwise, reduce, predict)
+    permutation = ChannelPermutation(rank, first)
+    check_complementary(permutation, groups)
+    return nn.Sequential(depthwise, reduce, permutation, predict)
 
 
 def _rows(x: Tensor, columns: int) -> Tensor:

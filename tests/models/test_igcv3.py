@@ -8,10 +8,11 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from igcv3det.config import BackboneConfig
+from igcv3det.config import BackboneConfig, BlockConfig
 from igcv3det.models.connectivity import path_counts
 from igcv3det.models.igcv3 import CIFAR_STRIDES, IGCV3, igcv3_d, igcv3_w
 from igcv3det.models.igcv3_block import IGCV3Block
+from igcv3det.models.layers import norm_layer
 
 
 def _parameters(module):
@@ -130,14 +131,16 @@ def test_groups_that_do_not_divide_are_refused_by_name(groups, what):
 
 
 def _block(channels, config, *, expansion=6, out_channels=None):
-    return IGCV3Block(
-        channels,
+    block = BlockConfig(
+        1,
         out_channels or channels,
-        stride=1,
-        expansion=expansion,
-        shortcut=False,
-        config=config,
+        hidden=channels * expansion,
+        groups=config.groups,
+        super_channels=config.super_channels,
+        relu=config.relu,
     )
+    norm = norm_layer(config.norm_eps, config.norm_momentum)
+    return IGCV3Block(channels, block, stride=1, norm=norm, p1=config.p1, p2=config.p2)
 
 
 @pytest.mark.parametrize(

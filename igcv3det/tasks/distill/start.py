@@ -85,6 +85,7 @@ def _tap_norm(detector: SSDLite) -> nn.BatchNorm2d:
     if isinstance(backbone, IGCV3):
         block = backbone.blocks[backbone.tap_block]
         assert isinstance(block, IGCV3Block)
+        assert isinstance(block.expand, nn.Sequential)
         norm = block.expand[1]
     else:
         assert isinstance(backbone, MobileNetV2)
