@@ -38,9 +38,10 @@ MODULES = {
     "training.run_folder": "engine.run_folder",
     "measurement.complexity": "measure.complexity",
     "measurement.latency": "measure.latency",
+    "export.parity": "measure.parity",
 }
 """Old to new, below ``igcv3det``."""
-_PACKAGES = {name.split(".")[0] for name in MODULES if "." in name} - {"models"}
+_PACKAGES = {name.split(".")[0] for name in MODULES if "." in name} - {"models", "export"}
 
 
 class MovedModules(MetaPathFinder, Loader):

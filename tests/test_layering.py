@@ -18,10 +18,10 @@ FLOORS = [
     ["models", "detection", "io", "preprocess", "description", "pretrained"],
     ["detector", "datasets", "runtime", "weight_files"],
     ["checkpoint", "fastpath"],
-    ["predictor", "engine"],
+    ["predictor", "engine", "export"],
     ["evaluation"],
-    ["export"],
-    ["measure", "tasks"],
+    ["measure"],
+    ["tasks"],
     ["cli"],
 ]
 HEAVY = {"pytorch_lightning", "albumentations", "pycocotools", "torchvision", "cv2"}

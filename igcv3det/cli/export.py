@@ -154,7 +154,7 @@ def _parity(
     options: argparse.Namespace,
 ) -> tuple[dict[str, Any], list[str]]:
     """The report, and a sentence for everything that failed or disagrees."""
-    from igcv3det.export import parity
+    from igcv3det.measure import parity
 
     limits = parity.limits_of(exported)
     found: dict[str, Any] = {

@@ -20,7 +20,7 @@ from export.networks import (  # noqa: E402
 from igcv3det.checkpoint import DESCRIPTION  # noqa: E402
 from igcv3det.export import CalibrationSet, export_detector, list_images  # noqa: E402
 from igcv3det.export.exporter import description_of  # noqa: E402
-from igcv3det.export.parity import compare_candidates, compare_detections  # noqa: E402
+from igcv3det.measure.parity import compare_candidates, compare_detections  # noqa: E402
 from igcv3det.predictor import Predictor  # noqa: E402
 from igcv3det.preprocess import Preprocess  # noqa: E402
 from igcv3det.runtime import ExportSpec, load_exported  # noqa: E402

@@ -12,7 +12,7 @@ for _package in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"):
     pytest.importorskip(_package, reason="needs the extra igcv3det[export]")
 
 from igcv3det.export import CalibrationSet, export_detector, list_images  # noqa: E402
-from igcv3det.export.parity import (  # noqa: E402
+from igcv3det.measure.parity import (  # noqa: E402
     AP_LIMIT,
     compare_ap,
     compare_candidates,

@@ -6,8 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from igcv3det.config import DetectorConfig, PreprocessConfig
-from igcv3det.export import parity
 from igcv3det.io.images import write_image
+from igcv3det.measure import parity
 from igcv3det.runtime import ExportSpec
 from igcv3det.structures import Categories, Detections, HeadOutputs
 
