@@ -14,6 +14,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Gives a path beside ``path`` to write to; that file takes its place when the block ends.
 
     If the block raises, the file is removed and ``path`` is left untouched. Folders are created.
+    Several processes may replace the same file at once: each writes a file of its own.
 
     Args:
         path: of the file to create or replace.
@@ -23,7 +24,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         OSError: it cannot be written; a full disk is named as such.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         if durable:

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
+from igcv3det.evaluation.dataset_inference import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD
 from igcv3det.io.images import Image
 from igcv3det.structures import Detections
 
 Array = NDArray[np.float32]
 
-SCORE_THRESHOLD = 0.01
-DETECTIONS_PER_IMAGE = 100
 NANODET_MEAN = np.array([103.53, 116.28, 123.675], np.float32)  # BGR
 NANODET_STD = np.array([57.375, 57.12, 58.395], np.float32)
 GREY = 114  # YOLOX's padding

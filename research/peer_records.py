@@ -36,7 +36,7 @@ def main(args: list[str] | None = None) -> int:
         parser.error(f"{options.file.name}: not one of {', '.join(peer.file for peer in PEERS)}")
     failures = 0
     try:
-        detect = peer_target(peer, options.file, options.threads).detect
+        detector = peer_target(peer, options.file, options.threads).detector
         with RecordWriter(options.json) as records:
             for item in read_sources(find_sources(options.source).files):
                 if isinstance(item, UnreadableSource):
@@ -44,7 +44,9 @@ def main(args: list[str] | None = None) -> int:
                     records.write(error_record(item))
                     failures += 1
                     continue
-                records.write(frame_record(item, detect(item.image).above(options.threshold)))
+                inputs = [detector.preprocess(item.image)]
+                (found,) = detector.detect(inputs, [item.image.shape[:2]])
+                records.write(frame_record(item, found.above(options.threshold)))
     except (OSError, ValueError) as error:
         print(f"peer_records: {error}", file=sys.stderr)
         return 1

@@ -20,15 +20,13 @@ Exit status: 0 all done, 1 a model or the data could not be read, 2 wrong call.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -38,18 +36,33 @@ from onnx import shape_inference
 from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
+from igcv3det.cli.compare import comparison_table
+from igcv3det.cli.results import write_json
 from igcv3det.config import DetectorConfig
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
 from igcv3det.detector import SSDLite
 from igcv3det.evaluation import CocoEvaluator
-from igcv3det.io.images import Image, read_image
-from igcv3det.measure.latency import Timing, time_in_turn
-from igcv3det.measure.tables import format_number, text_table
+from igcv3det.evaluation.dataset_inference import (
+    DETECTIONS_PER_IMAGE,
+    SCORE_THRESHOLD,
+    BatchDetector,
+    score_images,
+)
+from igcv3det.io.images import Image
+from igcv3det.measure.comparison import ComparisonRow
+from igcv3det.measure.latency import Timing, ratios, time_in_turn
 from igcv3det.predictor import Predictor
 from igcv3det.structures import Categories, Detections, HeadOutputs
 from research.peer_models import PEERS, Array, Peer
 
 LAYERS = ("Conv", "Gemm", "MatMul")
+
+
+class PeerRow(ComparisonRow):
+    """A row of the JSON file: that of ``igcv3det compare``, with input side and timing spread."""
+
+    image_size: int
+    latency_spread_ms: float
 
 
 class OnnxNetwork:
@@ -68,6 +81,31 @@ class OnnxNetwork:
         return HeadOutputs(logits, offsets)
 
 
+class PeerDetector:
+    """Another project's detector, for `score_images`; it preprocesses inside `detect`.
+
+    Args:
+        peer: what its input and raw outputs mean.
+        size: side of its input, pixels.
+        run: the network on [1, 3, S, S].
+    """
+
+    categories = COCO_CATEGORIES
+
+    def __init__(self, peer: Peer, size: int, run: Callable[[Array], list[Array]]) -> None:
+        self._detect = partial(peer.detect, size=size, run=run)
+
+    def preprocess(self, image: Image) -> Tensor:
+        """The image itself, [H, W, 3]."""
+        return torch.from_numpy(image)
+
+    def detect(
+        self, inputs: Sequence[Tensor], original_sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """Detections of each image, in its pixels."""
+        return [self._detect(image.numpy()) for image in inputs]
+
+
 @dataclass(frozen=True)
 class ComparedDetector:
     """A row of the table, before measuring.
@@ -77,41 +115,47 @@ class ComparedDetector:
         size: side of its input, pixels.
         graph: for counting.
         run: the network on [1, 3, S, S].
-        detect: everything from the image to its objects.
+        detector: from images to detections.
     """
 
     name: str
     size: int
     graph: onnx.ModelProto
     run: Callable[[Array], list[Array]]
-    detect: Callable[[Image], Detections]
+    detector: BatchDetector
 
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
     options = _parse(args)
+    failures: list[str] = []
     try:
         targets = _targets(options)
         if not targets:
             raise ValueError(f"{options.peers}: holds none of {', '.join(p.file for p in PEERS)}")
-        precisions = {c.name: _average_precision(c, options) for c in targets}
+        precisions = {c.name: _average_precision(c, options, failures) for c in targets}
     except (OSError, ValueError) as error:
-        print(f"peers: {error}", file=sys.stderr)
+        failures = [str(error)]
+        targets = []
+    for failure in failures:
+        print(f"peers: {failure}", file=sys.stderr)
+    if not targets:
         return 1
     blank = {c.name: np.zeros((1, 3, c.size, c.size), np.float32) for c in targets}
     calls = {c.name: partial(c.run, blank[c.name]) for c in targets}
+    timings = time_in_turn(calls, options.rounds)
     rows = [
-        _row(c, timing, precisions[c.name])
-        for c, timing in zip(targets, time_in_turn(calls, options.rounds), strict=True)
+        _row(target, timing, ratio, precisions[target.name])
+        for target, timing, ratio in zip(targets, timings, ratios(timings), strict=True)
     ]
-    print(_table(rows))
+    print(comparison_table(rows))
+    sizes = ", ".join(f"{target.name} {target.size} px" for target in targets)
     version = onnxruntime.__version__
-    print(f"ONNX Runtime {version}, {options.threads} threads, {options.rounds} rounds")
+    print(f"ONNX Runtime {version}, {options.threads} threads, {options.rounds} rounds; {sizes}")
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        write_json(options.json, rows)
         print(f"Figures are in {options.json}")
-    return 0
+    return 1 if failures else 0
 
 
 def _parse(args: list[str] | None) -> argparse.Namespace:
@@ -147,7 +191,7 @@ def peer_target(peer: Peer, path: Path, threads: int) -> ComparedDetector:
     graph = onnx.load(path)
     size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
     run = _session(graph, threads)
-    return ComparedDetector(peer.name, size, graph, run, partial(peer.detect, size=size, run=run))
+    return ComparedDetector(peer.name, size, graph, run, PeerDetector(peer, size, run))
 
 
 def our_target(path: Path, threads: int) -> ComparedDetector:
@@ -160,7 +204,11 @@ def our_target(path: Path, threads: int) -> ComparedDetector:
         torch.onnx.export(detector, example, file, dynamo=True, verbose=False)
         graph = onnx.load(file)
     run = _session(graph, threads)
-    predictor = Predictor(OnnxNetwork(detector, run))
+    predictor = Predictor(
+        OnnxNetwork(detector, run),
+        score_threshold=SCORE_THRESHOLD,
+        detections_per_image=DETECTIONS_PER_IMAGE,
+    )
     return ComparedDetector(path.stem, size, graph, run, predictor)
 
 
@@ -182,15 +230,13 @@ def _session(graph: onnx.ModelProto, threads: int) -> Callable[[Array], list[Arr
     return lambda inputs: session.run(None, {name: inputs})
 
 
-def _average_precision(target: ComparedDetector, options: argparse.Namespace) -> float | None:
+def _average_precision(
+    target: ComparedDetector, options: argparse.Namespace, failures: list[str]
+) -> float | None:
     if not options.annotations:
         return None
-    evaluator = CocoEvaluator(options.annotations, COCO_CATEGORIES)
-    for image_id in evaluator.image_ids:
-        entry = evaluator.image(image_id)
-        image = read_image(options.images / entry.file_name, entry.size)
-        found = target.detect(image)
-        evaluator.update([image_id], [replace(found, categories=COCO_CATEGORIES)])
+    evaluator = CocoEvaluator(options.annotations, target.detector.categories)
+    failures += score_images(target.detector, evaluator, options.images, evaluator.image_ids)
     return float(evaluator.compute()["AP"])
 
 
@@ -219,34 +265,18 @@ def count(graph: onnx.ModelProto) -> tuple[int, int]:
     return sum(math.prod(weights[name]) for name in used), multiply_adds
 
 
-def _row(target: ComparedDetector, timing: Timing, precision: float | None) -> dict[str, Any]:
+def _row(target: ComparedDetector, timing: Timing, ratio: float, ap: float | None) -> PeerRow:
     parameters, multiply_adds = count(target.graph)
-    return {
-        "name": target.name,
-        "image_size": target.size,
-        "parameters": parameters,
-        "multiply_adds": multiply_adds,
-        "latency_ms": timing.median_ms,
-        "latency_spread_ms": timing.spread_ms,
-        "AP": precision,
-    }
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    header = ["model", "input", "parameters M", "multiply-adds G", "latency ms", "spread ms", "AP"]
-    cells = [
-        [
-            row["name"],
-            str(row["image_size"]),
-            f"{row['parameters'] / 1e6:.2f}",
-            f"{row['multiply_adds'] / 1e9:.2f}",
-            f"{row['latency_ms']:.1f}",
-            f"{row['latency_spread_ms']:.1f}",
-            format_number(row["AP"]),
-        ]
-        for row in rows
-    ]
-    return text_table(header, cells)
+    return PeerRow(
+        name=target.name,
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        latency_ms=timing.median_ms,
+        latency_ratio=ratio,
+        AP=ap,
+        image_size=target.size,
+        latency_spread_ms=timing.spread_ms,
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,3 +106,7 @@ def _compare(detector: SSDLite, released: SSDLite, folder: str) -> None:
             ours, theirs = (d(image).logits[..., 1:].sigmoid() for d in (detector, released))
         worst = max(worst, float((ours - theirs).abs().max()))
     print(f"float16 moves no score by more than {worst:.4f} on {len(paths)} images")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

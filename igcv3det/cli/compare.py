@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     if not detectors:
         return 1
     rows = compare(detectors, precisions, rounds=options.rounds, threads=options.threads)
-    print(_table(rows))
+    print(comparison_table(rows))
     sizes = {f"{d.config.image_size} px" for d in detectors.values()}
     print(
         f"1 image, {', '.join(sorted(sizes))}, {options.threads} threads, {options.rounds} rounds"
@@ -123,7 +124,8 @@ def _average_precisions(
     return precisions
 
 
-def _table(rows: list[ComparisonRow]) -> str:
+def comparison_table(rows: Sequence[ComparisonRow]) -> str:
+    """The rows as text, for a terminal."""
     header = ["model", "parameters", "multiply-adds", "latency", "ratio", "AP"]
     cells = [
         [

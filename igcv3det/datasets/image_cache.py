@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from igcv3det.atomic_files import atomic_write
+from igcv3det.atomic_files import atomic_write, replacing
 from igcv3det.io.images import EXTENSIONS, Image, ImageReadError, read_image
 
 logger = logging.getLogger(__name__)
@@ -159,21 +158,15 @@ def _write(
     squares: Iterator[Image | None], shape: tuple[int, ...], pixels: Path, rows: Path
 ) -> None:
     """Writes both files; the rows last, so that their presence means that all is there."""
-    pixels.parent.mkdir(parents=True, exist_ok=True)
-    partial = pixels.with_name(f"{pixels.name}.{os.getpid()}.partial")
     kept: list[int] = []
-    try:
-        with partial.open("wb") as file:
-            _write_header(file, shape)
-            for row, image in enumerate(squares):
-                if image is not None:
-                    file.write(image.tobytes())
-                    kept.append(row)
-            file.seek(0)
-            _write_header(file, (len(kept), *shape[1:]))
-        partial.replace(pixels)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(pixels, durable=False) as partial, partial.open("wb") as file:
+        _write_header(file, shape)
+        for row, image in enumerate(squares):
+            if image is not None:
+                file.write(image.tobytes())
+                kept.append(row)
+        file.seek(0)
+        _write_header(file, (len(kept), *shape[1:]))
     atomic_write(rows, json.dumps({"rows": kept}))
 
 

@@ -9,23 +9,40 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
 from igcv3det.datasets.image_files import ImageFolder
 from igcv3det.evaluation import CocoEvaluator
-from igcv3det.io.images import ImageReadError, read_image
+from igcv3det.io.images import Image, ImageReadError, read_image
 from igcv3det.predictor import Network, Predictor
 from igcv3det.runtime import ExportedDetector
-from igcv3det.structures import Detections
+from igcv3det.structures import Categories, Detections
 
 SCORE_THRESHOLD = 0.01  # weaker detections hardly move the AP but would fill a results file
 DETECTIONS_PER_IMAGE = 100  # COCO counts no more
 Prepared = tuple[Tensor, tuple[int, int]]
 
 
+class BatchDetector(Protocol):
+    """Detects objects in preprocessed images; a `Predictor`, or another project's detector."""
+
+    @property
+    def categories(self) -> Categories:
+        """Ids and names of the labels."""
+
+    def preprocess(self, image: Image) -> Tensor:
+        """See `Predictor.preprocess`."""
+
+    def detect(
+        self, inputs: Sequence[Tensor], original_sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """See `Predictor.detect`."""
+
+
 def score_images(
-    predictor: Predictor,
+    predictor: BatchDetector,
     evaluator: CocoEvaluator,
     folder: str | Path | ImageFolder,
     image_ids: Sequence[int],
@@ -88,7 +105,7 @@ def average_precision(
 
 
 def _detect(
-    predictor: Predictor, futures: Sequence[Future[Prepared]], failures: list[str]
+    predictor: BatchDetector, futures: Sequence[Future[Prepared]], failures: list[str]
 ) -> list[Detections]:
     """Detections of a batch; an image that cannot be read has none and is added to failures."""
     inputs, sizes, is_read = [], [], []
@@ -107,7 +124,7 @@ def _detect(
 
 
 def _read_ahead(
-    predictor: Predictor,
+    predictor: BatchDetector,
     evaluator: CocoEvaluator,
     folder: ImageFolder,
     image_ids: Sequence[int],

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 from igcv3det.cli.arguments import positive_int
@@ -74,3 +75,7 @@ def _command(options: argparse.Namespace) -> str:
     shown = config.relative_to(ROOT) if config.is_relative_to(ROOT) else options.config
     place = " --data PATH" if options.data else ""
     return f"python tools/ablate.py --config {shown.as_posix()}{place}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

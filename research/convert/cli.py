@@ -20,6 +20,7 @@ Exit status: 0 written, 1 could not, 2 wrong call.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,3 +82,7 @@ def _photographs(folder: Path, detector: SSDLite) -> Iterator[Tensor]:
     step = max(1, len(paths) // STATISTICS_IMAGES)
     for path in paths[::step][:STATISTICS_IMAGES]:
         yield preprocess(read_image(path))[None]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,5 @@
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
 def test_a_full_disk_is_named(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"a": 1}, path)
-    (tmp_path / "last.ckpt.partial").symlink_to("/dev/full")
+    (tmp_path / f"last.ckpt.{os.getpid()}.partial").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"last\.ckpt: the disk is full"):
         AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(100_000)}, path)
     assert torch.load(path, weights_only=True) == {"a": 1}

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from coco_files import save_tiny_detector
+from coco_files import coco, save_tiny_detector, write_json, write_noise
 from torch.testing import assert_close
 
 from igcv3det.checkpoint import load_detector
+from igcv3det.datasets.coco_categories import COCO_CATEGORIES
 from igcv3det.measure.complexity import count_multiply_adds
 
 onnx = pytest.importorskip("onnx", reason="the benchmark needs the extra 'export'")
@@ -55,11 +56,12 @@ def test_an_unknown_shape_is_an_error():
 NOTHING_SEEN = """
     <ir_version: 9, opset_import: ["": 18]>
     yolox (float[1, 3, 32, 32] images) => (float[1, 21, 85] output)
-    <int64[1] first = {0}, int64[3] shape = {1, 21, 85}>
+    <int64[1] first = {0}, int64[3] shape = {1, 21, 85}, float zero = {0}>
     {
         mean = ReduceMean (images)
         flat = Squeeze (mean, first)
-        output = Expand (flat, shape)
+        nothing = Mul (flat, zero)
+        output = Expand (nothing, shape)
     }
 """
 
@@ -86,6 +88,21 @@ def test_rows_of_a_peer(tmp_path, capsys):
     assert (row["name"], row["image_size"], row["AP"]) == ("YOLOX-Nano 416", 32, None)
     assert row["latency_ms"] > 0
     assert "YOLOX-Nano 416" in capsys.readouterr().out
+
+
+def test_unreadable_images_of_a_data_set_count_as_without_detections(tmp_path, capsys):
+    onnx.save(onnx.parser.parse_model(NOTHING_SEEN), tmp_path / "yolox_nano.onnx")
+    content = coco([1, 2], [(1, 1, (10, 10, 50, 40))], COCO_CATEGORIES)
+    annotations = write_json(tmp_path / "instances.json", content)
+    write_noise(tmp_path / "1.png")
+    arguments = ["--peers", str(tmp_path), "--rounds", "1", "--json", str(tmp_path / "rows.json")]
+    files = ["--annotations", str(annotations), "--images", str(tmp_path)]
+    assert peers.main([*arguments, *files]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("peers: ")
+    assert "2.png" in line
+    [row] = json.loads((tmp_path / "rows.json").read_text())
+    assert row["AP"] == 0
 
 
 @pytest.mark.slow

@@ -11,14 +11,15 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassAccuracy
 
 from igcv3det.checkpoint import load_backbone
 from igcv3det.config import OptimConfig
 from igcv3det.description import DESCRIPTION
 from igcv3det.engine.checkpoints import require_continuation
-from igcv3det.engine.optim import build_optimizer, scaled_lr
-from igcv3det.engine.run_length import run_length
+from igcv3det.engine.run_optimizer import run_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.tasks.classify.augmentation import moved
 from igcv3det.tasks.classify.batches import ImageBatch
@@ -147,28 +148,14 @@ class ClassificationModule(LightningModule):
         self.log("val/top5", self.top5, on_step=False, on_epoch=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Optimizer and schedule for this run's batch and length.
+        """Optimizer and schedule for this run's batch size and length.
 
         Raises:
-            ValueError: a run without end has no cosine.
+            ValueError: the run has no end, which the schedule needs.
         """
-        total, batch = run_length(self.trainer, self.max_steps)
-        lr = scaled_lr(self.optim, batch)
-        logger.info(
-            "%.2f M parameters; %d steps of %d images; learning rate %.4g",
-            sum(parameter.numel() for parameter in self.network.parameters()) / 1e6,
-            total,
-            batch,
-            lr,
+        return run_optimizer(
+            self.trainer, self.network, self.optim, self.max_steps, self._build_schedule
         )
-        optimizer = build_optimizer(self.network, self.optim, lr)
-        accumulated = self.trainer.accumulate_grad_batches
-        per_epoch = max(1, -(-int(self.trainer.num_training_batches) // accumulated))
-        schedule = build_rate_schedule(optimizer, total, per_epoch, self.optim, self.schedule)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the classifier's description."""
@@ -179,6 +166,11 @@ class ClassificationModule(LightningModule):
         require_continuation(
             checkpoint, classifier_metadata(self.classifier, self.names), self.optim.ema_decay
         )
+
+    def _build_schedule(self, optimizer: Optimizer, optim: OptimConfig, total: int) -> LambdaLR:
+        accumulated = self.trainer.accumulate_grad_batches
+        per_epoch = max(1, -(-int(self.trainer.num_training_batches) // accumulated))
+        return build_rate_schedule(optimizer, total, per_epoch, optim, self.schedule)
 
     def _lr(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])

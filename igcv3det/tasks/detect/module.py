@@ -19,8 +19,7 @@ from igcv3det.detection.postprocess import postprocess
 from igcv3det.detector import SSDLite, build_detector
 from igcv3det.engine.batch_norm import freeze_batch_norms
 from igcv3det.engine.checkpoints import require_continuation
-from igcv3det.engine.optim import build_optimizer, build_schedule, scaled_lr, warmup_steps
-from igcv3det.engine.run_length import run_length
+from igcv3det.engine.run_optimizer import run_optimizer
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.evaluation.coco_scoring import SUMMARY_NAMES
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
@@ -173,27 +172,12 @@ class DetectionModule(LightningModule):
         self.log_dict(figures, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Optimizer and schedule for this run's batch and length.
+        """Optimizer and schedule for this run's batch size and length.
 
         Raises:
             ValueError: the run has no end, which the schedule needs.
         """
-        total, batch = run_length(self.trainer, self.max_steps)
-        lr = scaled_lr(self.optim, batch)
-        logger.info(
-            "%.2f M parameters; %d steps of %d images; peak lr %.4g after %d warm-up steps",
-            sum(parameter.numel() for parameter in self.detector.parameters()) / 1e6,
-            total,
-            batch,
-            lr,
-            warmup_steps(self.optim, total),
-        )
-        optimizer = build_optimizer(self.detector, self.optim, lr)
-        schedule = build_schedule(optimizer, self.optim, total)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return run_optimizer(self.trainer, self.detector, self.optim, self.max_steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the detector's description, and whether its norms are frozen."""

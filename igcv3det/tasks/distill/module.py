@@ -18,8 +18,7 @@ from igcv3det.description import DESCRIPTION
 from igcv3det.detection.losses import MultiBoxLoss
 from igcv3det.detector import SSDLite, build_detector
 from igcv3det.engine.checkpoints import require_continuation
-from igcv3det.engine.optim import build_optimizer, build_schedule, scaled_lr
-from igcv3det.engine.run_length import run_length
+from igcv3det.engine.run_optimizer import run_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.structures import Categories, Target
 from igcv3det.tasks.detect.fine_tuning import load_for_fine_tuning
@@ -217,19 +216,12 @@ class DistillationModule(LightningModule):
         self.log_dict(each, batch_size=len(images), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Optimizer and schedule for this run's batch and length.
+        """Optimizer and schedule for this run's batch size and length.
 
         Raises:
-            ValueError: a run without end has no cosine.
+            ValueError: the run has no end, which the schedule needs.
         """
-        total, batch = run_length(self.trainer, self.max_steps)
-        lr = scaled_lr(self.optim, batch)
-        optimizer = build_optimizer(self.detector, self.optim, lr)
-        schedule = build_schedule(optimizer, self.optim, total)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return run_optimizer(self.trainer, self.detector, self.optim, self.max_steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the student's description."""
