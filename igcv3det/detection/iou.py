@@ -28,10 +28,12 @@ def box_intersection(first: Boxes, second: Boxes) -> Boxes:
     # Column by column: half the time of torchvision's box_iou, whose inner loop is the pair (x, y).
     left, top, right, bottom = first.T[:, :, None]  # [N, 1] each
     other_left, other_top, other_right, other_bottom = _contiguous(second.T)
-    width = library.minimum(right, other_right) - library.maximum(left, other_left)
-    height = library.minimum(bottom, other_bottom) - library.maximum(top, other_top)
-    library.clip(width, 0, None, out=width)
-    library.clip(height, 0, None, out=height)
+    width = library.minimum(right, other_right)
+    width -= library.maximum(left, other_left)
+    height = library.minimum(bottom, other_bottom)
+    height -= library.maximum(top, other_top)
+    _clip_at_zero(width)
+    _clip_at_zero(height)
     width *= height
     return cast("Boxes", width)
 
@@ -52,11 +54,19 @@ def box_iou(first: Boxes, second: Boxes) -> Boxes:
         tensor([[1.0000, 0.3333, 0.0000]])
     """
     shared = box_intersection(first, second)
-    union = box_area(first)[:, None] + box_area(second) - shared
+    union = box_area(first)[:, None] + box_area(second)
+    union -= shared
     if isinstance(shared, Tensor):
         return shared.div_(union).nan_to_num_(nan=0.0)
-    iou: Boxes = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    iou: Boxes = np.divide(shared, union, out=np.zeros(shared.shape, shared.dtype), where=union > 0)
     return iou
+
+
+def _clip_at_zero(lengths: Boxes) -> None:
+    if isinstance(lengths, Tensor):
+        lengths.clamp_(min=0)
+    else:
+        np.maximum(lengths, 0, out=lengths)  # np.clip takes three times as long on few numbers
 
 
 def _contiguous(boxes: Boxes) -> Boxes:
