@@ -204,8 +204,8 @@ def _require_same_backbone(config: BackboneConfig, description: Any, path: Path)
     if not network.get("backbone"):  # not a file of this package, or an IGCV2
         return
     trained = config_from_dict(BackboneConfig, network["backbone"], f"{path}: backbone")
-    pair = (DetectorConfig(backbone=own) for own in (config, trained))
-    if differing := contradictions(*pair):
+    own, other = (DetectorConfig(backbone=one) for one in (config, trained))
+    if differing := contradictions(own, other):
         raise ValueError(f"{path}: trained with another backbone: {'; '.join(differing)}")
 
 

@@ -30,22 +30,34 @@ FREE_FIELDS = (
 )
 """Beginnings of the fields of `DetectorConfig` that a detector may have otherwise than the one
 whose weights it takes; `contradictions` names all others."""
+FREE_IN_FINE_TUNING = (*FREE_FIELDS, "anchors.shapes")
+"""Those that training from weights may change besides: it adapts to other anchors."""
 
 
 def describe(config: DetectorConfig, categories: Categories) -> dict[str, Any]:
     """The description of a detector, as plain values."""
+    detector = dataclasses.asdict(config)
+    if config.anchors.shapes is None:  # as earlier versions write and read it
+        del detector["anchors"]["shapes"]
     return {
         "format": FORMAT,
-        "detector": dataclasses.asdict(config),
+        "detector": detector,
         "categories": {"ids": list(categories.ids), "names": list(categories.names)},
     }
 
 
-def contradictions(config: DetectorConfig, trained: DetectorConfig) -> list[str]:
+def contradictions(
+    config: DetectorConfig, trained: DetectorConfig, free: tuple[str, ...] = FREE_FIELDS
+) -> list[str]:
     """Fields in which a detector differs from the one whose weights it takes.
 
-    ``FREE_FIELDS`` may differ: outputs for the same input stay the same, or, with another image
-    size or resizing, come from the same network on other pixels.
+    With other values of ``FREE_FIELDS`` outputs for the same input stay the same, or, with another
+    image size or resizing, come from the same network on other pixels.
+
+    Args:
+        config: of the detector.
+        trained: of the one that the weights are from.
+        free: beginnings of the fields that may differ.
 
     Returns:
         For each field both values, as messages have them: "padding same, not symmetric".
@@ -58,7 +70,7 @@ def contradictions(config: DetectorConfig, trained: DetectorConfig) -> list[str]
     return [
         f"{key} {_shown(value)}, not {_shown(own[key])}"
         for key, value in other.items()
-        if own[key] != value and not key.startswith(FREE_FIELDS)
+        if own[key] != value and not key.startswith(free)
     ]
 
 

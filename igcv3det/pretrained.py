@@ -18,6 +18,8 @@ PRETRAINED = {
 """Files by name."""
 DEFAULT = "igcv3-d"
 ALIASES = {"released": DEFAULT}
+FINE_TUNING = "mobilenetv2"
+"""The weights from which a data set of one's own is trained best (docs/fine_tuning.md)."""
 
 
 def resolve_model(model: str | Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,5 +70,11 @@ def read_data(options: argparse.Namespace) -> SplitRecord:
     from igcv3det.datasets.subsets import SplitRecord
 
     if options.data:
-        return Dataset(options.data, options.format).read(options.split or options.default_split)
+        dataset, split = (
+            Dataset(options.data, options.format),
+            options.split or options.default_split,
+        )
+        if (notice := dataset.notice(split)) is not None:
+            print(notice, file=sys.stderr)
+        return dataset.read(split)
     return SplitRecord(read_coco(options.annotations), options.images)

@@ -1,11 +1,15 @@
 """Trains a detector.
 
 Examples:
+    igcv3det train data/mine
     igcv3det train --config igcv3_ssdlite320_coco --data.root data/coco
     igcv3det train --config A.yaml --config debug --trainer.max_steps 100
     igcv3det train --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
 
-Several configuration files may be stacked: the last one wins, and the command line wins over all.
+The first form fine-tunes a pretrained detector on a data set of any format and chooses the options
+itself: ``igcv3det train DATA --help``. Several configuration files may be stacked: the last one
+wins, and the command line wins over all.
+
 The run folder (``--trainer.default_root_dir``, else ``runs/`` and the first file's name) receives
 ``config.yaml``, ``metrics.csv``, ``checkpoints/`` and ``images/``; a folder that holds a run
 already is not touched, the new run gets a numbered one. Exit status: 0 trained, 1 could not, 2
@@ -14,11 +18,34 @@ wrong call.
 
 from __future__ import annotations
 
-from igcv3det.cli.training import run_training
+import importlib
+import sys
+
+from igcv3det.cli.command import FAILED, run_command
+from igcv3det.cli.train_data import DataCall, complete_call, is_data_call, parse_data_call
+from igcv3det.cli.training import prepare_process, run_training, train_program
 
 PROGRAM = ("igcv3det.tasks.detect.train", "DetectionCLI")
 
 
 def main(args: list[str] | None = None) -> int:
     """Trains as the arguments say; returns the exit status."""
-    return run_training("train", PROGRAM, __doc__, args)
+    words = sys.argv[1:] if args is None else args
+    return (
+        _train_data(words)
+        if is_data_call(words)
+        else run_training("train", PROGRAM, __doc__, words)
+    )
+
+
+def _train_data(words: list[str]) -> int:
+    def run(call: DataCall) -> int:
+        prepare_process()
+        arguments = complete_call(call)
+        program = getattr(importlib.import_module(PROGRAM[0]), PROGRAM[1])
+        return train_program("train", program, arguments)
+
+    try:
+        return run_command("train", lambda given: parse_data_call(PROGRAM, given), run, words)
+    except SystemExit as stop:  # after --help or a wrong call
+        return stop.code if isinstance(stop.code, int) else FAILED

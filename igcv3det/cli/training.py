@@ -45,7 +45,7 @@ def run_training(
     def run(words: list[str]) -> int:
         prepare_process()
         program = getattr(importlib.import_module(source[0]), source[1])
-        return _train(name, program, words)
+        return train_program(name, program, words)
 
     try:
         return run_command(name, parse, run, args)
@@ -53,8 +53,16 @@ def run_training(
         return stop.code if isinstance(stop.code, int) else FAILED
 
 
-def _train(name: str, program: type[RunCLI], args: list[str]) -> int:
+def train_program(name: str, program: type[RunCLI], args: list[str]) -> int:
     """Trains, and prints where the result is.
+
+    Args:
+        name: of the command.
+        program: its command line class.
+        args: complete arguments, without names of configurations.
+
+    Returns:
+        Exit status: 0 trained, 130 or 143 interrupted.
 
     Raises:
         ValueError: Lightning refuses the trainer's options, or the loss is not finite.

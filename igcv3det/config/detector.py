@@ -219,8 +219,17 @@ class AnchorConfig:
     """Width to height; each adds an anchor of that ratio and one of its inverse."""
     reduce_lowest: bool = False
     """Three anchors (scales 0.1, min, min; ratios 1, 2, 1/2) on the finest map (TensorFlow)."""
+    shapes: tuple[tuple[tuple[float, float], ...], ...] | None = None
+    """(width, height) of every anchor of a cell as shares of the image, for each map, finest first;
+    takes the place of scales and ratios, as a fit to a data set gives them."""
 
     def __post_init__(self) -> None:
+        sides = [side for level in self.shapes or () for shape in level for side in shape]
+        require(
+            self.shapes is None or (len(sides) > 0 and min(sides) > 0 and max(sides) <= 2),
+            "anchors.shapes must be widths and heights in (0, 2], a list for each map",
+            self.shapes,
+        )
         require(
             0 < self.min_scale < self.max_scale <= 1,
             "anchors need 0 < min_scale < max_scale <= 1",

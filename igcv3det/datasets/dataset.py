@@ -6,7 +6,6 @@ seed 0, so that every command holds out the same ones.
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -28,8 +27,6 @@ from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.record_cache import cached_splits
 from igcv3det.datasets.splitting import random_images
 from igcv3det.datasets.subsets import SplitRecord, joined, with_images
-
-logger = logging.getLogger(__name__)
 
 HELD_OUT_SHARE: Final = 0.2
 _READERS: Final[dict[DataFormat, ModuleType]] = {
@@ -92,6 +89,16 @@ class Dataset:
         """
         return f"{_NAMES[self.format]} ({', '.join(self._splits)})"
 
+    def notice(self, split: str) -> str | None:
+        """One line for the user if a split is not the data set's own; None otherwise."""
+        is_own = split == ALL or (split in self._splits and "val" in self._splits)
+        if is_own or split not in ("train", "val"):
+            return None
+        share = f"{100 * HELD_OUT_SHARE:.0f} %"
+        return (
+            f"{self.path} has no validation split: {share} of its images are it, drawn with seed 0"
+        )
+
     def read(self, split: str) -> SplitRecord:
         """The record of a split.
 
@@ -120,13 +127,6 @@ class Dataset:
         record, folder = self._read(source)
         images = [(entry.image_id, entry.file_name) for entry in record.images]
         chosen = np.isin(record.images.ids, list(random_images(images, HELD_OUT_SHARE, 0)))
-        if is_validation:
-            logger.warning(
-                "%s has no validation split: %d of %d images are it, drawn with seed 0",
-                self.path,
-                chosen.sum(),
-                len(chosen),
-            )
         return SplitRecord(with_images(record, chosen if is_validation else ~chosen), folder)
 
 

@@ -96,7 +96,7 @@ def build_report(
     sides = boxes[:, 2:] - boxes[:, :2]
     areas = sides[:, 0] * sides[:, 1]
     scales = np.float32(image_size) / store.images.sizes[image_rows][:, [1, 0, 1, 0]]
-    covered = _best_ious(boxes * scales.astype(np.float32), anchors) >= COVERED_IOU
+    covered = best_ious(boxes * scales.astype(np.float32), anchors) >= COVERED_IOU
     small, large = int((areas < SMALL_AREA).sum()), int((areas > MEDIUM_AREA).sum())
     return DataReport(
         images=len(store),
@@ -151,7 +151,7 @@ def _class_report(
     )
 
 
-def _best_ious(boxes: NDArray[np.float32], anchors: Tensor) -> NDArray[np.float32]:
+def best_ious(boxes: NDArray[np.float32], anchors: Tensor) -> NDArray[np.float32]:
     """[N] the largest IoU of each box with any anchor."""
     chunks = torch.split(torch.from_numpy(boxes), _CHUNK) if len(boxes) else ()
     best = [box_iou(chunk, anchors).max(dim=1).values.numpy() for chunk in chunks]

@@ -69,13 +69,20 @@ def cell_shapes(config: AnchorConfig, levels: int) -> list[list[tuple[float, flo
 
     Scales rise linearly from ``min_scale`` to ``max_scale``; the square between two levels has the
     geometric mean of their scales, on the last level of its own and 1. A single level spans
-    ``min_scale`` to ``max_scale``, as in torchvision.
+    ``min_scale`` to ``max_scale``, as in torchvision. ``shapes`` of the configuration are taken as
+    they are.
 
     Raises:
-        ValueError: fewer than one level.
+        ValueError: fewer than one level, or not as many as ``shapes`` has.
     """
     if levels < 1:
         raise ValueError(f"anchors need at least one feature map, got {levels}")
+    if config.shapes is not None:
+        if len(config.shapes) != levels:
+            raise ValueError(
+                f"anchors.shapes has {len(config.shapes)} lists, but there are {levels} maps"
+            )
+        return [list(level) for level in config.shapes]
     if levels == 1:
         scales = [config.min_scale, config.max_scale]
     else:

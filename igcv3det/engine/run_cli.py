@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Callback, ProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from igcv3det.config import config_from_dict
@@ -143,6 +143,11 @@ class RunCLI(RunOptions):
             )
         if not self.trainer.is_global_zero:
             return None
+        stop = self._callback(EarlyStopping)
+        if stop is not None and stop.stopped_epoch:
+            logger.info(
+                "ended early: %d validations without a better %s", stop.wait_count, stop.monitor
+            )
         best = self._callback(BestCheckpoint)
         return finish(self.run_folder / CHECKPOINTS, self._release, best) or self.run_folder
 
@@ -186,6 +191,10 @@ class RunCLI(RunOptions):
             callbacks.append(StopAtStep(self.model.max_steps))
         if given.fast_dev_run:
             return callbacks
+        if self.config.early_stopping:
+            metric, mode = self.best
+            patience = self.config.early_stopping
+            callbacks.append(EarlyStopping(metric, mode=mode, patience=patience))
         if given.enable_checkpointing is not False:
             folder = self.run_folder / CHECKPOINTS
             last = LastCheckpoint(folder, self.config.save_every_n_steps)

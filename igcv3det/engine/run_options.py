@@ -46,7 +46,11 @@ class RunOptions(LightningCLI):
     links: ClassVar[Sequence[tuple[str, str]]]
     built_links: ClassVar[Sequence[tuple[str, str]]]
     program: tuple[str, str]
-    minimums: ClassVar[Mapping[str, int]] = {"seed_everything": 0, "save_every_n_steps": 1}
+    minimums: ClassVar[Mapping[str, int]] = {
+        "seed_everything": 0,
+        "save_every_n_steps": 1,
+        "early_stopping": 0,
+    }
     renamed: ClassVar[Mapping[str, str]] = {"model.execution": "model.conv_impl"}
 
     def __init__(self, args: list[str] | None = None) -> None:
@@ -107,6 +111,12 @@ class RunOptions(LightningCLI):
             type=int,
             default=500,
             help="Steps between two last.ckpt within an epoch.",
+        )
+        parser.add_argument(
+            "--early_stopping",
+            type=int,
+            default=0,
+            help="Validations without a better result after which the run ends; 0: never.",
         )
         parser.add_argument(
             "--tensorboard", type=bool, default=False, help="Write TensorBoard's files as well."

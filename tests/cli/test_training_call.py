@@ -63,7 +63,6 @@ def test_help_describes_every_option(name, capsys):
     [
         (["--data.nope", "3"], "unrecognized arguments: --data.nope"),
         (["--lr", "3"], "unrecognized arguments: --lr; did you mean --model.optim.lr?"),
-        (["a.yaml"], "unrecognized arguments: a.yaml"),
         (["-x"], "unrecognized arguments: -x"),
         (
             ["--trainer.max_epochs", "x"],

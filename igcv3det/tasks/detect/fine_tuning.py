@@ -10,7 +10,8 @@ from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
 from igcv3det.datasets.category_map import match_names
-from igcv3det.description import contradictions
+from igcv3det.description import FREE_IN_FINE_TUNING, contradictions
+from igcv3det.detection.anchors import anchors_per_cell
 from igcv3det.detector import SSDLite
 from igcv3det.structures import Categories
 
@@ -38,8 +39,15 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
             message names the file, the fields and both values.
     """
     source = load_detector(model)
-    if differing := contradictions(detector.config, source.config):
+    if differing := contradictions(detector.config, source.config, FREE_IN_FINE_TUNING):
         raise ValueError(f"{model}: trained with another detector: {'; '.join(differing)}")
+    levels = len(source.feature_sizes)
+    counts = [anchors_per_cell(one.config.anchors, levels) for one in (detector, source)]
+    if counts[0] != counts[1]:
+        raise ValueError(
+            f"{model}: has {counts[1]} anchors a cell, and anchors.shapes {counts[0]}: the counts "
+            "must be the same"
+        )
     if source.config.image_size != detector.config.image_size:
         logger.info(
             "%s: trained at %d pixels, continues at %d",

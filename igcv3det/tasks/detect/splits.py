@@ -95,6 +95,8 @@ class TrainingSplits:
     def _dataset(self) -> Dataset:
         dataset = Dataset(self.root, self._format)
         logger.info("%s: %s", self.root, dataset.description)
+        if (notice := dataset.notice(VAL)) is not None:
+            logger.warning("%s", notice)
         return dataset
 
     def _read(self, split: str) -> SplitRecord:

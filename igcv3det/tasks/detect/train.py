@@ -27,7 +27,7 @@ from igcv3det.config import (
     config_from_dict,
     flatten,
 )
-from igcv3det.description import contradictions
+from igcv3det.description import FREE_FIELDS, FREE_IN_FINE_TUNING, contradictions
 from igcv3det.engine.callbacks import FiniteLossGuard, ReportLines
 from igcv3det.engine.ema import AveragedWeights
 from igcv3det.engine.run_cli import RunCLI
@@ -103,7 +103,8 @@ class DetectionCLI(RunCLI):
         if trained is not None:
             values = self.config.model.detector.as_dict()
             config = config_from_dict(DetectorConfig, values, "model.detector")
-            if differing := contradictions(config, trained):
+            free = FREE_FIELDS if self.config.ckpt_path else FREE_IN_FINE_TUNING
+            if differing := contradictions(config, trained, free):
                 source = self.config.ckpt_path or self.config.model.weights
                 self.parser.error(
                     f"{source} was trained with model.detector {'; '.join(differing)}: leave "

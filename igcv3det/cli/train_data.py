@@ -1,0 +1,126 @@
+"""Fine-tunes a pretrained detector on a data set: ``igcv3det train DATA``.
+
+Examples:
+    igcv3det train data/mine
+    igcv3det train data/mine --minutes 10 --output runs/mine
+    igcv3det train data/mine --weights igcv3-d --epochs 20 --data.batch_size 8
+
+DATA is a folder or a file of COCO JSON, YOLO, Pascal VOC, LabelMe, CVAT or CSV. Weights, image
+size, batch, learning rate, anchors, length and early stopping are chosen by the data and the
+machine, and each choice is printed with its reason. Every key of ``igcv3det train --help`` is an
+option here too, and has precedence; ``--config FILE`` adds a configuration file.
+
+The run folder (--output, else ``runs/`` and the name of DATA) receives ``config.yaml``,
+``metrics.csv``, ``checkpoints/`` and ``images/``.
+
+Exit status: 0 trained, 1 could not, 2 wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from igcv3det.cli.arguments import positive_float, positive_int
+from igcv3det.cli.command import DEBUG, command_parser
+from igcv3det.cli.training_call import check_call
+
+CONFIG = "finetune"
+_OWN = ("--weights", "--epochs", "--minutes", "--output", "-h", "--help", DEBUG)
+_WITHOUT_VALUE = ("-h", "--help", DEBUG, "--print_config")
+
+
+class DataCall(NamedTuple):
+    """A call of the short form.
+
+    Attributes:
+        options: of the short form.
+        words: the call in the long form, without the choices.
+    """
+
+    options: argparse.Namespace
+    words: list[str]
+
+
+def is_data_call(args: list[str]) -> bool:
+    """Whether a call of ``train`` is one of the short form: it has a DATA or an option of it."""
+    own, _ = _divided(args)
+    return any(word not in _WITHOUT_VALUE for word in own)
+
+
+def parse_data_call(source: tuple[str, str], args: list[str]) -> DataCall:
+    """Parses a call of the short form.
+
+    Args:
+        source: module and name of the command line class.
+        args: as the user gave them, DATA among them.
+
+    Raises:
+        SystemExit: status 0 after ``--help``, 1 for a configuration that does not exist, 2 for a
+            wrong call.
+    """
+    own, rest = _divided(args)
+    parser = command_parser("train", __doc__)
+    add = parser.add_argument
+    add("data", metavar="DATA", help="data set: its folder or file, in any format")
+    add("--weights", metavar="NAME", help="pretrained weights or a file (default: mobilenetv2)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=positive_int, metavar="N", help="length of the training")
+    length.add_argument(
+        "--minutes", type=positive_float, metavar="M", help="length of the training, by the clock"
+    )
+    add("--output", metavar="DIR", help="run folder (default: runs/ and the name of DATA)")
+    parser.usage = (
+        "igcv3det train DATA [--weights NAME] [--epochs N | --minutes M] [--output DIR] "
+        "[--KEY VALUE ...]"
+    )
+    options = parser.parse_args(own)
+    base = ["--config", CONFIG, "--data.root", options.data]
+    return DataCall(options, check_call("train", source, __doc__ or "", [*base, *rest]))
+
+
+def complete_call(call: DataCall) -> list[str]:
+    """The long form of a call with the choices, which are printed.
+
+    Raises:
+        ValueError, OSError: the data set or the weights cannot be used.
+    """
+    options, words = call
+    from igcv3det.engine.arguments import given_values
+    from igcv3det.tasks.detect.plan import Plan, as_arguments
+    from igcv3det.tasks.detect.train import DetectionCLI
+
+    given = given_values(words[2:], DetectionCLI.renamed)  # without our own configuration
+    data = Path(options.data)
+    del given["data.root"]
+    plan = Plan(data, given, options.weights, options.epochs, options.minutes)
+    choices = plan.choices()
+    width = max(len(choice.name) for choice in choices)
+    for choice in choices:
+        own = [key for key in choice.options if key in given]
+        reason = f"given: {_shown(own, given)}" if own and choice.name != "data" else choice.reason
+        print(f"{choice.name:<{width}}  {reason}", flush=True)
+    folder = options.output or str(Path("runs") / (data.resolve().stem or "data"))
+    if "trainer.default_root_dir" not in given:
+        words = [*words, "--trainer.default_root_dir", folder]
+    return [*words[:2], *as_arguments(choices, given), *words[4:]]
+
+
+def _shown(keys: list[str], given: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {json.dumps(given[key])}" for key in keys)
+
+
+def _divided(args: list[str]) -> tuple[list[str], list[str]]:
+    """Words of the short form, DATA among them, and options of the long form with their values."""
+    own: list[str] = []
+    rest: list[str] = []
+    words = iter(args)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        place = rest if word.startswith("-") and name not in _OWN else own
+        place.append(word)
+        if word.startswith("-") and not equals and name not in _WITHOUT_VALUE:
+            place.extend([value for value in [next(words, None)] if value is not None])
+    return own, rest

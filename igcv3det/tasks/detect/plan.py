@@ -1,0 +1,286 @@
+"""How to fine-tune on a data set: each choice with its reason, and the options that follow.
+
+What the user sets himself is left alone; the other choices take it into account.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from igcv3det.checkpoint import read_trained_config
+from igcv3det.config import DetectorConfig
+from igcv3det.datasets.category_map import match_names
+from igcv3det.datasets.checks import load_annotations
+from igcv3det.datasets.dataset import Dataset
+from igcv3det.datasets.store import AnnotationStore
+from igcv3det.datasets.subsets import used_categories, with_categories
+from igcv3det.detector import build_detector
+from igcv3det.pretrained import FINE_TUNING
+from igcv3det.tasks.detect.anchor_choice import AnchorChoice, choose_anchors
+from igcv3det.tasks.detect.step_time import measure_step
+
+BATCH_SIZE, MIN_BATCH_SIZE = 16, 2
+IMAGE_MIB = 300
+"""Of a training step at 320 pixels in float32, an upper bound of both architectures."""
+FIXED_MIB = 1500
+"""Of a training process besides."""
+IMAGES_SEEN, MIN_EPOCHS, MAX_EPOCHS = 12_000, 8, 100
+MIN_PATIENCE = 5
+NEW_LR, KNOWN_LR = 5e-4, 1e-4
+SMALL_PX, SMALL_SHARE = 12.0, 0.25
+"""Where so many objects are narrower than this in the network's input, it is enlarged ..."""
+ENLARGED = 1.5
+"""... by this factor, to a multiple of 32."""
+_INTERVAL = "trainer.check_val_every_n_epoch"
+VALIDATION_COST = 0.4
+"""Of an image of validation, as a share of one of training."""
+
+
+class Choice(NamedTuple):
+    """A choice.
+
+    Attributes:
+        name: what is chosen.
+        reason: the choice and its reason, for the user.
+        options: keys and values of the configuration.
+    """
+
+    name: str
+    reason: str
+    options: dict[str, Any]
+
+
+class Plan:
+    """The choices for a data set.
+
+    Args:
+        data: the data set.
+        given: keys that the user sets himself, to their values.
+        weights: a name or file; None takes the default.
+        epochs: of training; None chooses.
+        minutes: of training; None leaves it to the epochs.
+        free_mib: memory that can be used; None looks.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        given: Mapping[str, Any],
+        weights: str | None = None,
+        epochs: int | None = None,
+        minutes: float | None = None,
+        free_mib: float | None = None,
+    ) -> None:
+        self._given, self._epochs, self._minutes = given, epochs, minutes
+        self._free_mib = _free_mib() if free_mib is None else free_mib
+        self.weights = str(given.get("model.weights") or weights or FINE_TUNING)
+        self._trained, self._known = read_trained_config(self.weights)
+        self._data = data
+        self._dataset = Dataset(data, given.get("data.format"))
+
+    def choices(self) -> list[Choice]:
+        """All choices, in the order in which they follow from each other.
+
+        Raises:
+            AnnotationError: the data set cannot be used.
+            ValueError: from the weights.
+        """
+        return [
+            self._data_choice(),
+            self._weights_choice(),
+            self._size_choice(),
+            self._batch_choice(),
+            self._rate_choice(),
+            self._anchor_choice(),
+            self._length_choice(),
+            self._stop_choice(),
+        ]
+
+    @cached_property
+    def _splits(self) -> tuple[AnnotationStore, int, list[str], Path]:
+        """Training data, number of validation images, classes left out, folder of the images."""
+        (train, folder), (val, _) = (self._dataset.read(split) for split in ("train", "val"))
+        dropped: list[str] = []
+        if self._drops_empty and train.categories == val.categories:
+            used = used_categories([train, val])
+            dropped = [name for name in train.categories.names if name not in used.names]
+            train = with_categories(train, used)
+        outside = bool(self._given.get("data.allow_outside"))
+        store = load_annotations(train, folder, allow_outside=outside).store
+        return store, len(val.images), dropped, folder
+
+    @property
+    def _store(self) -> AnnotationStore:
+        return self._splits[0]
+
+    @property
+    def _drops_empty(self) -> bool:
+        return bool(self._given.get("data.drop_empty_classes", True))
+
+    @property
+    def _detector(self) -> DetectorConfig:
+        """The detector with the image size that is trained."""
+        return dataclasses.replace(
+            self._trained,
+            image_size=self._image_size,
+            num_classes=len(self._store.categories),
+        )
+
+    def _data_choice(self) -> Choice:
+        store, validation, dropped, _ = self._splits
+        names = ", ".join(store.categories.names[:5])
+        more = ", ..." if len(store.categories) > 5 else ""
+        left_out = f"; left out, without a box: {', '.join(dropped[:5])}" if dropped else ""
+        return Choice(
+            "data",
+            f"{self._dataset.description}: {len(store)} training, {validation} validation images, "
+            f"{len(store.categories)} classes ({names}{more}){left_out}",
+            {"data.root": str(self._data), "data.drop_empty_classes": self._drops_empty},
+        )
+
+    def _weights_choice(self) -> Choice:
+        text = f"{self.weights}, a detector of {len(self._known)} classes; --weights takes others"
+        return Choice("weights", text, {"model.weights": self.weights})
+
+    @cached_property
+    def _narrow_share(self) -> float:
+        """Share of the objects narrower than ``SMALL_PX`` in the weights' own input."""
+        store = self._store
+        rows = np.repeat(np.arange(len(store)), np.diff(store.starts))[~store.is_crowd]
+        boxes = store.boxes[~store.is_crowd]
+        sides = (boxes[:, 2:] - boxes[:, :2]) / store.images.sizes[rows][:, ::-1]
+        narrow = sides.min(axis=1) * self._trained.image_size < SMALL_PX
+        return float(narrow.mean()) if len(narrow) else 0.0
+
+    @cached_property
+    def _image_size(self) -> int:
+        own = self._trained.image_size
+        given = self._given.get("model.detector.image_size")
+        if given is not None:
+            return int(given)
+        return round(own * ENLARGED / 32) * 32 if self._narrow_share > SMALL_SHARE else own
+
+    def _size_choice(self) -> Choice:
+        own, side = self._trained.image_size, self._image_size
+        share = (
+            f"{100 * self._narrow_share:.0f} % of the objects are narrower than {SMALL_PX:.0f} px"
+        )
+        if side == own:
+            text = f"{side} px, that of the weights: {share} there"
+        else:
+            text = f"{side} px, not the weights' {own}: {share} there"
+        return Choice("image size", text, {"model.detector.image_size": side})
+
+    @cached_property
+    def _batch_size(self) -> int:
+        if "data.batch_size" in self._given:
+            return int(self._given["data.batch_size"])
+        image_mib = IMAGE_MIB * (self._image_size / 320) ** 2
+        fitting = int((0.7 * self._free_mib - FIXED_MIB) / image_mib)
+        return max(MIN_BATCH_SIZE, min(BATCH_SIZE, fitting, len(self._store)))
+
+    def _batch_choice(self) -> Choice:
+        cores = os.cpu_count() or 1
+        workers = 1 if cores <= 2 else min(4, cores // 2)
+        text = f"{self._batch_size} images: {self._free_mib / 1024:.1f} GiB of memory are free"
+        return Choice(
+            "batch", text, {"data.batch_size": self._batch_size, "data.num_workers": workers}
+        )
+
+    def _rate_choice(self) -> Choice:
+        classes = self._store.categories
+        shared = len(match_names(classes, self._known))
+        known = f"the weights know {shared} of {len(classes)} classes"
+        if 2 * shared >= len(classes):
+            text = f"{KNOWN_LR:g} with the weights' norm statistics: {known}"
+            return Choice("lr", text, {"model.optim.lr": KNOWN_LR, "model.freeze_bn_stats": True})
+        text = f"{NEW_LR:g} with the batches' norm statistics: {known}"
+        return Choice("lr", text, {"model.optim.lr": NEW_LR, "model.freeze_bn_stats": False})
+
+    def _anchor_choice(self) -> Choice:
+        if any(key.startswith("model.detector.anchors") for key in self._given):
+            return Choice("anchors", "as given", {})
+        sizes = build_detector(self._detector).feature_sizes
+        found = choose_anchors(self._store, self._detector, sizes)
+        return Choice("anchors", *_of_anchors(found))
+
+    @property
+    def _planned_epochs(self) -> int:
+        given = self._given.get("trainer.max_epochs") or self._epochs
+        if given is not None:
+            return int(given)
+        return min(MAX_EPOCHS, max(MIN_EPOCHS, round(IMAGES_SEEN / len(self._store))))
+
+    def _length_choice(self) -> Choice:
+        if self._minutes is not None:
+            steps, text = self._steps_of_minutes(self._minutes)
+            return Choice("length", text, {"trainer.max_steps": steps, **self._validation_interval})
+        text = f"{self._planned_epochs} epochs of {len(self._store)} images"
+        if self._epochs is None:
+            text += "; --epochs or --minutes decides otherwise"
+        options = {"trainer.max_epochs": self._planned_epochs, **self._validation_interval}
+        return Choice("length", text, options)
+
+    @property
+    def _validation_interval(self) -> dict[str, Any]:
+        """Few training images are not validated after each epoch."""
+        return {_INTERVAL: max(1, round(200 / len(self._store)))}
+
+    def _steps_of_minutes(self, minutes: float) -> tuple[int, str]:
+        store, validation, _, folder = self._splits
+        size = self._batch_size
+        precision = str(self._given.get("trainer.precision", "bf16-mixed"))
+        time = measure_step(store, folder, self._detector, size, precision)
+        step = time.compute + time.load / (os.cpu_count() or 1)
+        every = self._validation_interval[_INTERVAL]
+        per_epoch = max(1, len(store) // size)
+        overhead = validation * VALIDATION_COST * step / size / every
+        epoch = per_epoch * step + overhead
+        steps = max(1, int(minutes * 60 / epoch * per_epoch))
+        text = (
+            f"{steps} steps ({steps / per_epoch:.1f} epochs) in {minutes:g} minutes: a step takes "
+        )
+        return steps, text + f"{step:.2f} s here, validation {overhead:.0f} s an epoch"
+
+    def _stop_choice(self) -> Choice:
+        validations = self._planned_epochs // self._validation_interval[_INTERVAL]
+        patience = max(MIN_PATIENCE, validations // 4)
+        text = f"after {patience} validations without a better AP; the best is kept"
+        return Choice("stops", text, {"early_stopping": patience})
+
+
+def _of_anchors(found: AnchorChoice) -> tuple[str, dict[str, Any]]:
+    before = f"{100 * found.before:.0f} %"
+    if found.shapes is None:
+        return f"those of the weights, which cover {before} of the boxes (mean of the classes)", {}
+    text = f"fitted to the boxes: {100 * found.after:.0f} % are covered (mean of the classes), not "
+    return text + before, {"model.detector.anchors.shapes": found.shapes}
+
+
+def as_arguments(choices: list[Choice], given: Mapping[str, Any]) -> list[str]:
+    """The options of the choices as words of a command line, without the keys that are given."""
+    words = []
+    for choice in choices:
+        for key, value in choice.options.items():
+            if key not in given:
+                text = value if isinstance(value, str) else json.dumps(value)
+                words += [f"--{key}", text]
+    return words
+
+
+def _free_mib() -> float:
+    """Memory that this process may take, MiB; plenty where the system does not tell."""
+    info = Path("/proc/meminfo")
+    if info.exists():
+        fields = dict(line.split(":", 1) for line in info.read_text().splitlines())
+        if "MemAvailable" in fields:
+            return int(fields["MemAvailable"].split()[0]) / 1024
+    return 16 * 1024

@@ -1,0 +1,202 @@
+"""What ``train DATA`` chooses, and that the user's own options come first."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from coco_files import save_tiny_detector, write_json, write_noise
+from layouts import NAMES, write_layout
+
+from igcv3det import load_detector
+from igcv3det.cli.train import main
+from igcv3det.config import AnchorConfig, DetectorConfig
+from igcv3det.datasets.record import ImageEntry, ImageTable
+from igcv3det.datasets.store import build_store
+from igcv3det.structures import Categories
+from igcv3det.tasks.detect import plan as plans
+from igcv3det.tasks.detect.anchor_choice import choose_anchors
+from igcv3det.tasks.detect.plan import Plan, as_arguments
+from igcv3det.tasks.detect.step_time import StepTime
+
+SIZES = [(4, 4), (2, 2), (1, 1), (1, 1), (1, 1), (1, 1)]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return str(save_tiny_detector(tmp_path / "tiny.safetensors"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_layout(tmp_path, "voc").folder
+
+
+def options(choices):
+    return {key: value for choice in choices for key, value in choice.options.items()}
+
+
+def test_choices(folder, weights):
+    choices = Plan(folder, {}, weights, free_mib=8000).choices()
+    found = options(choices)
+    assert found["data.root"] == str(folder)
+    assert found["model.weights"] == weights
+    assert found["data.batch_size"] == 4  # as many as there are images
+    assert found["model.optim.lr"] == 1e-4  # all three classes are known
+    assert found["model.freeze_bn_stats"] is True
+    assert found["trainer.max_epochs"] == 100
+    assert found["early_stopping"] == 5
+    assert all(choice.reason for choice in choices)
+    words = as_arguments(choices, {"data.batch_size": 2})
+    assert "--data.batch_size" not in words
+    assert words[words.index("--model.freeze_bn_stats") + 1] == "true"
+
+
+@pytest.mark.parametrize(("free_mib", "size"), [(8000, 4), (4000, 4), (2400, 2), (10, 2)])
+def test_the_batch_fits_the_memory(folder, weights, free_mib, size):
+    given = {"model.detector.image_size": 320}
+    assert (
+        options(Plan(folder, given, weights, free_mib=free_mib).choices())["data.batch_size"]
+        == size
+    )
+
+
+def test_unknown_classes_train_at_a_higher_rate(folder, tmp_path):
+    weights = save_tiny_detector(tmp_path / "other.safetensors", Categories((1, 2), ("a", "b")))
+    found = options(Plan(folder, {}, str(weights)).choices())
+    assert found["model.optim.lr"] == 5e-4
+    assert found["model.freeze_bn_stats"] is False
+
+
+def test_narrow_objects_enlarge_the_input(tmp_path, weights):
+    images = [{"id": i, "file_name": f"{i}.png", "width": 200, "height": 200} for i in range(5)]
+    for image in images:
+        write_noise(tmp_path / image["file_name"], 200, 200)
+    boxes = [
+        {"image_id": i, "category_id": 1, "bbox": [9 * j, 50, side, 60]}
+        for i in range(5)
+        for j, side in enumerate((30, 100))
+    ]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "a"}]}
+    file = write_json(tmp_path / "all.json", content)
+    # half of them are 30 / 200 * 64 = 9.6 px wide in the input
+    assert options(Plan(file, {}, weights).choices())["model.detector.image_size"] == 96
+    given = {"model.detector.image_size": 64}
+    assert options(Plan(file, given, weights).choices())["model.detector.image_size"] == 64
+
+
+def test_minutes_become_steps(folder, weights, monkeypatch):
+    monkeypatch.setattr(plans, "measure_step", lambda *_: StepTime(1.0, 0.0))
+    found = options(Plan(folder, {}, weights, minutes=2).choices())
+    # an epoch is one step; a validation of 2 of 4 images costs 0.2 s every 50 epochs
+    assert found["trainer.max_steps"] == int(120 / (1 + 2 * 0.4 / 4 / 50))
+    assert "trainer.max_epochs" not in found
+
+
+def test_empty_classes_are_left_out(folder, weights):
+    (folder / "classes.txt").write_text("unicorn\ncat\ndog\nzebra\n")
+    (choice, *_) = Plan(folder, {}, weights).choices()
+    assert "3 classes (cat, dog, zebra); left out, without a box: unicorn" in choice.reason
+    (choice, *_) = Plan(folder, {"data.drop_empty_classes": False}, weights).choices()
+    assert "4 classes" in choice.reason
+
+
+def store_of(boxes, labels):
+    """One image of 100 x 100 pixels."""
+    return build_store(
+        Categories((1, 2), ("a", "b")),
+        ImageTable.of([ImageEntry(1, "a.png", (100, 100))]),
+        np.zeros(len(boxes), np.int32),
+        np.array(boxes, np.float32),
+        np.array(labels, np.int16),
+        np.zeros(len(boxes), np.bool_),
+    )
+
+
+def test_anchors_that_fit_are_kept():
+    config = DetectorConfig(anchors=AnchorConfig(aspect_ratios=()))
+    # the finest map's own anchor, at the centre of a cell
+    found = choose_anchors(store_of([[2.5, 2.5, 22.5, 22.5]] * 5, [1] * 5), config, SIZES)
+    assert found == (None, 1.0, 1.0)
+
+
+def test_anchors_are_fitted_where_they_cover_more():
+    config = DetectorConfig(anchors=AnchorConfig(aspect_ratios=(), min_scale=0.2))
+    # 12 x 12 px around the centre of a cell: IoU 144 / 400 with the anchor of 20 x 20 px
+    found = choose_anchors(store_of([[6.5, 6.5, 18.5, 18.5]] * 5, [1] * 5), config, SIZES)
+    assert (found.before, found.after) == (0.0, 1.0)
+    assert found.shapes[0][0] == (0.1333, 0.1333)  # the smallest change that is tried
+    assert [len(level) for level in found.shapes] == [2] * 6
+
+
+def test_a_run(folder, weights, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = [str(folder), "--weights", weights, "--epochs", "3", "--output", str(run)]
+    words += ["--model.detector.image_size", "64", "--data.num_workers", "0", "--logged_images"]
+    words += ["0", "--trainer.check_val_every_n_epoch", "1", "--trainer.enable_progress_bar"]
+    assert main([*words, "false"]) == 0
+    out = capsys.readouterr().out
+    assert "data        Pascal VOC (train, val): 4 training, 2 validation images" in out
+    assert "image size  given: model.detector.image_size 64" in out
+    detector = load_detector(run / "checkpoints" / "best.safetensors")
+    assert detector.categories.names == NAMES
+    with (run / "metrics.csv").open(newline="") as file:
+        assert len([row for row in csv.DictReader(file) if row["val/AP"]]) == 3
+
+
+def test_a_run_stops_early(folder, weights, tmp_path, caplog):
+    run = tmp_path / "run"
+    words = [str(folder), "--weights", weights, "--epochs", "30", "--output", str(run)]
+    words += ["--model.detector.image_size", "64", "--data.num_workers", "0", "--logged_images"]
+    words += ["0", "--trainer.check_val_every_n_epoch", "1", "--trainer.enable_progress_bar"]
+    words += ["false", "--early_stopping", "2", "--model.optim.lr", "1e-9"]
+    caplog.set_level("INFO")
+    assert main(words) == 0
+    assert "ended early: 2 validations without a better val/AP" in caplog.text
+
+
+def test_fitted_anchors_are_part_of_the_detector(folder, weights, tmp_path):
+    own = load_detector(weights)
+    shapes = [[[0.1, 0.2]] * count for count in [6] * len(own.feature_sizes)]
+    run = tmp_path / "run"
+    words = [str(folder), "--weights", weights, "--epochs", "1", "--output", str(run)]
+    words += ["--model.detector.image_size", "64", "--data.num_workers", "0", "--logged_images"]
+    words += ["0", "--trainer.enable_progress_bar", "false"]
+    words += ["--model.detector.anchors.shapes", json.dumps(shapes)]
+    assert main(words) == 0
+    for file in ("best.safetensors", "last.ckpt"):
+        detector = load_detector(run / "checkpoints" / file)
+        assert detector.config.anchors.shapes[0] == ((0.1, 0.2),) * 6
+        sides = detector.anchors[:, 2:] - detector.anchors[:, :2]
+        np.testing.assert_allclose(sides, np.tile([6.4, 12.8], (len(sides), 1)), rtol=1e-5)
+
+
+def test_other_numbers_of_anchors_are_refused(folder, weights, tmp_path, capsys):
+    words = [str(folder), "--weights", weights, "--epochs", "1", "--output", str(tmp_path / "run")]
+    shapes = json.dumps([[[0.1, 0.2]]] * 6)
+    assert main([*words, "--model.detector.anchors.shapes", shapes]) == 1
+    assert "the counts must be the same" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--epochs", "2"], 2, "the following arguments are required: DATA"),
+        (["gone"], 1, "train: gone: no such data set"),
+        (["x", "--epochs", "2", "--minutes", "3"], 2, "not allowed with argument"),
+        (["x", "--minutes", "0"], 2, "must be a number > 0"),
+        (["x", "--epoch", "2"], 2, "unrecognized arguments: --epoch"),
+        (["x", "--data.batchsize", "2"], 2, "did you mean --data.batch_size"),
+        (["x", "y"], 2, "unrecognized arguments: y"),
+        (["x", "--weights", "unicorn"], 1, "no pretrained weights: igcv3-d, mobilenetv2"),
+    ],
+)
+def test_wrong_calls(words, status, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == status
+    assert message in capsys.readouterr().err
+
+
+def test_help(capsys):
+    assert main(["data/mine", "--help"]) == 0
+    assert "usage: igcv3det train DATA [--weights NAME]" in capsys.readouterr().out
