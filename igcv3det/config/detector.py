@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from igcv3det.config.anchors import AnchorConfig
 from igcv3det.config.values import require, require_ranges
 
 Padding = Literal["symmetric", "same"]
@@ -203,43 +204,6 @@ def _aligned(
     ranks: tuple[int | None, ...], pairs: tuple[Groups, ...]
 ) -> Iterator[tuple[int | None, Groups]]:
     yield from zip(ranks or (None,) * len(pairs), pairs or ((1, 1),) * len(ranks), strict=True)
-
-
-@dataclass(frozen=True)
-class AnchorConfig:
-    """Anchors on each feature map."""
-
-    layout: Literal["torchvision", "tensorflow"] = "torchvision"
-    """Order of the anchors in a cell, and whether widths are clipped (torchvision) or not."""
-    min_scale: float = 0.2
-    """Side of the smallest square as a share of the image."""
-    max_scale: float = 0.95
-    """Side of the square on the last map."""
-    aspect_ratios: tuple[float, ...] = (2.0, 3.0)
-    """Width to height; each adds an anchor of that ratio and one of its inverse."""
-    reduce_lowest: bool = False
-    """Three anchors (scales 0.1, min, min; ratios 1, 2, 1/2) on the finest map (TensorFlow)."""
-    shapes: tuple[tuple[tuple[float, float], ...], ...] | None = None
-    """(width, height) of every anchor of a cell as shares of the image, for each map, finest first;
-    takes the place of scales and ratios, as a fit to a data set gives them."""
-
-    def __post_init__(self) -> None:
-        sides = [side for level in self.shapes or () for shape in level for side in shape]
-        require(
-            self.shapes is None or (len(sides) > 0 and min(sides) > 0 and max(sides) <= 2),
-            "anchors.shapes must be widths and heights in (0, 2], a list for each map",
-            self.shapes,
-        )
-        require(
-            0 < self.min_scale < self.max_scale <= 1,
-            "anchors need 0 < min_scale < max_scale <= 1",
-            (self.min_scale, self.max_scale),
-        )
-        require(
-            all(ratio > 1 for ratio in self.aspect_ratios),
-            "anchors.aspect_ratios must be > 1 (their inverses are included)",
-            self.aspect_ratios,
-        )
 
 
 @dataclass(frozen=True)
