@@ -5,9 +5,9 @@ them as dictionaries, and code takes them as arguments. Nothing but the standard
 imported.
 """
 
+from igcv3det.config.anchors import AnchorConfig
 from igcv3det.config.detector import (
     STAGES,
-    AnchorConfig,
     BackboneConfig,
     BlockConfig,
     DetectorConfig,

@@ -54,15 +54,16 @@ def choose_anchors(
     counts = np.bincount(labels)
     own = cell_shapes(config.anchors, len(feature_sizes))
 
-    def coverage(shapes: Shapes | None) -> NDArray[np.float64]:
-        return _coverage(boxes, labels, config, shapes, feature_sizes)
+    def covered(shapes: Shapes | None) -> NDArray[np.bool_]:
+        return _covered(boxes, config, shapes, feature_sizes)
 
-    before = coverage(None)
+    is_covered = covered(None)
+    before = _by_class(is_covered, labels)
     best = AnchorChoice(None, float(before.mean()), float(before.mean()))
+    is_large = counts[np.unique(labels)] >= MIN_BOXES
     for bound in BOUNDS:
-        shapes = fit_shapes(sides, 1 / np.sqrt(counts[labels]), own, bound)
-        after = coverage(shapes)
-        is_large = counts[np.unique(labels)] >= MIN_BOXES
+        shapes = fit_shapes(sides, 1 / np.sqrt(counts[labels]), is_covered, own, bound)
+        after = _by_class(covered(shapes), labels)
         loss = (before - after)[is_large].max(initial=0.0)
         gains = after.mean() >= best.before + MIN_GAIN and loss <= MAX_LOSS
         if gains and after.mean() > best.after:
@@ -78,18 +79,21 @@ def _shares(store: AnnotationStore) -> tuple[NDArray[np.float64], NDArray[np.int
     return (store.boxes / sizes)[is_object], store.labels[is_object]
 
 
-def _coverage(
+def _covered(
     boxes: NDArray[np.float64],
-    labels: NDArray[np.int16],
     config: DetectorConfig,
     shapes: Shapes | None,
     feature_sizes: FeatureSizes,
-) -> NDArray[np.float64]:
-    """Share of the boxes of each class that occurs which an anchor covers."""
+) -> NDArray[np.bool_]:
+    """[N] whether an anchor covers the box; None takes the detector's own anchors."""
     anchors = config.anchors
     if shapes is not None:
         as_tuples = tuple(tuple(level) for level in shapes)
         anchors = dataclasses.replace(anchors, shapes=as_tuples)
     placed = generate_anchors(anchors, 1, feature_sizes)
-    covered = best_ious(boxes.astype(np.float32), placed) >= COVERED_IOU
+    return np.asarray(best_ious(boxes.astype(np.float32), placed) >= COVERED_IOU)
+
+
+def _by_class(covered: NDArray[np.bool_], labels: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Share of the boxes of each class that are covered; classes without a box are left out."""
     return np.array([covered[labels == label].mean() for label in np.unique(labels)])
