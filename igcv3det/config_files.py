@@ -30,7 +30,7 @@ def find_config(name: str | Path) -> Path:
 
     Args:
         name: a path, or the name of a file in `config_folder`: ``igcv3_shapes``,
-            ``cls/igcv3_cifar10.yaml``, ``configs/igcv3_shapes.yaml``. A file of that path in the
+            ``cls/cifar10.yaml``, ``configs/igcv3_shapes.yaml``. A file of that path in the
             working directory has precedence.
 
     Raises:

@@ -12,7 +12,9 @@ from igcv3det.checkpoint import read_config, read_trained_config
 from igcv3det.config import AugmentConfig, DetectorConfig, LossConfig, OptimConfig, flatten
 from igcv3det.detector import build_detector
 from igcv3det.measure.complexity import count_parameters
+from igcv3det.models.igcv2 import IGCV2Config
 from igcv3det.tasks.classify.checkpoint import load_classifier
+from igcv3det.tasks.classify.config import ClassifierConfig, ImageAugmentConfig, ScheduleConfig
 from igcv3det.tasks.classify.networks import build_network
 from igcv3det.yaml_files import read_yaml
 from research.ablation.plan import read_plan
@@ -74,11 +76,34 @@ def test_phases_with_weights_take_the_student_of_these(path):
 
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda p: p.stem)
 def test_it_builds_its_classifier(path):
-    classifier = load_classifier(path)
-    assert (
-        classifier.config.num_classes
-        == {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[path.stem.rpartition("_")[2]]
-    )
+    classes = load_classifier(path).config.num_classes
+    assert classes == {"cifar100": 100, "imagenet": 1000}.get(path.stem, 10)
+
+
+CIFAR = {"model.optim.lr": 0.1, "model.optim.decay_norms": True, "data.batch_size": 64}
+CIFAR100 = {**CIFAR, "model.classifier.num_classes": 100, "data.root": "data/cifar100"}
+IMAGENET = {"model.optim.lr": 0.045, "data.batch_size": 96, "model.classifier.num_classes": 1000}
+
+
+@pytest.mark.parametrize(
+    ("stack", "expected"),
+    [
+        ("cifar10", {**CIFAR, "model.classifier.backbone.name": "igcv3"}),
+        ("mobilenetv2 cifar10", {**CIFAR, "model.classifier.backbone.name": "mobilenetv2"}),
+        ("cifar10 cifar100 igcv2", {**CIFAR100, "model.classifier.igcv2.channels": 576}),
+        (
+            "igcv3_depth0.5 cifar10 cifar100",
+            {**CIFAR100, "model.classifier.backbone.repeats": [1, 2, 3, 4, 2, 2, 1]},
+        ),
+        ("imagenet mobilenetv2", {**IMAGENET, "model.classifier.backbone.name": "mobilenetv2"}),
+    ],
+)
+def test_stacked_classifiers(stack, expected, capsys):
+    """A file of a network goes before or after those of the data set."""
+    words = [word for name in stack.split() for word in ("--config", f"cls/{name}")]
+    assert train_cls.main([*words, "--print_config"]) == 0
+    values = flatten(yaml.safe_load(capsys.readouterr().out))
+    assert {key: values[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
@@ -118,21 +143,25 @@ def test_each_row_of_the_short_protocol_changes_one_thing():
     assert len(equal) == 5
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [*CONFIGS, *CLASSIFIERS], ids=lambda p: p.stem)
 def test_it_holds_only_what_it_changes(path):
-    """But for the name of the network, which says what the file is about."""
+    """Except for network and number of classes, which say what the file is about."""
     content = read_yaml(path)
     model = content["model"]
     weights = model.get("weights")
     detector = read_trained_config(weights)[0] if weights else DetectorConfig()
+    augment = ImageAugmentConfig() if path in CLASSIFIERS else AugmentConfig()
     sections = {
         "detector": (model, detector),
+        "classifier": (model, ClassifierConfig(igcv2=IGCV2Config())),
         "optim": (model, OptimConfig()),
+        "schedule": (model, ScheduleConfig()),
         "loss": (model, LossConfig()),
-        "augment": (content.get("data", {}), AugmentConfig()),
+        "augment": (content.get("data", {}), augment),
     }
+    named = ("backbone.name", "num_classes", "igcv2.channels")
     for name, (parent, base) in sections.items():
         default = flatten(dataclasses.asdict(base))
         for key, value in flatten(parent.get(name, {})).items():
             own = tuple(value) if isinstance(value, list) else value
-            assert own != default[key] or key == "backbone.name", f"{name}.{key}"
+            assert own != default[key] or key in named, f"{name}.{key}"

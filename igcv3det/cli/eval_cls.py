@@ -1,7 +1,7 @@
 r"""Evaluates a classifier on labelled images.
 
 Example:
-    igcv3det eval-cls --checkpoint runs/igcv3_cifar10/checkpoints/best.safetensors \
+    igcv3det eval-cls --checkpoint runs/cifar10/checkpoints/best.safetensors \
         --data cifar10.zip --output metrics.json
 
 MODEL is a .safetensors or .ckpt file, or a configuration of configs/cls (random weights). PATH is

@@ -1,9 +1,9 @@
 """Trains a classifier.
 
 Examples:
-    igcv3det train-cls --config cls/igcv3_cifar10 --data.root cifar10.zip
-    igcv3det train-cls --config A.yaml --config B.yaml --trainer.max_epochs 10
-    igcv3det train-cls --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
+    igcv3det train-cls --config cls/cifar10 --data.root cifar10.zip
+    igcv3det train-cls --config cls/mobilenetv2 --config cls/cifar10 --trainer.max_epochs 10
+    igcv3det train-cls --config cls/cifar10 --ckpt_path runs/cifar10/checkpoints/last.ckpt
 
 --data.root is a folder with ``train/CLASS/*.jpg`` and ``val`` or ``test``, a zip file of one, or
 the folder that torchvision keeps CIFAR in (--data.source cifar10 --data.download true fetches it).

@@ -121,7 +121,7 @@ def test_base_commands_and_configurations_by_name(program, tmp_path):
     run(program, "benchmark", "igcv3_shapes.yaml", *timing, cwd=tmp_path)
 
 
-CONFIGS = {"train": "igcv3_shapes", "train-cls": "cls/igcv3_cifar10", "distill": "distill/1_early"}
+CONFIGS = {"train": "igcv3_shapes", "train-cls": "cls/cifar10", "distill": "distill/1_early"}
 
 
 @pytest.mark.parametrize("command", ["train", "train-cls", "distill", "eval-cls", "eval"])
@@ -130,7 +130,7 @@ def test_a_missing_extra_is_one_line(program, tmp_path, command):
     (tmp_path / "data").mkdir()
     words = {
         "eval": ("--annotations", "a.json", "--images", "."),
-        "eval-cls": ("--checkpoint", "cls/igcv3_cifar10.yaml", "--data", "data"),
+        "eval-cls": ("--checkpoint", "cls/cifar10.yaml", "--data", "data"),
     }.get(command, ("--config", f"{CONFIGS.get(command)}", "--print_config"))
     done = run(program, command, *words, cwd=tmp_path, check=False)
     assert done.returncode == 1
