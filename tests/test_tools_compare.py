@@ -76,7 +76,16 @@ def test_a_missing_model_is_named_and_the_others_are_compared(models, tmp_path, 
 def test_missing_data_is_named(models, tmp_path, capsys):
     status, rows = run(tmp_path, models[0], "--annotations", "no.json", "--images", "x")
     assert (status, rows[0]["AP"]) == (1, None)
-    assert "no.json: no such file" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == ["compare: no.json: no such file"]
+
+
+def test_no_objects_are_one_line_for_all_models(models, tmp_path, capsys):
+    annotations = write_json(tmp_path / "none.json", coco([1], []))
+    words = ["--annotations", str(annotations), "--images", str(tmp_path)]
+    status, rows = run(tmp_path, *models, *words)
+    assert (status, [row["AP"] for row in rows]) == (1, [None, None])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "none.json: annotations: not a single object in the 1 images" in line
 
 
 @pytest.mark.parametrize("args", [["--annotations", "a.json"], ["--threads", "0"], ["--nope"]])

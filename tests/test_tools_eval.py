@@ -98,13 +98,20 @@ def test_results_files_are_scored_without_a_detector(folder, tmp_path):
     assert json.loads(output.read_text())["AP"] == pycocotools_figures(truth, str(results))[0]
 
 
-def test_nothing_to_find_is_a_dash_and_null(folder, tmp_path, capsys):
+@pytest.mark.parametrize("detections", [False, True])
+def test_no_objects_give_no_figures_but_detections(folder, tmp_path, detections, capsys):
     write_json(folder / "empty.json", coco([4, 2], []))
-    assert run(folder, "--output", tmp_path / "m.json", annotations="empty.json") == 0
-    assert json.loads((tmp_path / "m.json").read_text())["AP"] is None
-    text = capsys.readouterr().out
-    assert "AP         -" in text
-    assert "nothing to find" in text
+    options = ["--detections", tmp_path / "d.json"] if detections else []
+    status = run(folder, "--output", tmp_path / "m.json", *options, annotations="empty.json")
+    assert status == 1
+    assert not (tmp_path / "m.json").exists()
+    output = capsys.readouterr()
+    line = "empty.json: annotations: not a single object in the 2 images that are evaluated, so"
+    assert output.err.startswith(f"eval: {folder / line}")
+    assert len(output.err.splitlines()) == 1
+    assert "AP" not in output.out
+    if detections:
+        assert {found["image_id"] for found in json.loads((tmp_path / "d.json").read_text())}
 
 
 def test_a_hopeless_result_is_diagnosed(folder, capsys):

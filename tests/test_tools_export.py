@@ -70,13 +70,20 @@ def test_a_file_that_disagrees(without_export, checkpoint, photos, tmp_path, cap
     assert len(json.loads((tmp_path / "a.onnx.parity.json").read_text())["disagreements"]) >= 1
 
 
-def test_annotations_that_cannot_be_read_do_not_lose_the_report(
-    without_export, checkpoint, photos, tmp_path, capsys
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "no such file"), (coco([1], []), "annotations: not a single object")],
+)
+def test_annotations_without_figures_do_not_lose_the_report(
+    without_export, checkpoint, photos, tmp_path, capsys, content, reason
 ):
+    annotations = tmp_path / "a.json"
+    if content:
+        write_json(annotations, content)
     output = tmp_path / "a.onnx"
     call = ["--checkpoint", checkpoint, "--output", str(output), "--nms", "--images", photos]
-    assert main([*call, "--annotations", str(tmp_path / "no.json")]) == 1
-    assert "no.json: no such file" in capsys.readouterr().err
+    assert main([*call, "--annotations", str(annotations)]) == 1
+    assert f"a.json: {reason}" in capsys.readouterr().err
     assert (
         json.loads((tmp_path / "a.onnx.parity.json").read_text())["detections"]["confident"] == 10
     )

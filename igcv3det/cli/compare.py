@@ -110,12 +110,20 @@ def _average_precisions(
     precisions: dict[str, float | None] = {}
     if not options.annotations:
         return precisions
+    from igcv3det.datasets.coco import read_coco
+    from igcv3det.evaluation import CocoEvaluator
     from igcv3det.evaluation.dataset_inference import average_precision
 
+    try:
+        record = read_coco(options.annotations)
+        CocoEvaluator(record).require_objects()
+    except (OSError, ValueError) as error:
+        failures.append(error_line(error))
+        return precisions
     for name in [n for n in detectors if models[n].suffix not in (".yaml", ".yml")]:
         try:
             precisions[name], unreadable = average_precision(
-                detectors[name], options.annotations, options.images
+                detectors[name], record, options.images
             )
         except (OSError, ValueError) as error:
             failures.append(f"{name}: {error}")

@@ -9,9 +9,11 @@ Prints COCO's twelve metrics and a table of the classes; "-" (null in JSON) wher
 objects. Detections with a score of at least 0.01 count, at most 100 an image. Classes are matched
 by name and id; detections of classes that the data set lacks are not written to --detections, and
 classes that the detector lacks are not evaluated. --results evaluates a file in COCO's results
-format without running a detector.
+format without running a detector. Without a single object there are no figures; --detections is
+written all the same.
 
-Exit status: 0 all done, 1 an image or the model could not be read, 2 wrong call.
+Exit status: 0 all done, 1 an image or the model could not be read or there are no figures, 2 wrong
+call.
 """
 
 from __future__ import annotations
@@ -95,20 +97,24 @@ def _evaluate(options: argparse.Namespace) -> int:
         scored_ids=options.categories,
         backend=options.backend,
     )
+    image_ids = evaluator.image_ids[: options.limit]
+    if not options.detections:
+        evaluator.require_objects(image_ids)  # before the detector runs
     failures: list[str] = []
     if predictor:
-        failures = _detect(predictor, evaluator, images, options)
+        failures = _detect(predictor, evaluator, image_ids, images, options)
     else:
         evaluator.update_results(options.results)
+    if options.detections:
+        evaluator.save_results(options.detections)
+        print(f"Detections are in {options.detections}")
+        evaluator.require_objects(image_ids)
     metrics = evaluator.compute()
     _print_report(metrics, evaluator, failures)
     if options.output:
         figures = metrics_as_json(metrics) | _extent(evaluator, failures)
         write_json(options.output, figures)
         print(f"Figures are in {options.output}")
-    if options.detections:
-        evaluator.save_results(options.detections)
-        print(f"Detections are in {options.detections}")
     return 1 if failures else 0
 
 
@@ -131,12 +137,14 @@ def _load(options: argparse.Namespace) -> Predictor:
 
 
 def _detect(
-    predictor: Predictor, evaluator: CocoEvaluator, images: Path, options: argparse.Namespace
+    predictor: Predictor,
+    evaluator: CocoEvaluator,
+    image_ids: list[int],
+    images: Path,
+    options: argparse.Namespace,
 ) -> list[str]:
     from igcv3det.datasets.image_files import ImageFolder
     from igcv3det.evaluation.dataset_inference import score_images
-
-    image_ids = evaluator.image_ids[: options.limit]
 
     def progress(done: int) -> None:
         if sys.stderr.isatty():
@@ -194,9 +202,7 @@ def _print_report(metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list
         print(f"{len(failures)} images could not be read; they count as images without detections")
     if evaluator.unknown_class:
         print(f"{evaluator.unknown_class} detections of classes that the data set lacks, left out")
-    if plain["AP"] is None:
-        print("There is nothing to find in these images, so there are no figures")
-    elif metrics["AP"] < SUSPICIOUS_AP:
+    if metrics["AP"] < SUSPICIOUS_AP:
         print(f"AP is below {SUSPICIOUS_AP}. Diagnosis:")
         for remark in evaluator.diagnose():
             print(f"  - {remark}")

@@ -5,7 +5,6 @@ Images are read and preprocessed in threads while the network computes the batch
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Protocol
 from torch import Tensor
 
 from igcv3det.datasets.image_files import ImageFolder
+from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.io.images import Image, ImageReadError, read_image
 from igcv3det.predictor import Network, Predictor
@@ -80,28 +80,28 @@ def score_images(
 
 
 def average_precision(
-    network: Network | ExportedDetector, annotations: Path, folder: Path
-) -> tuple[float | None, list[str]]:
+    network: Network | ExportedDetector, annotations: Path | AnnotationRecord, folder: Path
+) -> tuple[float, list[str]]:
     """AP of a detector on a data set, in 0..1.
 
     Args:
         network: what `Predictor` takes, on the CPU.
-        annotations: a COCO annotation file.
+        annotations: a COCO annotation file, or its record.
         folder: where its file names start from.
 
     Returns:
-        AP, None where the data set has no objects, and one sentence for each unreadable image.
+        AP, and one sentence for each unreadable image.
 
     Raises:
-        FileNotFoundError, ValueError: from `CocoEvaluator`.
+        FileNotFoundError, ValueError: from `CocoEvaluator`, among them that there are no objects.
     """
     predictor = Predictor(
         network, score_threshold=SCORE_THRESHOLD, detections_per_image=DETECTIONS_PER_IMAGE
     )
     evaluator = CocoEvaluator(annotations, predictor.categories)
+    evaluator.require_objects()
     failures = score_images(predictor, evaluator, folder, evaluator.image_ids)
-    average = evaluator.compute()["AP"]
-    return None if math.isnan(average) else average, failures
+    return evaluator.compute()["AP"], failures
 
 
 def _detect(

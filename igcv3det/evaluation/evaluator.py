@@ -102,6 +102,35 @@ class CocoEvaluator:
         """File name and size of an image."""
         return self.ground_truth.images[self._row_of[image_id]]
 
+    def require_objects(self, image_ids: Sequence[int] | None = None) -> None:
+        """Refuses images without a single object to find: their figures are not defined.
+
+        Args:
+            image_ids: images that are to be evaluated; None for all of the file.
+
+        Raises:
+            ValueError: there is no object; names the file, and what is there instead.
+        """
+        truth = self.ground_truth
+        chosen = self.image_ids if image_ids is None else image_ids
+        category_ids = np.array(truth.categories.ids, dtype=np.int64)[truth.labels - 1]
+        is_scored = np.isin(category_ids, self.scored_ids)
+        is_chosen = np.isin(truth.images.ids, np.array(chosen, dtype=np.int64))[truth.image_rows]
+        is_object = ~truth.is_crowd
+        if (is_object & is_scored & is_chosen).any():
+            return
+        others = {
+            "crowd regions": int(truth.is_crowd.sum()),
+            "objects of classes that are not scored": int((is_object & ~is_scored).sum()),
+            "objects in other images": int((is_object & is_scored & ~is_chosen).sum()),
+            "unusable entries": self.left_out,
+        }
+        found = ", ".join(f"{number} {kind}" for kind, number in others.items() if number)
+        raise ValueError(
+            f"{truth.path}: annotations: not a single object in the {len(chosen)} images that are "
+            f"evaluated{f' ({found})' if found else ''}, so there are no figures"
+        )
+
     def reset(self) -> None:
         """Forgets all images."""
         self._rows: list[DetectionRows] = []

@@ -154,6 +154,22 @@ def test_no_detections_no_objects_and_no_images(tmp_path, backend):
     json.dumps(plain, allow_nan=False)
 
 
+def test_what_has_no_object_to_find_is_refused_with_the_reason(tmp_path):
+    # a crowd, an object of class 7 that is not scored, and the only one of class 1 in image 2
+    given = [(1, 1, (0, 0, 40, 40)), (1, 7, (0, 0, 40, 40)), (2, 1, (0, 0, 40, 40))]
+    content = coco([1, 2, 3], given)
+    content["annotations"][0]["iscrowd"] = 1
+    path = write_json(tmp_path / "a.json", content)
+    evaluator = CocoEvaluator(path, THREE, scored_ids=[1])
+    evaluator.require_objects()
+    evaluator.require_objects([3, 2])
+    found = "1 crowd regions, 1 objects of classes that are not scored, 1 objects in other images"
+    with pytest.raises(ValueError, match=rf"a\.json: .* in the 2 images .* \({found}\), so"):
+        evaluator.require_objects([1, 3])
+    with pytest.raises(ValueError, match="in the 0 images"):
+        evaluator.require_objects([])
+
+
 def test_one_class(tmp_path):
     one = Categories((5,), ("cell",))
     path = write_json(tmp_path / "a.json", coco([1], [(1, 5, (0, 0, 40, 40))], one))
