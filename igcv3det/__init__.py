@@ -1,7 +1,8 @@
 """IGCV3 and SSDLite: lightweight object detectors, exact to the paper and fast on plain CPUs.
 
-`Predictor` detects objects in images; `build_detector` and `load_detector` return a network. The
-names below are imported when they are first used: importing the package imports nothing else.
+`Predictor` detects objects in images; `train` fine-tunes on a data set; `build_detector` and
+`load_detector` return a network. The names below are imported when they are first used: importing
+the package imports nothing else.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from igcv3det.detector import SSDLite, build_detector
     from igcv3det.predictor import Predictor
     from igcv3det.structures import Categories, Detections, HeadOutputs, Target
+    from igcv3det.tasks.detect.train_data import train
 
 __all__ = [
     "AnchorConfig",
@@ -49,6 +51,7 @@ __all__ = [
     "build_detector",
     "load_detector",
     "save_detector",
+    "train",
 ]
 
 _MODULES = {
@@ -57,6 +60,7 @@ _MODULES = {
     "detector": ("SSDLite", "build_detector"),
     "predictor": ("Predictor",),
     "structures": ("Categories", "Detections", "HeadOutputs", "Target"),
+    "tasks.detect.train_data": ("train",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

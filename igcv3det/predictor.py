@@ -8,29 +8,28 @@ some of them; `ExportedDetector` does the rest.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, overload
 
-import numpy as np
-import PIL.Image
-import PIL.ImageOps
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.checkpoint import load_detector
 from igcv3det.config import DetectorConfig
 from igcv3det.detection.postprocess import postprocess
 from igcv3det.fastpath.deploy import deploy
-from igcv3det.io.images import Image, ImageReadError, read_image
+from igcv3det.io.image_detections import ImageDetections
+from igcv3det.io.image_input import ImageSource, as_array
+from igcv3det.io.images import Image
 from igcv3det.preprocess import Preprocess
 from igcv3det.pretrained import resolve_model
 from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
 from igcv3det.structures import Categories, Detections, HeadOutputs
 
-ImageSource = str | Path | PIL.Image.Image | NDArray[np.uint8]
 Size = tuple[int, int]
+_AT_ONCE = 16  # images of a list in one forward pass
 
 
 class Network(Protocol):
@@ -57,7 +56,8 @@ class Predictor:
 
     Args:
         network: a detector; a module is put in evaluation mode and moved to ``device``, in place.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; exported files run on the CPU only.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ..., or ``"auto"`` for a GPU if there is one;
+            exported files run on the CPU only.
         score_threshold: confidence threshold in [0, 1); only detections above it are returned. None
             takes the detector's own.
         detections_per_image: the most that are returned, at least 1. None takes the detector's own.
@@ -72,6 +72,7 @@ class Predictor:
             ``score_threshold`` or ``detections_per_image`` is out of range.
 
     Example:
+        >>> import numpy as np
         >>> from igcv3det import DetectorConfig, build_detector
         >>> detector = build_detector(DetectorConfig(num_classes=2, image_size=64))
         >>> predictor = Predictor(detector, score_threshold=0.9)
@@ -140,30 +141,73 @@ class Predictor:
             detections_per_image=detections_per_image,
         )
 
-    def __call__(self, image: ImageSource) -> Detections:
-        """Detects the objects of one image.
+    @overload
+    def __call__(
+        self,
+        image: ImageSource,
+        *,
+        threshold: float | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> ImageDetections: ...
+
+    @overload
+    def __call__(
+        self,
+        image: list[Any] | tuple[Any, ...],
+        *,
+        threshold: float | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> list[ImageDetections]: ...
+
+    def __call__(
+        self,
+        image: ImageSource | list[Any] | tuple[Any, ...],
+        *,
+        threshold: float | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> ImageDetections | list[ImageDetections]:
+        """Detects the objects of one image, or of each image of a list.
 
         Args:
             image: a file, a PIL image, or a uint8 RGB array [H, W, 3]. The EXIF orientation of
                 files and PIL images is applied, so boxes refer to the image as viewers show it.
+            threshold: confidence threshold of this call; None takes the predictor's.
+            classes: names of the classes to return; None returns all.
 
         Returns:
-            Detections in pixels of the image, on the CPU, with the detector's categories.
+            Detections in pixels of the image, on the CPU, with the detector's categories; a list of
+            them for a list.
 
         Raises:
-            ImageReadError, ValueError, TypeError: see `as_array`.
+            ImageReadError, ValueError, TypeError: see `io.image_input.as_array`; ValueError also
+                for a threshold out of range or a class that the detector does not have.
         """
-        return self.predict_batch([image])[0]
+        if isinstance(image, (list, tuple)):
+            chunks = [image[start : start + _AT_ONCE] for start in range(0, len(image), _AT_ONCE)]
+            found = [self.predict_batch(c, threshold=threshold, classes=classes) for c in chunks]
+            return [detections for chunk in found for detections in chunk]
+        return self.predict_batch([image], threshold=threshold, classes=classes)[0]
 
-    def predict_batch(self, images: Sequence[ImageSource]) -> list[Detections]:
+    def predict_batch(
+        self,
+        images: Sequence[ImageSource],
+        *,
+        threshold: float | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> list[ImageDetections]:
         """Detects the objects of several images, of any sizes, in one forward pass.
 
-        Raises:
-            ImageReadError, ValueError, TypeError: see `as_array`.
+        Arguments and errors are those of a call.
         """
+        labels = self._labels(classes)
         arrays = [as_array(image) for image in images]
         inputs = [self.preprocess(array) for array in arrays]
-        return self.detect(inputs, [array.shape[:2] for array in arrays])
+        found = self.detect(inputs, [array.shape[:2] for array in arrays], threshold=threshold)
+        chosen = [one if labels is None else one[torch.isin(one.labels, labels)] for one in found]
+        return [
+            ImageDetections(one.boxes, one.scores, one.labels, one.categories, image)
+            for one, image in zip(chosen, images, strict=True)
+        ]
 
     def preprocess(self, image: Image) -> Tensor:
         """The network input of an image [H, W, 3].
@@ -175,21 +219,31 @@ class Predictor:
             return self.network.preprocess(image)
         return self._preprocess(image)
 
-    def detect(self, inputs: Sequence[Tensor], original_sizes: Sequence[Size]) -> list[Detections]:
+    def detect(
+        self,
+        inputs: Sequence[Tensor],
+        original_sizes: Sequence[Size],
+        *,
+        threshold: float | None = None,
+    ) -> list[Detections]:
         """Detects the objects of preprocessed images.
 
         Args:
             inputs: results of `preprocess`.
             original_sizes: (height, width) in pixels of each image before preprocessing.
+            threshold: confidence threshold in [0, 1); None takes the predictor's.
 
         Returns:
-            One record an image, as `__call__` returns it.
+            One record an image.
         """
         if not inputs:
             return []
+        options = self._postprocess
+        if threshold is not None:
+            options = dataclasses.replace(options, score_threshold=threshold)
         with torch.inference_mode():
             if isinstance(self.network, ExportedDetector):
-                found = self.network.detect(inputs, original_sizes, self._postprocess)
+                found = self.network.detect(inputs, original_sizes, options)
             else:
                 outputs = self.network(torch.stack(list(inputs)).to(self.device))
                 found = postprocess(
@@ -197,7 +251,7 @@ class Predictor:
                     self.network.anchors,
                     original_sizes,
                     self.config.image_size,
-                    self._postprocess,
+                    options,
                     self.config.head.activation,
                     self.config.variances,
                 )
@@ -212,53 +266,26 @@ class Predictor:
             for one in found
         ]
 
+    def _labels(self, classes: Sequence[str] | None) -> Tensor | None:
+        """The labels of some classes.
 
-def as_array(image: ImageSource) -> Image:
-    """An image as uint8 RGB [H, W, 3].
-
-    Raises:
-        ImageReadError: the file is missing, cut off or no image.
-        ValueError: an array of another type or shape, or a PIL image of mode F or I, whose values
-            have no fixed range.
-        TypeError: ``image`` is none of these.
-    """
-    if isinstance(image, (str, Path)):
-        return read_image(image)
-    if isinstance(image, PIL.Image.Image):
-        return _from_pil(image)
-    if not isinstance(image, np.ndarray):
-        raise TypeError(
-            f"an image is a path, a PIL image or a NumPy array, got {type(image).__name__}"
-        )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
-            f"an image array must be uint8 RGB [H, W, 3] with values 0..255, got {image.dtype} "
-            f"{list(image.shape)}"
-        )
-    return image
-
-
-def _from_pil(image: PIL.Image.Image) -> Image:
-    if image.mode in ("F", "I"):
-        raise ValueError(
-            f"a PIL image of mode {image.mode} has no fixed range of values; scale it to 0..255 "
-            "and convert it to a uint8 array"
-        )
-    try:
-        image = PIL.ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):  # PIL would keep the lower 8 bits; files keep the upper
-            grey = (np.asarray(image) >> 8).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        if image.mode == "La":
-            image = image.convert("LA")
-        if "transparency" in image.info:  # PIL warns of palettes with several transparent entries
-            image = image.convert("RGBA")
-        return np.array(image.convert("RGB"))
-    except OSError as error:  # PIL reads the file only now
-        raise ImageReadError(f"{getattr(image, 'filename', '') or 'image'}: {error}") from None
+        Raises:
+            ValueError: a class that the detector does not have.
+        """
+        if classes is None:
+            return None
+        names = self.categories.names
+        for name in classes:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"the detector has no class {name!r}{hint}")
+        return torch.tensor([label for label, name in enumerate(names, 1) if name in classes])
 
 
 def _existing_device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:

@@ -6,11 +6,18 @@ is the background of the classification logits. A data set's own category ids ar
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
+
+Rows = Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[bool] | slice | int
+"""Some of N rows."""
 
 
 class Target(NamedTuple):
@@ -115,10 +122,75 @@ class Detections:
         """
         return [self._known().ids[label - 1] for label in self.labels.tolist()]
 
-    def above(self, threshold: float) -> Detections:
+    def __iter__(self) -> Iterator[tuple[Tensor, float, str]]:
+        """Box [4], score and class name of each detection.
+
+        Raises:
+            ValueError: there are no categories.
+        """
+        return iter(zip(self.boxes, self.scores.tolist(), self.names, strict=True))
+
+    def __getitem__(self, rows: Rows) -> Self:
+        """Some of the detections, in the order of ``rows``.
+
+        Args:
+            rows: a mask [N], indices, a slice, or one index.
+
+        Example:
+            >>> scores = torch.tensor([0.9, 0.2])
+            >>> found = Detections(torch.zeros(2, 4), scores, torch.tensor([1, 1]))
+            >>> len(found[found.scores > 0.5]), len(found[:1]), len(found[-1])
+            (1, 1, 1)
+        """
+        index: Any = [rows] if isinstance(rows, int) else rows
+        if not isinstance(index, slice):
+            index = torch.as_tensor(index)
+            index = index if len(index) else index.to(torch.int64)  # an empty list has no type
+        return dataclasses.replace(
+            self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the records of ``predict --json`` have them, unrounded.
+
+        Returns:
+            ``{"detections": [{"label", "category_id", "score", "box": [x0, y0, x1, y1]}]}``.
+
+        Raises:
+            ValueError: there are no categories.
+        """
+        columns = (self.names, self.category_ids, self.scores.tolist(), self.boxes.tolist())
+        keys = ("label", "category_id", "score", "box")
+        rows = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        return {"detections": rows}
+
+    def to_supervision(self) -> Any:  # noqa: ANN401 (of a package that need not be installed)
+        """The detections as ``supervision.Detections``.
+
+        ``class_id`` is the label less one, the place of the class in ``categories``;
+        ``data["class_name"]`` has the names.
+
+        Raises:
+            ImportError: the package supervision is not installed.
+        """
+        try:
+            supervision = importlib.import_module("supervision")
+        except ModuleNotFoundError as error:
+            if error.name != "supervision":
+                raise
+            raise ImportError("needs supervision: pip install supervision") from error
+        names = {} if self.categories is None else {"class_name": np.array(self.names, str)}
+        return supervision.Detections(
+            xyxy=self.boxes.numpy().reshape(-1, 4),
+            confidence=self.scores.numpy(),
+            class_id=self.labels.numpy() - 1,
+            data=names,
+        )
+
+    def above(self, threshold: float) -> Self:
         """The detections with a score of at least ``threshold``."""
         keep = self.scores >= threshold
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.categories)
+        return self[keep]
 
     def _known(self) -> Categories:
         if self.categories is None:

@@ -19,9 +19,7 @@ Exit status: 0 trained, 1 could not, 2 wrong call.
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from igcv3det.cli.arguments import positive_float, positive_int
 from igcv3det.cli.command import DEBUG, command_parser
@@ -29,6 +27,7 @@ from igcv3det.cli.training_call import check_call
 
 CONFIG = "finetune"
 _OWN = ("--weights", "--epochs", "--minutes", "--output", "-h", "--help", DEBUG)
+_OF_BASE = 4  # words: --config FILE --data.root DATA
 _WITHOUT_VALUE = ("-h", "--help", DEBUG, "--print_config")
 
 
@@ -87,29 +86,19 @@ def complete_call(call: DataCall) -> list[str]:
     Raises:
         ValueError, OSError: the data set or the weights cannot be used.
     """
+    from igcv3det.tasks.detect.train_data import training_call
+
     options, words = call
-    from igcv3det.engine.arguments import given_values
-    from igcv3det.tasks.detect.plan import Plan, as_arguments
-    from igcv3det.tasks.detect.train import DetectionCLI
-
-    given = given_values(words[2:], DetectionCLI.renamed)  # without our own configuration
-    data = Path(options.data)
-    del given["data.root"]
-    plan = Plan(data, given, options.weights, options.epochs, options.minutes)
-    choices = plan.choices()
-    width = max(len(choice.name) for choice in choices)
-    for choice in choices:
-        own = [key for key in choice.options if key in given]
-        reason = f"given: {_shown(own, given)}" if own and choice.name != "data" else choice.reason
-        print(f"{choice.name:<{width}}  {reason}", flush=True)
-    folder = options.output or str(Path("runs") / (data.resolve().stem or "data"))
-    if "trainer.default_root_dir" not in given:
-        words = [*words, "--trainer.default_root_dir", folder]
-    return [*words[:2], *as_arguments(choices, given), *words[4:]]
-
-
-def _shown(keys: list[str], given: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {json.dumps(given[key])}" for key in keys)
+    complete = training_call(
+        options.data,
+        words[_OF_BASE:],
+        weights=options.weights,
+        epochs=options.epochs,
+        minutes=options.minutes,
+        output=options.output,
+    )
+    print("\n".join(complete.lines), flush=True)
+    return complete.arguments
 
 
 def _divided(args: list[str]) -> tuple[list[str], list[str]]:

@@ -8,7 +8,7 @@ import pytest
 from coco_files import save_tiny_detector, write_json, write_noise
 from layouts import NAMES, write_layout
 
-from igcv3det import load_detector
+from igcv3det import Predictor, load_detector, train
 from igcv3det.cli.train import main
 from igcv3det.config import AnchorConfig, DetectorConfig
 from igcv3det.datasets.record import ImageEntry, ImageTable
@@ -200,3 +200,30 @@ def test_wrong_calls(words, status, message, tmp_path, monkeypatch, capsys):
 def test_help(capsys):
     assert main(["data/mine", "--help"]) == 0
     assert "usage: igcv3det train DATA [--weights NAME]" in capsys.readouterr().out
+
+
+QUICK = {
+    "model.detector.image_size": 64,
+    "data.num_workers": 0,
+    "logged_images": 0,
+    "trainer.enable_progress_bar": False,
+}
+
+
+def test_the_function(folder, weights, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run = tmp_path / "run"
+    best = train(folder, weights=weights, epochs=1, output=run, options=QUICK)
+    assert best == run / "checkpoints" / "best.safetensors"
+    assert len(Predictor.load(best)(np.zeros((32, 32, 3), np.uint8), threshold=0.9)) == 0
+    assert "image size  given: model.detector.image_size 64" in caplog.text
+
+
+def test_wrong_arguments_of_the_function(folder, weights, tmp_path):
+    with pytest.raises(ValueError, match="epochs or minutes"):
+        train(folder, epochs=1, minutes=1)
+    with pytest.raises(FileNotFoundError, match="no such data set"):
+        train(tmp_path / "gone")
+    wrong = {**QUICK, "model.optim.lr": -1, "data.batch_size": 2}
+    with pytest.raises(ValueError, match=r"options: .*lr must be > 0"):
+        train(folder, weights=weights, epochs=1, output=tmp_path / "run", options=wrong)
