@@ -1,6 +1,7 @@
 """The same data in every layout is the same record; what is wrong is named by file and line."""
 
 import json
+import random
 import re
 
 import numpy as np
@@ -342,6 +343,31 @@ def test_columns_of_csv(tmp_path):
     (folder / "val.csv").unlink()
     with pytest.raises(AnnotationError, match=r"several tables \(more.csv, one.csv\)"):
         Dataset(folder)
+
+
+PIECES = [b"-1", b"nan", b"1e999", b"9" * 40, b"\xff", b"\x00", b"<", b"\n", b"null", b",", b"../"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, layout):
+    folder, _ = write_layout(tmp_path, layout)
+    files = sorted(path for path in folder.rglob("*") if path.suffix not in ("", ".png"))
+    draw = random.Random(0)
+    for _ in range(60):
+        file = draw.choice(files)
+        sound = data = file.read_bytes()
+        for _ in range(draw.randint(1, 4)):
+            place = draw.randint(0, len(data))
+            piece = draw.choice(PIECES) if draw.random() < 0.8 else data[: draw.randint(0, 9)]
+            data = data[:place] + piece + data[place + draw.randint(0, 6) :]
+        file.write_bytes(data if draw.random() < 0.8 else data[: len(data) // 2])
+        try:
+            dataset = Dataset(folder)
+            for split in (*dataset.splits, "all"):
+                check_record(*dataset.read(split))
+        except (AnnotationError, FileNotFoundError) as error:
+            assert "\n" not in str(error)
+        file.write_bytes(sound)
 
 
 def test_several_coco_files(tmp_path):

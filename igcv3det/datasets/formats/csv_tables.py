@@ -178,11 +178,11 @@ def _read(file: Path) -> SplitRecord:
     if not rows:
         raise AnnotationError(f"{file}: has no boxes; it needs lines like {','.join(COLUMNS)}")
     names = dict.fromkeys(row.get("image", "") for _, row in rows)
-    folder = find_images_folder(file.parent, [name for name in names if name])
+    folder = find_images_folder(file.parent, [name for name in names if name and "\0" not in name])
     builder = RecordBuilder(file, Categories((), ()), position_text="line {}")
     images = _Images(file, builder, folder)
     for line, row in rows:
-        if not row.get("image"):
+        if not row.get("image") or "\0" in row["image"]:
             builder.add_issue("bad annotation", file, f"line {line}: no image is named")
             continue
         number = images.number(row, line)

@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord, with_categories
 from igcv3det.datasets.text_files import read_text
+from igcv3det.datasets.values import shown
 from igcv3det.io.images import EXTENSIONS
 from igcv3det.structures import Categories
 
@@ -128,6 +130,20 @@ class ImagesByStem:
                 if known in self._known:
                     return known
         return found
+
+
+def listed_names(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that names images, with their numbers; blank ones are left out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        AnnotationError: it is no text, or a line is no name of a file.
+    """
+    lines = [(n, line.strip()) for n, line in enumerate(read_text(path).splitlines(), start=1)]
+    for number, line in lines:
+        if "\0" in line:
+            raise AnnotationError(f"{path}: line {number}: no name of a file: {shown(line)}")
+    return [(number, line) for number, line in lines if line]
 
 
 def read_names(folder: Path) -> list[str] | None:

@@ -20,6 +20,7 @@ from igcv3det.datasets.formats.folders import (
     ImagesByStem,
     Splits,
     files_below,
+    listed_names,
     read_names,
     split_folders,
     split_name,
@@ -31,7 +32,6 @@ from igcv3det.datasets.image_sizes import read_size
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord
-from igcv3det.datasets.text_files import read_text
 from igcv3det.datasets.values import shown, whole_number
 from igcv3det.io.images import ImageReadError
 from igcv3det.structures import Categories
@@ -232,5 +232,4 @@ def _stems(place: _Place) -> list[tuple[str, int]]:
     """XML files of a split without ending, and the line of the list that names each."""
     if place.listed is None:
         return [(without_ending(name), 0) for name in files_below(place.annotations, _XML)]
-    lines = enumerate(read_text(place.listed).splitlines(), start=1)
-    return [(line.split()[0], number) for number, line in lines if line.strip()]
+    return [(line.split()[0], number) for number, line in listed_names(place.listed)]

@@ -20,6 +20,7 @@ from igcv3det.datasets.formats.folders import (
     Splits,
     files_below,
     images_below,
+    listed_names,
     read_names,
     split_folders,
 )
@@ -151,9 +152,8 @@ def _images(place: Path) -> Iterator[Path]:
     if place.is_dir():
         yield from (place / name for name in images_below(place))
         return
-    for line in read_text(place).splitlines():
-        if line.strip():
-            yield place.parent / line.strip()
+    for _, name in listed_names(place):
+        yield place.parent / name
 
 
 def _read(file: Path, categories: Categories, places: Sequence[Path]) -> SplitRecord:

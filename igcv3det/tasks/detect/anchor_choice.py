@@ -16,8 +16,9 @@ from igcv3det.detection.anchors import cell_shapes, generate_anchors
 
 BOUNDS = (1.5, 2.0)
 """Largest changes of a side that are tried, as factors."""
-MIN_GAIN = 0.02
-"""Fitted anchors are taken if the coverage, mean over the classes, rises by this much ..."""
+MIN_GAIN = 0.05
+"""Fitted anchors are taken if the coverage, mean over the classes, rises by this much (less did not
+raise the AP: docs/fine_tuning.md) ..."""
 MAX_LOSS = 0.02
 """... and falls by no more than this for any class with at least ``MIN_BOXES`` boxes."""
 MIN_BOXES = 30
@@ -31,7 +32,7 @@ class AnchorChoice(NamedTuple):
     Attributes:
         shapes: fitted ones; None keeps the detector's own.
         before: coverage by the detector's own, mean over the classes, in 0..1.
-        after: by the chosen ones.
+        after: by the best of the fitted ones, whether they are taken or not.
     """
 
     shapes: Shapes | None
@@ -65,10 +66,9 @@ def choose_anchors(
         shapes = fit_shapes(sides, 1 / np.sqrt(counts[labels]), is_covered, own, bound)
         after = _by_class(covered(shapes), labels)
         loss = (before - after)[is_large].max(initial=0.0)
-        gains = after.mean() >= best.before + MIN_GAIN and loss <= MAX_LOSS
-        if gains and after.mean() > best.after:
+        if after.mean() > best.after and loss <= MAX_LOSS:
             best = AnchorChoice(shapes, best.before, float(after.mean()))
-    return best
+    return best if best.after >= best.before + MIN_GAIN else best._replace(shapes=None)
 
 
 def _shares(store: AnnotationStore) -> tuple[NDArray[np.float64], NDArray[np.int16]]:

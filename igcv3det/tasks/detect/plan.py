@@ -258,11 +258,12 @@ class Plan:
 
 
 def _of_anchors(found: AnchorChoice) -> tuple[str, dict[str, Any]]:
-    before = f"{100 * found.before:.0f} %"
+    before, after = (f"{100 * share:.0f} %" for share in (found.before, found.after))
     if found.shapes is None:
-        return f"those of the weights, which cover {before} of the boxes (mean of the classes)", {}
-    text = f"fitted to the boxes: {100 * found.after:.0f} % are covered (mean of the classes), not "
-    return text + before, {"model.detector.anchors.shapes": found.shapes}
+        text = f"those of the weights cover {before} of the boxes (mean of the classes)"
+        return f"{text}, fitted ones {after}: too little gain", {}
+    text = f"fitted to the boxes: {after} are covered (mean of the classes), not {before}"
+    return text, {"model.detector.anchors.shapes": found.shapes}
 
 
 def as_arguments(choices: list[Choice], given: Mapping[str, Any]) -> list[str]:
