@@ -1,4 +1,4 @@
-"""Folders and zip files of class folders with drawn images."""
+"""Folders and zip files of class folders with generated images."""
 
 import zipfile
 
@@ -10,7 +10,7 @@ CLASSES = ("cat", "dog", "newt")
 
 
 def write_folder(root, splits=("train", "test"), classes=CLASSES, per_class=4, size=(32, 32)):
-    """root/SPLIT/CLASS/0.png ...; every image is another noise of its class's mean grey."""
+    """root/SPLIT/CLASS/0.png ...; images are noise around their class's mean grey."""
     rng = np.random.default_rng(0)
     for split in splits:
         for label, name in enumerate(classes):

@@ -41,7 +41,7 @@ def one_line(capsys, command="train-cls"):
     return line
 
 
-def test_run_folder_and_what_is_in_it(call, tmp_path, capsys):
+def test_run_folder(call, tmp_path, capsys):
     run = tmp_path / "run"
     assert call() == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(run / "checkpoints/best.safetensors")
@@ -57,7 +57,7 @@ def test_run_folder_and_what_is_in_it(call, tmp_path, capsys):
         assert load_classifier(checkpoint).names == CLASSES
 
 
-def test_trained_is_evaluated_alike_from_folder_and_zip(call, folder, tmp_path, capsys):
+def test_folder_and_zip_give_the_same_evaluation(call, folder, tmp_path, capsys):
     assert call() == 0
     figures = []
     for data in (folder, zip_folder(folder, tmp_path / "set.zip")):
@@ -96,12 +96,12 @@ def test_starting_from_trained_weights(call, tmp_path):
     assert call("--model.weights", weights, "--trainer.max_epochs", "1") == 0
 
 
-def test_images_from_files(call, tmp_path):
+def test_images_decoded_from_files(call, tmp_path):
     assert call("--data.in_memory", "false", "--data.num_workers", "0") == 0
     assert not (tmp_path / "cache").exists()
 
 
-def test_igcv2_by_its_keys(call, tmp_path):
+def test_igcv2_options(call, tmp_path):
     network = ("channels", "16"), ("blocks", "1"), ("branch", "4"), ("layers", "2")
     options = [f"--model.classifier.igcv2.{key}={value}" for key, value in network]
     options += ["--model.classifier.backbone.width=1.0", "--trainer.max_epochs=1"]
@@ -138,10 +138,10 @@ def test_wrong_calls(call, capsys, options, status, message):
     [
         ("absent.safetensors", None, "absent.safetensors"),
         (None, "/absent", "/absent"),
-        ("other", None, "its 3 classes ['cat', 'dog', 'newt'] are not the classifier's 6"),
+        ("other", None, "has 3 classes ['cat', 'dog', 'newt'], the classifier 6"),
     ],
 )
-def test_eval_says_what_is_wrong(folder, tmp_path, capsys, model, data, message):
+def test_eval_errors(folder, tmp_path, capsys, model, data, message):
     config = tmp_path / "m.yaml"
     classes = 6 if model == "other" else 3
     classifier = {**SETTINGS["model"]["classifier"], "num_classes": classes}

@@ -1,4 +1,4 @@
-"""Settings of a classification run that ends in a second, on synthetic shapes."""
+"""Settings of a classification run of a second, on synthetic shapes."""
 
 CLASSIFIER = {
     "num_classes": 6,

@@ -4,12 +4,13 @@ Example:
     igcv3det eval-cls --checkpoint runs/cifar10/checkpoints/best.safetensors \
         --data cifar10.zip --output metrics.json
 
-MODEL is a .safetensors or .ckpt file, or a configuration of configs/cls (random weights). PATH is
-what training takes: a folder with ``val`` or ``test`` of class folders, a zip file of one, or the
-folder that torchvision keeps CIFAR in. Prints top-1, top-5 and each class; with --output the
-figures go to that file and the confusion matrix to an image beside it.
+MODEL is a .safetensors or .ckpt file, or a configuration such as configs/cls/cifar10.yaml (random
+weights). PATH is a data set as for training: a folder with ``val`` or ``test`` of class folders, a
+zip file of one, or the folder that torchvision keeps CIFAR in. Prints top-1 and top-5 accuracy and
+the top-1 accuracy of each class. --output also writes them to a JSON file, and the confusion matrix
+to a .png file of the same name.
 
-Exit status: 0 all done, 1 the model or an image could not be read, 2 wrong call.
+Exit status: 0 done, 1 the model or an image could not be read, 2 wrong call.
 """
 
 from __future__ import annotations
@@ -37,18 +38,23 @@ def main(args: list[str] | None = None) -> int:
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("eval-cls", __doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="MODEL", help="classifier")
-    add("--data", required=True, metavar="PATH", help="data set, as training takes it")
-    add("--split", metavar="NAME", help="folder of the data set (default: val, else test)")
-    add("--output", type=Path, metavar="JSON", help="write the metrics to this file")
-    add("--limit", type=positive_int, metavar="N", help="only N images, at equal intervals")
+    add("--checkpoint", required=True, metavar="MODEL", help="classifier to evaluate")
+    add("--data", required=True, metavar="PATH", help="data set, as for training")
+    add("--split", metavar="NAME", help="split to evaluate on (default: val, else test)")
+    add(
+        "--output",
+        type=Path,
+        metavar="JSON",
+        help="write the metrics to this file",
+    )
+    add("--limit", type=positive_int, metavar="N", help="evaluate on N images, at equal intervals")
     add("--cache", metavar="DIR", help="folder for decoded images (default: data/cache)")
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     add("--batch-size", type=positive_int, default=100, metavar="N", help="default: 100")
     add("--workers", type=int, default=2, help="processes that decode images (default: 2)")
     options = parser.parse_args(args)
     if options.output and options.output.suffix == ".png":
-        parser.error("--output must not end in .png, which the confusion matrix does")
+        parser.error("--output must not end in .png: that is the file of the confusion matrix")
     refuse_overwriting(parser, options, [options.checkpoint, options.data], ["output"])
     return options
 
@@ -97,9 +103,9 @@ def _require_same_names(classifier: Classifier, names: tuple[str, ...], data: st
     if classifier.names == names:
         return
     if len(classifier.names) == len(names) and classifier.names == untrained:
-        return  # random weights know no names
+        return  # random weights have no class names
     raise ValueError(
-        f"{data}: its {len(names)} classes {list(names[:5])} are not the classifier's "
+        f"{data}: has {len(names)} classes {list(names[:5])}, the classifier "
         f"{len(classifier.names)} {list(classifier.names[:5])}"
     )
 
@@ -122,4 +128,4 @@ def _write(evaluation: Evaluation, output: Path) -> None:
     write_json(output, evaluation.as_json())
     image = output.with_suffix(".png")
     draw_confusion(evaluation, image)
-    print(f"Figures are in {output}, the confusion matrix in {image}")
+    print(f"metrics: {output}, confusion matrix: {image}")

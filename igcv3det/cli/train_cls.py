@@ -5,12 +5,13 @@ Examples:
     igcv3det train-cls --config cls/mobilenetv2 --config cls/cifar10 --trainer.max_epochs 10
     igcv3det train-cls --config cls/cifar10 --ckpt_path runs/cifar10/checkpoints/last.ckpt
 
---data.root is a folder with ``train/CLASS/*.jpg`` and ``val`` or ``test``, a zip file of one, or
-the folder that torchvision keeps CIFAR in (--data.source cifar10 --data.download true fetches it).
-Several configuration files may be stacked: the last one wins, and the command line wins over all.
-The run folder (``--trainer.default_root_dir``, else ``runs/`` and the first file's name) receives
-``config.yaml``, ``metrics.csv`` and ``checkpoints/``; a folder that holds a run already is not
-touched, the new run gets a numbered one. Exit status: 0 trained, 1 could not, 2 wrong call.
+--data.root is a folder with ``train/CLASS/*.jpg`` beside ``val`` or ``test``, a zip file of one, or
+the folder that torchvision keeps CIFAR in (--data.source cifar10 --data.download true downloads
+it). --config can be repeated: later files override earlier ones, and options of the command line
+override all files. The run folder is ``--trainer.default_root_dir``, else ``runs/`` and the first
+file's name; it receives ``config.yaml``, ``metrics.csv`` and ``checkpoints/``. If it holds a run
+already, a folder with a number is created instead. Exit status: 0 trained, 1 could not be done,
+2 wrong call.
 """
 
 from __future__ import annotations
@@ -21,5 +22,5 @@ PROGRAM = ("igcv3det.tasks.classify.train", "ClassificationCLI")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Trains as the arguments say; returns the exit status."""
+    """Returns the exit status."""
     return run_training("train-cls", PROGRAM, __doc__, args)

@@ -1,1 +1,1 @@
-"""Classification of images: the backbones' own task, with the paper's baselines and settings."""
+"""Image classification: the backbones, the paper's baselines, and their training settings."""

@@ -1,8 +1,8 @@
-"""Random changes of training images, as functions of seed, epoch and image alone.
+"""Augmentation of training images, a function of seed, epoch and image index alone.
 
-Small images are shifted and flipped as whole batches, by one gather on the device that trains;
-the few random numbers are drawn on the CPU, so that every device sees the same images. Large
-ones are cropped one by one, where they are decoded.
+Small images are padded, cropped and flipped a batch at a time, by one gather on the training
+device; the random numbers are drawn on the CPU, so that the result does not depend on the device.
+Large images are cropped one by one after decoding.
 """
 
 from __future__ import annotations
@@ -19,56 +19,64 @@ from torch.nn import functional as F
 from igcv3det.io.images import Image
 from igcv3det.tasks.classify.config import ImageAugmentConfig
 
-CROP_TRIES = 10  # torchvision's RandomResizedCrop
+CROP_TRIES = 10  # as in torchvision's RandomResizedCrop
 
 
-class EpochMoves:
-    """What happens to each small image in an epoch.
+class CropFlipSampler:
+    """Draws the crop position and the flip of every small image, anew each epoch.
 
     Args:
-        count: images.
-        config: what may happen.
-        seed: of everything random.
+        count: number of images.
+        config: padding, and whether to flip.
+        seed: random seed.
     """
 
     def __init__(self, count: int, config: ImageAugmentConfig, seed: int) -> None:
         self.count, self.config, self.seed = count, config, seed
         self._epoch = -1
-        self._moves: NDArray[np.int64] = np.zeros((0, 3), np.int64)
+        self._drawn: NDArray[np.int64] = np.zeros((0, 3), np.int64)
 
-    def of(self, epoch: int, indices: NDArray[np.int64]) -> Tensor:
-        """[B, 3] int64 for these images: crop's top and left in the padded frame, 1 to flip."""
+    def sample(self, epoch: int, indices: NDArray[np.int64]) -> Tensor:
+        """Crop positions and flips of some images in an epoch.
+
+        Args:
+            epoch: from 0.
+            indices: [B] of the images.
+
+        Returns:
+            [B, 3] int64: top and left of the crop in the padded image, and 1 for a flip.
+        """
         if epoch != self._epoch:
-            rng = np.random.default_rng((self.seed, epoch, 1))  # (seed, epoch) orders the images
+            rng = np.random.default_rng((self.seed, epoch, 1))  # (seed, epoch) alone is the order's
             high = 2 * self.config.pad + 1
-            self._moves = rng.integers(0, (high, high, 2), (self.count, 3))
-            self._moves[:, 2] *= self.config.flip
+            self._drawn = rng.integers(0, (high, high, 2), (self.count, 3))
+            self._drawn[:, 2] *= self.config.flip
             self._epoch = epoch
-        return torch.from_numpy(self._moves[indices])
+        return torch.from_numpy(self._drawn[indices])
 
 
-def moved(images: Tensor, moves: Tensor, pad: int) -> Tensor:
-    """Pads, crops to the old size and flips a batch, each image its own way.
+def crop_and_flip(images: Tensor, crop_flips: Tensor, pad: int) -> Tensor:
+    """Pads each image of a batch, crops it to its old size and flips some.
 
     Args:
         images: [B, H, W, 3].
-        moves: [B, 3] int64, see `EpochMoves.of`.
-        pad: black pixels on every side.
+        crop_flips: [B, 3] int64, see `CropFlipSampler.sample`.
+        pad: black pixels added on every side.
 
     Returns:
         [B, H, W, 3].
 
     Example:
         >>> image = torch.tensor([1, 2, 3]).reshape(1, 1, 3, 1)
-        >>> moved(image, torch.tensor([[1, 2, 0]]), 1).flatten().tolist()
+        >>> crop_and_flip(image, torch.tensor([[1, 2, 0]]), 1).flatten().tolist()
         [2, 3, 0]
-        >>> moved(image, torch.tensor([[1, 2, 1]]), 1).flatten().tolist()
+        >>> crop_and_flip(image, torch.tensor([[1, 2, 1]]), 1).flatten().tolist()
         [0, 3, 2]
     """
     batch, height, width, _ = images.shape
     device = images.device
     padded = F.pad(images, (0, 0, pad, pad, pad, pad))
-    top, left, flip = moves.to(device, non_blocking=True).unbind(1)
+    top, left, flip = crop_flips.to(device, non_blocking=True).unbind(1)
     rows = top[:, None] + torch.arange(height, device=device)
     columns = torch.arange(width, device=device)
     columns = left[:, None] + torch.where(flip[:, None] == 1, width - 1 - columns, columns)
@@ -79,20 +87,20 @@ def moved(images: Tensor, moves: Tensor, pad: int) -> Tensor:
 def random_crop(
     image: Image, side: int, config: ImageAugmentConfig, rng: np.random.Generator
 ) -> Image:
-    """A random part of an image, stretched to a square and perhaps flipped.
+    """A random crop of an image, resized to a square and flipped at random.
 
     Args:
         image: [H, W, 3].
-        side: of the result, pixels.
-        config: sizes and shapes of the part.
-        rng: source of everything random.
+        side: side of the result, pixels.
+        config: range of areas and aspect ratios of the crop.
+        rng: random generator.
 
     Source: torchvision's RandomResizedCrop, which follows Szegedy et al., arXiv 1409.4842.
     """
     top, left, height, width = crop_box(image.shape[0], image.shape[1], config, rng)
-    part = image[top : top + height, left : left + width]
+    crop = image[top : top + height, left : left + width]
     method = cv2.INTER_AREA if min(height, width) > side else cv2.INTER_LINEAR
-    resized = np.asarray(cv2.resize(part, (side, side), interpolation=method), np.uint8)
+    resized = np.asarray(cv2.resize(crop, (side, side), interpolation=method), np.uint8)
     if config.flip and rng.random() < 0.5:
         resized = resized[:, ::-1]
     return np.ascontiguousarray(resized)
@@ -101,7 +109,7 @@ def random_crop(
 def crop_box(
     height: int, width: int, config: ImageAugmentConfig, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a random part, pixels; the middle where none fits."""
+    """(top, left, height, width) of a random crop, pixels; a central one where none fits."""
     low, high = config.crop_ratio
     for _ in range(CROP_TRIES):
         area = height * width * rng.uniform(*config.crop_scale)

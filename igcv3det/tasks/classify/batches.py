@@ -12,61 +12,61 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from igcv3det.engine.sampler import Key
-from igcv3det.tasks.classify.augmentation import EpochMoves, random_crop
+from igcv3det.tasks.classify.augmentation import CropFlipSampler, random_crop
 from igcv3det.tasks.classify.config import ImageAugmentConfig
 from igcv3det.tasks.classify.sources import Split
 from igcv3det.tasks.classify.store import ImageStore, square
 
-EVAL_SHARE = 0.875  # of the shorter side that is looked at when measuring: 224 of 256
+EVAL_CROP = 0.875  # central crop in evaluation, share of the shorter side: 224 of 256
 
 
 class ImageBatch(NamedTuple):
-    """Images as bytes: they are normalised where they are trained on.
+    """A batch as bytes; the training device normalises it.
 
     Attributes:
         images: [B, S, S, 3] uint8 RGB.
         labels: [B] int64.
-        indices: [B] int64, which images of the data set these are.
-        moves: [B, 3] int64 of `augmentation.moved`, still to be made; None for none.
+        indices: [B] int64, positions in the data set.
+        crop_flips: [B, 3] int64 for `augmentation.crop_and_flip`; None without augmentation.
     """
 
     images: Tensor
     labels: Tensor
     indices: NDArray[np.int64]
-    moves: Tensor | None
+    crop_flips: Tensor | None
 
 
 class StoredImages(Dataset[ImageBatch]):
-    """A split in memory; it hands out whole batches, to be collated by `identity_collate`.
+    """A split in memory, read a batch at a time; to be collated by `identity_collate`.
 
     Args:
-        store: the images, on the device that trains.
-        moves: random changes; None for none.
+        store: images, on the training device.
+        sampler: draws crops and flips; None for no augmentation.
     """
 
-    def __init__(self, store: ImageStore, moves: EpochMoves | None = None) -> None:
+    def __init__(self, store: ImageStore, sampler: CropFlipSampler | None = None) -> None:
         self.store = store
-        self.moves = moves
+        self.sampler = sampler
 
     def __len__(self) -> int:
         return len(self.store.labels)
 
     def __getitems__(self, keys: Sequence[Key]) -> ImageBatch:
-        """The batch of these images, which are all of one epoch."""
+        """The batch of these keys, all of one epoch."""
         epoch = keys[0][0]
         indices = np.array([index for _, index in keys], np.int64)
-        # a GPU that is still busy with the last step is not waited for
+        # non_blocking: do not wait for a GPU that still computes the last step
         rows = torch.from_numpy(indices).to(self.store.images.device, non_blocking=True)
         return ImageBatch(
             self.store.images[rows],
             self.store.labels[rows],
             indices,
-            None if self.moves is None else self.moves.of(epoch, indices),
+            None if self.sampler is None else self.sampler.sample(epoch, indices),
         )
 
 
 def identity_collate(batch: ImageBatch) -> ImageBatch:
-    """Collates what is a batch already."""
+    """Returns its argument, which is a batch already."""
     return batch
 
 
@@ -75,13 +75,13 @@ Sample = tuple[Tensor, int, int]
 
 
 class DecodedImages(Dataset[Sample]):
-    """Images in files, decoded each time that they are wanted.
+    """Images in files, decoded on every access.
 
     Args:
-        split: the images.
-        side: of the square that the network takes, pixels.
-        augment: random changes; None measures on the middle of each image.
-        seed: of the changes.
+        split: images and labels.
+        side: side of the network input, pixels.
+        augment: augmentation; None takes the central crop of each image, for evaluation.
+        seed: random seed of the augmentation.
     """
 
     def __init__(
@@ -93,16 +93,16 @@ class DecodedImages(Dataset[Sample]):
         return len(self.split)
 
     def __getitem__(self, key: Key) -> Sample:
-        """One image; its changes depend on seed, epoch and index.
+        """One image; its augmentation depends on seed, epoch and index.
 
         Raises:
             ImageReadError: it cannot be read; the message names it.
         """
         image = self.split.read(key[1])
         if self.augment is None:
-            whole = square(image, round(self.side / EVAL_SHARE))
-            edge = (len(whole) - self.side) // 2
-            pixels = whole[edge : edge + self.side, edge : edge + self.side]
+            resized = square(image, round(self.side / EVAL_CROP))
+            edge = (len(resized) - self.side) // 2
+            pixels = resized[edge : edge + self.side, edge : edge + self.side]
         else:
             rng = np.random.default_rng((self.seed, *key, 1))
             pixels = random_crop(image, self.side, self.augment, rng)
@@ -110,6 +110,6 @@ class DecodedImages(Dataset[Sample]):
 
 
 def stack(samples: Sequence[Sample]) -> ImageBatch:
-    """Collates single images."""
+    """Collates single samples into a batch."""
     images, labels, indices = zip(*samples, strict=True)
     return ImageBatch(torch.stack(images), torch.tensor(labels), np.array(indices, np.int64), None)

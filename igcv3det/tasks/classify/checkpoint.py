@@ -1,4 +1,4 @@
-"""Classifiers on disk: files that describe themselves, as detectors' do."""
+"""Classifiers on disk: weights with a description of the network, as in detectors' files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from igcv3det.tasks.classify.config import ClassifierConfig
 from igcv3det.tasks.classify.networks import build_network
 from igcv3det.weight_files import existing_file, read_described, write_safetensors
 
-NETWORK_PREFIX = "network."  # of the weights in a Lightning checkpoint
+NETWORK_PREFIX = "network."  # of the weights' names in a Lightning checkpoint
 
 
 class Classifier(NamedTuple):
-    """A network and what is needed to use it.
+    """A network and its description.
 
     Attributes:
         network: normalised images [B, 3, S, S] to logits [B, num_classes].
-        config: what it is.
-        names: of the classes.
+        config: configuration of the network and its input.
+        names: names of the classes.
     """
 
     network: nn.Module
@@ -34,12 +34,12 @@ class Classifier(NamedTuple):
 
 
 def numbered_names(num_classes: int) -> tuple[str, ...]:
-    """Names for a network that was trained on nothing: "class 0", "class 1", ..."""
+    """Names for a network with random weights: "class 0", "class 1", ..."""
     return tuple(f"class {label}" for label in range(num_classes))
 
 
 def classifier_metadata(config: ClassifierConfig, names: tuple[str, ...]) -> dict[str, Any]:
-    """The description that makes a checkpoint complete, as plain values."""
+    """The description that a checkpoint carries, as plain values."""
     return {"format": FORMAT, "classifier": dataclasses.asdict(config), "names": list(names)}
 
 
@@ -49,16 +49,16 @@ def save_classifier(
     """Writes weights and description as safetensors.
 
     Args:
-        classifier: what to save.
-        path: a file name that ends in ``.safetensors``.
-        metadata: more text to carry, such as source and licence.
+        classifier: classifier to save.
+        path: file to write; its name ends in ``.safetensors``.
+        metadata: additional metadata, such as source and licence.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: the file name has another suffix.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ValueError(f"{path}: a released classifier is a .safetensors file")
+        raise ValueError(f"{path}: a saved classifier is a .safetensors file")
     weights = classifier.network.state_dict()
     tensors = {name: value.cpu().contiguous() for name, value in weights.items()}
     description = json.dumps(classifier_metadata(classifier.config, classifier.names))
@@ -69,12 +69,12 @@ def load_classifier(path: str | Path) -> Classifier:
     """Reads a classifier, in evaluation mode, on the CPU.
 
     Args:
-        path: ``*.safetensors``, Lightning's ``*.ckpt`` (averaged weights where it keeps them), or a
-            ``*.yaml`` of ``configs/cls`` (random weights).
+        path: ``*.safetensors``, Lightning's ``*.ckpt`` (the averaged weights if it has them), or a
+            configuration ``*.yaml`` (random weights).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is none of these, or weights and description do not fit.
+        ValueError: the file is none of these, or weights and description do not match.
     """
     path = existing_file(path)
     if path.suffix in (".yaml", ".yml"):
@@ -89,11 +89,11 @@ def load_classifier(path: str | Path) -> Classifier:
 
 
 def read_classifier_config(path: str | Path) -> ClassifierConfig:
-    """The ``model.classifier`` part of a YAML configuration.
+    """Reads section ``model.classifier`` of a YAML configuration.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not YAML, no such part, or a field that does not fit; names file and field.
+        ValueError: not YAML, no such section, or a wrong field; the message names file and field.
     """
     return read_model_config(path, "classifier", ClassifierConfig)
 
@@ -107,7 +107,7 @@ def _built(config: ClassifierConfig, path: Path) -> nn.Module:
 
 def _described(description: Any, path: Path) -> tuple[ClassifierConfig, tuple[str, ...]]:  # noqa: ANN401
     if not isinstance(description, dict) or "classifier" not in description:
-        raise ValueError(f"{path}: carries no description of a classifier of this package")
+        raise ValueError(f"{path}: has no description of a classifier of this package")
     if description.get("format") != FORMAT:
         raise ValueError(
             f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"

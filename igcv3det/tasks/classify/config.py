@@ -1,4 +1,4 @@
-"""The numbers of classification, with unit and source; `igcv3det.config` has what is shared."""
+"""Configuration of classification; `igcv3det.config` has what other tasks use too."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Everything that defines a classifier but its weights."""
+    """Network and input of a classifier."""
 
     num_classes: int = 10
-    """Classes that the data has."""
+    """Number of classes."""
     image_size: int = 32
     """Side of the square network input, pixels."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    """IGCV3 or MobileNetV2."""
+    """IGCV3 or MobileNetV2, unless ``igcv2`` is set."""
     igcv2: IGCV2Config | None = None
-    """IGCV2, in the place of ``backbone``."""
+    """IGCV2 instead of ``backbone``."""
     strides: tuple[int, ...] = CIFAR_STRIDES
-    """Of the backbone's stem and of the first block of each of its seven stages."""
+    """Strides of the stem and of the first block of each of the seven stages."""
     mean: Triple = (125.3, 123.0, 113.9)
-    """Taken from each channel, in 0..255; CIFAR-10's own."""
+    """Mean of each channel, in 0..255; the default is CIFAR-10's."""
     std: Triple = (63.0, 62.1, 66.7)
-    """Divides each channel, in 0..255; CIFAR-10's own."""
+    """Standard deviation of each channel, in 0..255; the default is CIFAR-10's."""
 
     def __post_init__(self) -> None:
         require(self.num_classes >= 2, "num_classes must be >= 2", self.num_classes)
@@ -37,21 +37,21 @@ class ClassifierConfig:
         require(min(self.std) > 0, "std must be > 0", self.std)
         require(
             len(self.strides) == 8 and set(self.strides) <= {1, 2},
-            "strides must be eight, each 1 or 2",
+            "strides must be eight numbers, each 1 or 2",
             self.strides,
         )
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate's curve after the warm-up that ``optim`` describes."""
+    """Learning-rate schedule after the warm-up, which ``optim`` describes."""
 
     curve: Literal["cosine", "steps", "exponential"] = "cosine"
-    """Half a cosine down (with a long warm-up: one cycle), steps, or a factor each epoch."""
+    """Cosine decay, decay at milestones, or decay by ``factor`` every epoch."""
     milestones: tuple[int, ...] = ()
-    """Of steps: epochs before which the rate drops."""
+    """Epochs at whose start the learning rate is multiplied by ``factor``; for ``steps``."""
     factor: float = 0.1
-    """At each step, or of each epoch."""
+    """Factor of each decay; for ``steps`` and ``exponential``."""
 
     def __post_init__(self) -> None:
         require(0 < self.factor <= 1, "schedule.factor must be in (0, 1]", self.factor)
@@ -63,23 +63,23 @@ class ScheduleConfig:
         )
         require(
             (self.curve == "steps") == bool(self.milestones),
-            "schedule.milestones go with curve steps, and only with it",
+            "schedule.milestones are for curve steps, which needs them",
             (self.curve, self.milestones),
         )
 
 
 @dataclass(frozen=True)
 class ImageAugmentConfig:
-    """Random changes of training images."""
+    """Augmentation of training images."""
 
     flip: bool = True
-    """Left and right exchanged, every second time."""
+    """Flip horizontally with probability 0.5."""
     pad: int = 4
-    """Of small images: black pixels on every side before a random crop of the old size."""
+    """Images in memory: black pixels added on every side before a random crop of the old size."""
     crop_scale: tuple[float, float] = (0.08, 1.0)
-    """Of images from files: least and greatest share of the area that a crop takes."""
+    """Images decoded from files: range of the crop's area, as a share of the image's."""
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Of images from files: least and greatest width to height of a crop."""
+    """Images decoded from files: range of the crop's aspect ratio, width / height."""
 
     def __post_init__(self) -> None:
         require(self.pad >= 0, "augment.pad must be >= 0 pixels", self.pad)

@@ -10,16 +10,16 @@ from matplotlib.figure import Figure
 
 from igcv3det.tasks.classify.evaluation import Evaluation
 
-NAMED_CLASSES = 40  # more names than that cannot be read
-WRITTEN_CLASSES = 20  # more figures than that cannot be read
+NAMED_CLASSES = 40  # more names are illegible
+NUMBERED_CLASSES = 20  # more numbers are illegible
 
 
 def draw_confusion(evaluation: Evaluation, path: Path) -> None:
-    """Writes the matrix: a row for each true class, shaded by the share that each answer got.
+    """Draws the confusion matrix; each row is shaded by its shares of the true class's images.
 
     Args:
-        evaluation: what was counted.
-        path: a ``.png`` file; its folder must exist.
+        evaluation: confusion matrix, class names and accuracies.
+        path: ``.png`` file to write; its folder must exist.
     """
     counts = evaluation.confusion
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
@@ -31,14 +31,14 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
     image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class's images")
     axes.set(
-        xlabel="answer",
+        xlabel="predicted class",
         ylabel="true class",
         title=f"top-1 {evaluation.top1:.2%}, {evaluation.images} images",
     )
     if classes <= NAMED_CLASSES:
         axes.set_xticks(range(classes), evaluation.names, rotation=90)
         axes.set_yticks(range(classes), evaluation.names)
-    if classes <= WRITTEN_CLASSES:
+    if classes <= NUMBERED_CLASSES:
         for row, column in torch.nonzero(counts).tolist():
             colour = "white" if shares[row, column] > 0.5 else "black"
             text = str(int(counts[row, column]))

@@ -1,4 +1,4 @@
-"""Training and validation images of a run."""
+"""Training and validation data of a classification run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from igcv3det.engine.loader import (
 )
 from igcv3det.engine.sampler import EpochBatches
 from igcv3det.shapes.classification import NAMES, draw_classes
-from igcv3det.tasks.classify.augmentation import EpochMoves
+from igcv3det.tasks.classify.augmentation import CropFlipSampler
 from igcv3det.tasks.classify.batches import DecodedImages, StoredImages, identity_collate, stack
 from igcv3det.tasks.classify.config import ImageAugmentConfig
 from igcv3det.tasks.classify.sources import (
@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 Source = Literal["auto", "folder", "zip", "cifar10", "cifar100", "shapes"]
 CACHE = "data/cache"
 CIFAR_SIZE = 32  # pixels
-LARGEST_STORED = 64  # pixels: 50,000 images of that side are 600 MB
-_MARKS: Final[dict[str, Source]] = {
+LARGEST_STORED = 64  # pixels: 50,000 images of that size take 600 MB
+_CIFAR_FOLDERS: Final[dict[str, Source]] = {
     "cifar-10-batches-py": "cifar10",
     "cifar-100-python": "cifar100",
 }
@@ -50,27 +50,28 @@ _AUGMENT: Final = ImageAugmentConfig()
 class ClassificationDataModule(LightningDataModule):
     """A data set of labelled images, for training and validation.
 
-    Small images are decoded once and stay in memory, on the GPU where that trains. Which images
-    make batch n of a run, and what is done to each, depend on ``seed``, the sizes of batch and data
-    set, and the number of processes alone: a resumed run repeats an unbroken one.
+    Small images are decoded once and kept in memory: the GPU's when training on one. The images of
+    batch n and their augmentation depend only on ``seed``, the sizes of batch and data set and the
+    number of processes, so a resumed run repeats an uninterrupted one.
 
     Args:
-        root: a folder of class folders (``train/CLASS/*.jpg`` beside ``val`` or ``test``), a zip
-            file of one, or the folder that torchvision keeps CIFAR in.
-        source: which of these it is; auto looks. shapes: images drawn on the spot, no root.
-        train_split: the split to train on.
-        val_split: the split to measure on; None takes "val", else "test".
-        download: let torchvision download CIFAR.
-        in_memory: keep decoded images in memory; None does up to 64 pixels.
-        cache: folder for decoded images, so that the next run need not; None keeps none.
-        batch_size: training images of one process and step.
-        val_batch_size: validation images of one process and step; None takes ``batch_size``.
-        num_workers: processes that decode large images, for each process that trains.
-        augment: random changes of training images.
-        drawn: images of source shapes to train on and to measure on.
-        val_limit: measure on so many images only, in even steps through all; None on all.
-        image_size: side of the network input, pixels; comes from the model.
-        seed: of the order of images and of random changes.
+        root: Folder of class folders (``train/CLASS/*.jpg`` beside ``val`` or ``test``), a zip file
+            of one, or the folder that torchvision keeps CIFAR in.
+        source: Kind of data set; ``auto`` recognises all but ``shapes``: synthetic images,
+            generated without ``root``.
+        train_split: Split to train on.
+        val_split: Split to validate on; None takes "val" if there is one, else "test".
+        download: Let torchvision download CIFAR.
+        in_memory: Keep decoded images in memory; None does so up to 64 pixels.
+        cache: Folder for decoded images, which later runs read; None for no cache.
+        batch_size: Training images per process and step.
+        val_batch_size: Validation images per process and step; None takes ``batch_size``.
+        num_workers: Processes that decode large images, per training process.
+        augment: Augmentation of training images.
+        drawn: Numbers of synthetic images for training and for validation.
+        val_limit: Validate on this many images, at equal intervals; None takes all.
+        image_size: Side of the network input, pixels; comes from the model.
+        seed: Random seed of image order and augmentation.
     """
 
     def __init__(
@@ -108,16 +109,16 @@ class ClassificationDataModule(LightningDataModule):
         self.augment, self.image_size, self.seed = augment, image_size, seed
         self.in_memory = image_size <= LARGEST_STORED if in_memory is None else in_memory
         if not self.in_memory and self.source == "zip":
-            raise ValueError(f"{root}: unpack it, or keep its images with data.in_memory true")
+            raise ValueError(f"{root}: unpack it, or pass --data.in_memory true")
         self._stores: dict[str, ImageStore] = {}
         self._resumed: dict[str, Any] | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What the labels mean; of images in files, no more than the names of folders is read.
+        """Names of the classes; of images in files, only the folders' names are read.
 
         Raises:
-            DataError: the layout cannot be used.
+            DataError: the layout is wrong.
         """
         return self.val_part.names
 
@@ -126,7 +127,7 @@ class ClassificationDataModule(LightningDataModule):
         """The training images, in files or in memory.
 
         Raises:
-            DataError: they cannot be used, or have other classes than those to measure on.
+            DataError: the layout is wrong, or the classes differ from the validation images'.
         """
         part = self._open(self.train_split, train=True)
         if isinstance(part, Split) and isinstance(self.val_part, Split):
@@ -135,36 +136,36 @@ class ClassificationDataModule(LightningDataModule):
 
     @cached_property
     def val_part(self) -> Split | ImageStore:
-        """The images to measure on.
+        """The validation images, in files or in memory.
 
         Raises:
-            DataError: they cannot be used.
+            DataError: the layout is wrong.
         """
         return self._open(self.val_split, train=False)
 
     @property
     def fingerprint(self) -> str:
-        """Another text for other images."""
+        """A text that differs for different images."""
         if self.source in ("folder", "zip"):
             parts = (self.train_part, self.val_part)
             return " ".join(part.fingerprint for part in parts if isinstance(part, Split))
         return f"{self.source} {self.drawn}" if self.source == "shapes" else self.source
 
     def setup(self, stage: str) -> None:
-        """Reads what the stage needs, so that faults come to light before the first step."""
+        """Lists the images that the stage needs, so that errors are found before the first step."""
         sizes = {"val": _length(self.val_part)}
         if stage == "fit":
             sizes["train"] = _length(self.train_part)
         logger.info("images: %s; %d classes", sizes, len(self.names))
 
     def train_dataloader(self) -> BatchLoader:
-        """Shuffled full batches; where Lightning trains, from the step that it is at."""
+        """Shuffled full batches; under a trainer, from its current step on."""
         length = _length(self.train_part)
         rank, world_size = rank_and_world_size(self.trainer)
         batch_size = min(self.batch_size, max(1, length // world_size))
         if batch_size < self.batch_size:
-            logger.warning("batches of %d: there are only %d images", batch_size, length)
-        # to overfit on a few batches means to see them again, in any epoch
+            logger.warning("batch size reduced to %d: there are only %d images", batch_size, length)
+        # overfit_batches repeats the same batches in every epoch
         shuffle = not getattr(self.trainer, "overfit_batches", 0)
         warn_of_other_batches(self._resumed, self.state_dict())
         return self._loader(
@@ -176,12 +177,12 @@ class ClassificationDataModule(LightningDataModule):
         """Every image once, in order."""
         rank, world_size = rank_and_world_size(self.trainer)
         length = _length(self.val_part)
-        shown = length if self.val_limit is None else min(length, self.val_limit)
-        batches = EpochBatches(shown, self.val_batch_size, rank=rank, world_size=world_size)
+        count = length if self.val_limit is None else min(length, self.val_limit)
+        batches = EpochBatches(count, self.val_batch_size, rank=rank, world_size=world_size)
         return self._loader(train=False, batches=batches)
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides the batches, besides the step, which Lightning keeps."""
+        """Everything that determines the batches, except the step, which Lightning saves."""
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
@@ -190,7 +191,7 @@ class ClassificationDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remembers what the run was begun with, to warn of changes."""
+        """Keeps the interrupted run's settings, to warn of changes."""
         self._resumed = state_dict
 
     def _loader(self, *, train: bool, batches: EpochBatches) -> BatchLoader:
@@ -198,7 +199,7 @@ class ClassificationDataModule(LightningDataModule):
         if train:
             position = None if self.trainer is None else partial(resume_position, self.trainer)
         part = self.train_part if train else self.val_part
-        chosen = _even_steps(_length(part), None if train else self.val_limit)
+        chosen = _equal_intervals(_length(part), None if train else self.val_limit)
         if isinstance(part, Split) and not self.in_memory:
             augment = self.augment if train else None
             return BatchLoader(
@@ -211,9 +212,9 @@ class ClassificationDataModule(LightningDataModule):
                 restore=identity_collate,
             )
         store = (part if isinstance(part, ImageStore) else self._decoded(part)).only(chosen)
-        moves = EpochMoves(len(store.labels), self.augment, self.seed) if train else None
+        sampler = CropFlipSampler(len(store.labels), self.augment, self.seed) if train else None
         return BatchLoader(
-            StoredImages(self._on_device(store), moves),
+            StoredImages(self._on_device(store), sampler),
             batches,
             position=position,
             collate=identity_collate,
@@ -228,7 +229,7 @@ class ClassificationDataModule(LightningDataModule):
             images, labels = draw_classes(self.drawn[not train], self.image_size, split=not train)
             return ImageStore(torch.from_numpy(images), torch.from_numpy(labels), NAMES)
         if self.image_size != CIFAR_SIZE:
-            raise DataError(f"{self.root}: images of CIFAR are 32 pixels, not {self.image_size}")
+            raise DataError(f"{self.root}: CIFAR has images of 32 pixels, not {self.image_size}")
         kind: Literal["cifar10", "cifar100"] = "cifar10" if self.source == "cifar10" else "cifar100"
         return torchvision_store(kind, self.root, train=train, download=self.download)
 
@@ -248,8 +249,8 @@ def _length(part: Split | ImageStore) -> int:
     return len(part) if isinstance(part, Split) else len(part.labels)
 
 
-def _even_steps(length: int, limit: int | None) -> range | list[int]:
-    """Which images of so many: all, or some from end to end, for they are sorted by class."""
+def _equal_intervals(length: int, limit: int | None) -> range | list[int]:
+    """Indices of all images, or of some across all classes: images are sorted by class."""
     if limit is None or limit >= length:
         return range(length)
     return [index * length // limit for index in range(limit)]
@@ -262,7 +263,7 @@ def _from_start() -> Position:
 def _recognised(root: Path) -> Source:
     if is_zip(root):
         return "zip"
-    for mark, source in _MARKS.items():
-        if (root / mark).is_dir():
+    for folder, source in _CIFAR_FOLDERS.items():
+        if (root / folder).is_dir():
             return source
     return "folder"

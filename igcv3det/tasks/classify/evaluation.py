@@ -1,4 +1,4 @@
-"""How good a classifier is: top-1, top-5, each class, and what is taken for what."""
+"""Accuracy of a classifier: top-1, top-5, per class, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Evaluation(NamedTuple):
     """Accuracies, each in 0..1.
 
     Attributes:
-        top1: share of images whose best class is the true one.
-        top5: share of images whose five best classes hold the true one.
-        confusion: [K, K] int64 images: row the true class, column the best one.
-        names: of the classes.
+        top1: share of images whose best-scored class is the true one.
+        top5: share of images whose true class is among the five best-scored.
+        confusion: [K, K] int64 numbers of images: true class by predicted class.
+        names: names of the classes.
     """
 
     top1: float
@@ -31,19 +31,19 @@ class Evaluation(NamedTuple):
 
     @property
     def images(self) -> int:
-        """How many images were looked at."""
+        """Number of images."""
         return int(self.confusion.sum())
 
     @property
     def per_class(self) -> dict[str, float | None]:
-        """Top-1 of each class's images; None where there are none."""
+        """Top-1 accuracy of each class; None for a class without images."""
         right, total = self.confusion.diag().tolist(), self.confusion.sum(1).tolist()
         return {
             name: r / n if n else None for name, r, n in zip(self.names, right, total, strict=True)
         }
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Plain values for JSON."""
         return {
             "top1": self.top1,
             "top5": self.top5,
@@ -61,17 +61,17 @@ def evaluate(
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Classifies labelled images and counts.
+    """Evaluates a classifier on labelled images.
 
     Args:
         classifier: in evaluation mode; its network is moved to the device.
-        batches: as a data module's loader gives them.
-        device: where the network runs.
-        limit: only so many images.
-        progress: told how many are done, after each batch.
+        batches: batches of a data module's loader.
+        device: device to compute on.
+        limit: evaluate only this many images.
+        progress: called with the number of images done, after each batch.
 
     Raises:
-        ValueError: no images, or a label that the classifier does not know.
+        ValueError: no images, or a label outside the classifier's classes.
     """
     classes = classifier.config.num_classes
     network = classifier.network.to(device)
@@ -95,7 +95,7 @@ def evaluate(
         if progress is not None:
             progress(done)
     if not done:
-        raise ValueError("there are no images to measure on")
+        raise ValueError("there are no images to evaluate on")
     return Evaluation(
         float(top1.compute()), float(top5.compute()), confusion.compute().cpu(), classifier.names
     )

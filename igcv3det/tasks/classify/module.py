@@ -1,4 +1,4 @@
-"""One training step and one validation step, as Lightning calls them."""
+"""Classification training as Lightning calls it: steps, optimizer, checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from igcv3det.description import DESCRIPTION
 from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.run_optimizer import run_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
-from igcv3det.tasks.classify.augmentation import moved
+from igcv3det.tasks.classify.augmentation import crop_and_flip
 from igcv3det.tasks.classify.batches import ImageBatch
 from igcv3det.tasks.classify.checkpoint import classifier_metadata, numbered_names
 from igcv3det.tasks.classify.config import ClassifierConfig, ScheduleConfig, Triple
@@ -36,13 +36,13 @@ _SCHEDULE: Final = ScheduleConfig()
 
 
 class Normalise(nn.Module):
-    """Bytes [B, H, W, 3] to the network's input [B, 3, H, W] float32, channels last in memory.
+    """Normalises bytes [B, H, W, 3] to the network input [B, 3, H, W] float32, channels last.
 
-    The constants live on the module's device: made anew in every step they would stall a GPU.
+    Mean and deviation are buffers: to copy them to a GPU in every step would make it wait.
 
     Args:
-        mean: taken from each channel.
-        std: divides each channel.
+        mean: mean of each channel, in 0..255.
+        std: standard deviation of each channel, in 0..255.
     """
 
     def __init__(self, mean: Triple, std: Triple) -> None:
@@ -53,7 +53,7 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shifts and scales each channel."""
+        """Subtracts the mean and divides by the deviation."""
         return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
@@ -61,20 +61,21 @@ class ClassificationModule(LightningModule):
     """Trains a classifier.
 
     Args:
-        classifier: what to train.
-        optim: how.
-        schedule: the learning rate's curve.
-        names: of the classes; come from the data.
-        label_smoothing: share of the target that is spread over all classes.
-        weights: a backbone or classifier to start from, whatever its classes.
-        pad: black pixels around small images before their random crop; comes from the data.
-        channels_last: memory layout of images and weights.
+        classifier: Classifier to train.
+        optim: Optimizer and warm-up.
+        schedule: Learning-rate schedule after the warm-up.
+        names: Names of the classes; come from the data.
+        label_smoothing: Share of the target probability that is spread over all classes.
+        weights: Backbone or classifier to start from; its classes may differ.
+        pad: Black pixels around images in memory before their random crop; comes from the data.
+        channels_last: Memory layout of images and weights.
         conv_impl: ``fast`` computes the same without permutations (`fastpath.conv_impl`); for
             channels-last on CPUs.
-        compile: compile the network with ``torch.compile``.
+        compile: Compile the network with ``torch.compile``.
 
     Raises:
-        ValueError: ``classifier.num_classes`` is not the number of the data's classes.
+        ValueError: ``classifier.num_classes`` differs from the data's, or ``label_smoothing`` is
+            out of range.
     """
 
     def __init__(
@@ -114,9 +115,9 @@ class ClassificationModule(LightningModule):
         self.top1 = MulticlassAccuracy(classes, average="micro")
         self.top5 = MulticlassAccuracy(classes, top_k=min(5, classes), average="micro")
         self.losses: dict[str, Tensor] = {}
-        """The latest batch's loss parts, detached."""
+        """The loss of the latest batch by name, detached."""
         self.max_steps: int | None = None
-        """Where the schedule ends if that is before the trainer's own end."""
+        """Step at which the schedule ends, if before the trainer's own end."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images as bytes [B, S, S, 3]."""
@@ -127,8 +128,8 @@ class ClassificationModule(LightningModule):
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         images = batch.images
-        if batch.moves is not None:
-            images = moved(images, batch.moves, self.pad)
+        if batch.crop_flips is not None:
+            images = crop_and_flip(images, batch.crop_flips, self.pad)
         logits = self(images).float()
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         self.losses = {"loss": loss.detach()}
@@ -158,11 +159,11 @@ class ClassificationModule(LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the classifier's description."""
+        """Adds the description of the classifier."""
         checkpoint[DESCRIPTION] = classifier_metadata(self.classifier, self.names)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses what would not be a continuation (ValueError)."""
+        """Raises ValueError if the checkpoint is of another network or run."""
         require_continuation(
             checkpoint, classifier_metadata(self.classifier, self.names), self.optim.ema_decay
         )

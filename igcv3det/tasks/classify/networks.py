@@ -1,4 +1,4 @@
-"""From a description to a network that classifies."""
+"""Builds the network of a classifier configuration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from igcv3det.tasks.classify.config import ClassifierConfig
 
 
 def build_network(config: ClassifierConfig) -> nn.Module:
-    """The network that a configuration describes, with random weights.
+    """Builds the network of a configuration, with random weights.
 
-    It maps normalised images [B, 3, H, W] to logits [B, num_classes].
+    The network maps normalised images [B, 3, H, W] to logits [B, num_classes].
 
     Raises:
-        ValueError: fields that do not fit one another, or that the network does not take.
+        ValueError: fields contradict one another or are out of the network's range.
 
     Example:
         >>> network = build_network(ClassifierConfig(num_classes=100))
@@ -26,5 +26,5 @@ def build_network(config: ClassifierConfig) -> nn.Module:
     if config.igcv2 is None:
         return build_backbone(config.backbone, config.num_classes, strides=config.strides)
     if config.backbone != BackboneConfig():
-        raise ValueError("classifier.igcv2 stands in the place of classifier.backbone: set one")
+        raise ValueError("classifier.igcv2 replaces classifier.backbone: set one of them")
     return IGCV2(config.igcv2, config.num_classes)

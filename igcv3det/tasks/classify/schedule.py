@@ -1,4 +1,4 @@
-"""The learning-rate curves of the published recipes, over steps."""
+"""Learning-rate schedules of the published recipes, per optimizer step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from igcv3det.tasks.classify.config import ScheduleConfig
 def rate_factor(
     step: int, total_steps: int, steps_per_epoch: int, optim: OptimConfig, config: ScheduleConfig
 ) -> float:
-    """Share of the peak learning rate that optimizer step ``step`` uses.
+    """Learning rate of an optimizer step as a share of the peak.
 
     Args:
         step: from 0.
         total_steps: optimizer steps of the whole run.
         steps_per_epoch: optimizer steps of an epoch.
-        optim: the warm-up, which all curves begin with, and the end of the cosine.
-        config: the curve.
+        optim: warm-up of all schedules, final learning rate of the cosine.
+        config: schedule.
 
     Example:
         >>> optim = OptimConfig(warmup_steps=0)
@@ -44,7 +44,7 @@ def build_rate_schedule(
     optim: OptimConfig,
     config: ScheduleConfig,
 ) -> LambdaLR:
-    """The curve of `rate_factor` as a scheduler to be stepped after every optimizer step."""
+    """`rate_factor` as a scheduler that is stepped after every optimizer step."""
     return LambdaLR(
         optimizer, lambda step: rate_factor(step, total_steps, steps_per_epoch, optim, config)
     )

@@ -1,8 +1,8 @@
-"""Where labelled images come from: a folder of class folders, or a zip file of one.
+"""Labelled images in a folder of class folders, or in a zip file of one.
 
-Both have the same inside, ``train/CLASS/anything.jpg`` beside ``val/CLASS/...`` or ``test/...``; a
-zip file may have folders around these. Listing reads names only, so that faults of the layout come
-to light before any image is decoded.
+The layout is ``train/CLASS/*.jpg`` beside ``val/CLASS/*.jpg`` or ``test/CLASS/*.jpg``; in a zip
+file it may be inside other folders. Listing reads names only, so that errors of the layout are
+found before any image is decoded.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path, PurePosixPath
 from igcv3det.io.images import EXTENSIONS, Image, decode_image, read_image
 
 VALIDATION_SPLITS = ("val", "test")
-WHOLE = "."  # the split that is the root itself
+ROOT_SPLIT = "."  # class folders directly under the root
 
 
 class DataError(ValueError):
-    """Images or folders that cannot be used; the message names the place and what is wrong."""
+    """A data set that cannot be used; the message names the path and the reason."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,13 @@ class Split:
     """The labelled images of one split, not yet read.
 
     Attributes:
-        root: the folder, or the zip file.
-        name: of the split.
-        names: of the classes, sorted; label i is ``names[i]``.
-        paths: of the images, from the root.
-        labels: of the images.
-        fingerprint: another one for other content: sizes and times of files, checksums in a zip.
+        root: folder or zip file.
+        name: name of the split.
+        names: names of the classes, sorted; label i is ``names[i]``.
+        paths: paths of the images relative to the root.
+        labels: labels of the images.
+        fingerprint: differs for different content: a hash of names with the files' sizes and
+            times, or with the checksums in a zip file.
     """
 
     root: Path
@@ -48,7 +49,7 @@ class Split:
         return len(self.paths)
 
     def only(self, chosen: Sequence[int]) -> Split:
-        """Some of the images; classes stay."""
+        """The images at these indices; the classes stay the same."""
         return dataclasses.replace(
             self,
             paths=tuple(self.paths[index] for index in chosen),
@@ -83,7 +84,7 @@ class Split:
 
 
 def is_zip(root: Path) -> bool:
-    """Whether the path is that of a zip file, by its name."""
+    """Whether the file name is that of a zip file."""
     return root.suffix.lower() == ".zip"
 
 
@@ -91,12 +92,12 @@ def list_split(root: Path, split: str) -> Split:
     """Lists the images of a split.
 
     Args:
-        root: a folder, or a zip file.
-        split: name of the folder that holds the class folders; "." for the root itself.
+        root: folder or zip file.
+        split: name of the folder with the class folders; "." for the root itself.
 
     Raises:
-        FileNotFoundError: there is no such root.
-        DataError: no such split, no classes, or a class without images.
+        FileNotFoundError: ``root`` does not exist.
+        DataError: no such split, fewer than two classes, or a class without images.
     """
     classes = _zip_classes(root, split) if is_zip(root) else _folder_classes(root, split)
     empty = sorted(name for name, files in classes.items() if not files)
@@ -107,11 +108,11 @@ def list_split(root: Path, split: str) -> Split:
         )
     if len(classes) < 2:
         raise DataError(
-            f"{root}: split {split!r} has {len(classes)} class folders; a classifier needs two"
+            f"{root}: split {split!r} has {len(classes)} class folders; at least 2 are needed"
         )
     names = tuple(sorted(classes))
     entries = [(file, label) for label, name in enumerate(names) for file in sorted(classes[name])]
-    content = "\n".join(f"{path} {mark}" for (path, mark), _ in entries)
+    content = "\n".join(f"{path} {state}" for (path, state), _ in entries)
     return Split(
         root,
         split,
@@ -123,26 +124,25 @@ def list_split(root: Path, split: str) -> Split:
 
 
 def validation_split(root: Path, wanted: str | None = None) -> str:
-    """The split to measure on: the one asked for, else "val", else "test".
+    """The split to validate on: ``wanted`` if given, else "val", else "test".
 
     Raises:
-        FileNotFoundError: there is no such root.
-        DataError: none of them is there.
+        FileNotFoundError: ``root`` does not exist.
+        DataError: there is neither "val" nor "test".
     """
     if wanted is not None:
         return wanted
-    there = _splits(root)
+    splits = _splits(root)
     for name in VALIDATION_SPLITS:
-        if name in there:
+        if name in splits:
             return name
     raise DataError(
-        f"{root}: has neither a 'val' nor a 'test' split to measure on, but {sorted(there)}; name "
-        "the split"
+        f"{root}: has neither a 'val' nor a 'test' split, but {sorted(splits)}; name the split"
     )
 
 
 def require_same_classes(one: Split, other: Split) -> None:
-    """Makes sure that two splits have the same classes.
+    """Checks that two splits have the same classes.
 
     Raises:
         DataError: one has a class that the other lacks.
@@ -157,9 +157,9 @@ def require_same_classes(one: Split, other: Split) -> None:
 
 
 Files = list[tuple[str, str]]
-"""(path from the root, what changes with the content)."""
+"""(path relative to the root, text that changes with the content)."""
 Entries = list[tuple[tuple[str, ...], zipfile.ZipInfo]]
-"""(parts of the path, facts); the path of a folder ends in an empty name."""
+"""(parts of the path, entry); the path of a folder ends in an empty part."""
 
 
 def _splits(root: Path) -> set[str]:
@@ -175,9 +175,9 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _folder_classes(root: Path, split: str) -> dict[str, Files]:
-    there = [path.name for path in _folders(root)]
-    if split != WHOLE and split not in there:
-        raise DataError(f"{root}: has no split {split!r}, but {there}")
+    splits = [path.name for path in _folders(root)]
+    if split != ROOT_SPLIT and split not in splits:
+        raise DataError(f"{root}: has no split {split!r}, but {splits}")
     classes: dict[str, Files] = {}
     for folder in _folders(root / split):
         classes[folder.name] = [
@@ -206,13 +206,13 @@ def _zip_splits(entries: Entries) -> set[str]:
 
 def _zip_classes(root: Path, split: str) -> dict[str, Files]:
     entries = [(parts, entry) for parts, entry in _zip_entries(root) if len(parts) >= 3]
-    there = _zip_splits(entries)
-    if split not in there:
-        raise DataError(f"{root}: has no split {split!r}, but {sorted(there)}")
-    above = {parts[:-3] for parts, _ in entries if parts[-3] == split}
-    if len(above) > 1:
-        places = sorted("/".join(parts) or "." for parts in above)
-        raise DataError(f"{root}: has split {split!r} in several places: {places}")
+    splits = _zip_splits(entries)
+    if split not in splits:
+        raise DataError(f"{root}: has no split {split!r}, but {sorted(splits)}")
+    parents = {parts[:-3] for parts, _ in entries if parts[-3] == split}
+    if len(parents) > 1:
+        folders = sorted("/".join(parts) or "." for parts in parents)
+        raise DataError(f"{root}: has split {split!r} in several folders: {folders}")
     classes: dict[str, Files] = {}
     for parts, entry in entries:
         if parts[-3] == split:

@@ -1,7 +1,7 @@
-"""Small images: a whole split as one tensor of bytes in memory, decoded once.
+"""Small images in memory: a whole split as one tensor of bytes, decoded once.
 
-CIFAR is 180 MB that way. It stays in memory, on the GPU where there is one, and the loader only
-gathers rows (the idea of Keller Jordan's CIFAR-10 "airbench" loader).
+CIFAR takes 180 MB. The tensor stays on the training device and the loader only gathers rows, an
+idea of Keller Jordan's CIFAR-10 "airbench" loader.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ImageStore(NamedTuple):
     Attributes:
         images: [N, S, S, 3] uint8 RGB.
         labels: [N] int64.
-        names: of the classes.
+        names: names of the classes.
     """
 
     images: Tensor
@@ -34,7 +34,7 @@ class ImageStore(NamedTuple):
     names: tuple[str, ...]
 
     def only(self, chosen: Sequence[int]) -> ImageStore:
-        """Some of the images; all of them are not copied."""
+        """The images at these indices; if these are all images, nothing is copied."""
         if len(chosen) == len(self.labels):
             return self
         rows = torch.tensor(chosen)
@@ -42,12 +42,12 @@ class ImageStore(NamedTuple):
 
 
 def load_store(split: Split, side: int, cache: Path | None) -> ImageStore:
-    """Decodes a split, or reads what an earlier run has decoded.
+    """Decodes a split, or reads it from the cache of an earlier run.
 
     Args:
-        split: the images.
-        side: of the square that each is brought to, pixels.
-        cache: folder of the decoded files; None keeps none.
+        split: images and labels.
+        side: side of the square that each image is resized and cropped to, pixels.
+        cache: folder for the decoded images; None for no cache.
 
     Raises:
         ImageReadError: an image cannot be read; the message names it.
@@ -59,7 +59,7 @@ def load_store(split: Split, side: int, cache: Path | None) -> ImageStore:
     name = f"{split.root.stem}-{split.name}"
     decoded = decoded_images(squares, len(split), side, cache, name, split.fingerprint)
     return ImageStore(
-        torch.from_numpy(np.require(decoded.pixels, requirements="W")),  # mapped ones are copied
+        torch.from_numpy(np.require(decoded.pixels, requirements="W")),  # copies a memory map
         torch.tensor(split.labels, dtype=torch.int64),
         split.names,
     )
@@ -68,19 +68,19 @@ def load_store(split: Split, side: int, cache: Path | None) -> ImageStore:
 def torchvision_store(
     name: Literal["cifar10", "cifar100"], root: Path, *, train: bool, download: bool = False
 ) -> ImageStore:
-    """CIFAR as torchvision keeps it, its checksums verified by torchvision.
+    """CIFAR in torchvision's files, whose checksums torchvision verifies.
 
     Raises:
-        DataError: it is not there, or damaged, and was not to be downloaded.
+        DataError: the files are missing or damaged, and ``download`` is false.
     """
-    from torchvision.datasets import CIFAR10, CIFAR100  # takes as long as importing torch
+    from torchvision.datasets import CIFAR10, CIFAR100  # the import takes as long as that of torch
 
     try:
         data = (CIFAR10 if name == "cifar10" else CIFAR100)(str(root), train, download=download)
     except RuntimeError as error:
         raise DataError(
-            f"{root}: torchvision finds no whole {name} there ({error}); pass --data.download true "
-            "to let it be downloaded"
+            f"{root}: {name} is missing or incomplete ({error}); pass --data.download true to "
+            "download it"
         ) from error
     return ImageStore(
         torch.from_numpy(np.ascontiguousarray(data.data)),
@@ -90,7 +90,11 @@ def torchvision_store(
 
 
 def square(image: Image, side: int) -> Image:
-    """The middle of an image [H, W, 3] as [side, side, 3]; one of that size is left as it is."""
+    """Resizes the shorter side of an image [H, W, 3] to ``side`` and crops its centre.
+
+    Returns:
+        [side, side, 3]; the image itself if it has that size.
+    """
     height, width = image.shape[:2]
     if (height, width) == (side, side):
         return image

@@ -1,7 +1,7 @@
 """The command line of classification training.
 
-One fact has one key: the image's size stands under ``model.classifier``, the padding of small
-images under ``data.augment``; the class names come from the data.
+Every value has one key: the image size is in ``model.classifier``, the padding of small images in
+``data.augment``; the class names come from the data.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class ClassificationCLI(RunCLI):
     """Parses the command line and sets up classifier, data and trainer; `fit` trains.
 
     Args:
-        args: as of the command line; None takes ``sys.argv``.
+        args: arguments of the command line; None takes ``sys.argv``.
 
     Attributes:
-        run_folder: where the results go.
+        run_folder: folder of the results.
     """
 
     module = ClassificationModule

@@ -1,18 +1,23 @@
-"""Crops and flips of whole batches against torchvision's of single images."""
+"""Batched crops and flips against torchvision's of single images."""
 
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms import functional as oracle
 
-from igcv3det.tasks.classify.augmentation import EpochMoves, crop_box, moved, random_crop
+from igcv3det.tasks.classify.augmentation import (
+    CropFlipSampler,
+    crop_and_flip,
+    crop_box,
+    random_crop,
+)
 from igcv3det.tasks.classify.config import ImageAugmentConfig
 
 
-def test_moves_are_torchvisions_pad_crop_and_flip():
+def test_pad_crop_and_flip_agree_with_torchvision():
     images = torch.randint(0, 256, (18, 8, 6, 3), dtype=torch.uint8)
     places = [(top, left, flip) for top in (0, 2, 4) for left in (0, 1, 4) for flip in (0, 1)]
-    found = moved(images, torch.tensor(places), pad=2)
+    found = crop_and_flip(images, torch.tensor(places), pad=2)
     for image, (top, left, flip), own in zip(images, places, found, strict=True):
         padded = oracle.pad(image.permute(2, 0, 1), [2, 2, 2, 2])
         expected = oracle.crop(padded, top, left, 8, 6)
@@ -20,34 +25,35 @@ def test_moves_are_torchvisions_pad_crop_and_flip():
         assert torch.equal(own.permute(2, 0, 1), expected)
 
 
-def test_no_padding_no_move():
+def test_without_padding_and_flips_nothing_changes():
     images = torch.randint(0, 256, (4, 5, 5, 3), dtype=torch.uint8)
-    moves = EpochMoves(4, ImageAugmentConfig(flip=False, pad=0), 0).of(3, np.arange(4))
-    assert torch.equal(moved(images, moves, 0), images)
+    sampler = CropFlipSampler(4, ImageAugmentConfig(flip=False, pad=0), 0)
+    crop_flips = sampler.sample(3, np.arange(4))
+    assert torch.equal(crop_and_flip(images, crop_flips, 0), images)
 
 
-def test_moves_depend_on_seed_epoch_and_image_alone():
+def test_crops_depend_on_seed_epoch_and_image_alone():
     def draw(seed, epoch, indices):
-        return EpochMoves(50, ImageAugmentConfig(), seed).of(epoch, np.array(indices))
+        return CropFlipSampler(50, ImageAugmentConfig(), seed).sample(epoch, np.array(indices))
 
-    moves = EpochMoves(50, ImageAugmentConfig(), 0)
-    moves.of(0, np.arange(50))
-    assert torch.equal(moves.of(1, np.array([7, 3])), draw(0, 1, [7, 3]))
+    sampler = CropFlipSampler(50, ImageAugmentConfig(), 0)
+    sampler.sample(0, np.arange(50))
+    assert torch.equal(sampler.sample(1, np.array([7, 3])), draw(0, 1, [7, 3]))
     assert torch.equal(draw(0, 1, [7, 3]).flip(0), draw(0, 1, [3, 7]))
     assert not torch.equal(draw(0, 1, range(50)), draw(0, 2, range(50)))
     assert not torch.equal(draw(0, 1, range(50)), draw(1, 1, range(50)))
 
 
-def test_moves_are_spread_evenly():
-    moves = EpochMoves(9000, ImageAugmentConfig(pad=1), 0).of(0, np.arange(9000))
+def test_crops_and_flips_are_uniform():
+    crop_flips = CropFlipSampler(9000, ImageAugmentConfig(pad=1), 0).sample(0, np.arange(9000))
     for column, values in ((0, 3), (1, 3), (2, 2)):
-        counts = torch.bincount(moves[:, column], minlength=values)
+        counts = torch.bincount(crop_flips[:, column], minlength=values)
         assert len(counts) == values
         assert (counts / 9000 - 1 / values).abs().max() < 0.03
 
 
 @pytest.mark.parametrize("size", [(100, 100), (60, 200), (200, 60), (1, 1), (1, 300)])
-def test_crop_boxes_are_within(size):
+def test_crop_boxes_are_inside_the_image(size):
     config, rng = ImageAugmentConfig(), np.random.default_rng(0)
     for _ in range(200):
         top, left, height, width = crop_box(*size, config, rng)
@@ -56,7 +62,7 @@ def test_crop_boxes_are_within(size):
         assert min(height, width) >= 1
 
 
-def test_crop_boxes_have_the_area_and_the_shape_asked_for():
+def test_crop_boxes_are_in_the_ranges_of_area_and_aspect_ratio():
     config = ImageAugmentConfig(crop_scale=(0.25, 0.5), crop_ratio=(1.0, 2.0))
     rng = np.random.default_rng(0)
     boxes = np.array([crop_box(200, 200, config, rng) for _ in range(300)], float)
@@ -67,7 +73,7 @@ def test_crop_boxes_have_the_area_and_the_shape_asked_for():
     assert ratios.max() < 2.04
 
 
-def test_whole_image_is_only_resized():
+def test_a_crop_of_the_whole_image_is_only_resized():
     config = ImageAugmentConfig(flip=False, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0))
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     assert (random_crop(image, 16, config, np.random.default_rng(1)) == image).all()

@@ -1,4 +1,4 @@
-"""Classifiers on disk, and a detector that starts from one."""
+"""Classifier files, and a detector that starts from one."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_round_trip(tmp_path, kind):
     assert torch.equal(loaded.network(images), saved.network(images))
 
 
-def test_yaml_has_random_weights(tmp_path):
+def test_a_configuration_gives_random_weights(tmp_path):
     (tmp_path / "x.yaml").write_text(
         "model: {classifier: {num_classes: 4, backbone: {width: 0.25, depth: 0.5}}}"
     )
@@ -80,17 +80,17 @@ def test_unusable_files(tmp_path, name, content, message):
     assert name in str(caught.value)
 
 
-def test_a_detectors_file_is_none(tmp_path):
+def test_the_file_of_a_detector_is_refused(tmp_path):
     torch.save({"igcv3det": {"format": 1, "detector": {}}, "state_dict": {}}, tmp_path / "d.ckpt")
-    with pytest.raises(ValueError, match=r"d\.ckpt: carries no description of a classifier"):
+    with pytest.raises(ValueError, match=r"d\.ckpt: has no description of a classifier"):
         load_classifier(tmp_path / "d.ckpt")
 
 
-def test_no_such_file():
+def test_missing_file():
     with pytest.raises(FileNotFoundError, match="absent"):
         load_classifier("absent.safetensors")
 
 
-def test_only_safetensors_are_released(tmp_path):
+def test_only_safetensors_are_written(tmp_path):
     with pytest.raises(ValueError, match=r"\.safetensors"):
         save_classifier(classifier(CONFIGS["igcv2"]), tmp_path / "x.pt")

@@ -1,4 +1,4 @@
-"""Batches: which images, in which order, from memory and from files."""
+"""Batches from memory and from files: images, order, augmentation."""
 
 import itertools
 
@@ -24,7 +24,7 @@ def data(root, **options):
 
 
 @pytest.mark.parametrize("options", [{}, {"in_memory": False}], ids=["memory", "files"])
-def test_an_epoch_has_every_image_once_and_another_order_next(folder, options):
+def test_each_epoch_has_every_image_once_in_another_order(folder, options):
     loader = data(folder, batch_size=5, **options).train_dataloader()
     epochs = [[batch.indices for batch in loader] for _ in range(2)]
     orders = [np.concatenate(epoch).tolist() for epoch in epochs]
@@ -33,18 +33,18 @@ def test_an_epoch_has_every_image_once_and_another_order_next(folder, options):
 
 
 @pytest.mark.parametrize("options", [{}, {"in_memory": False}], ids=["memory", "files"])
-def test_validation_runs_in_order_and_leaves_images_as_they_are(folder, options):
+def test_validation_is_in_order_without_augmentation(folder, options):
     module = data(folder, image_size=32 if not options else 28, **options)
     batches = list(module.val_dataloader())
     assert [len(batch.labels) for batch in batches] == [4, 4, 4, 3]
     assert torch.cat([batch.labels for batch in batches]).tolist() == [0] * 5 + [1] * 5 + [2] * 5
     first = read_image(folder / "test" / "cat" / "0.png")
-    shown = first if not options else first[2:30, 2:30]  # 28 of 32 is the share that is looked at
+    shown = first if not options else first[2:30, 2:30]  # the central crop is 28 of 32
     assert (batches[0].images[0].numpy() == shown).all()
-    assert batches[0].moves is None
+    assert batches[0].crop_flips is None
 
 
-def test_same_seed_same_batches_and_from_the_middle_too(folder):
+def test_the_same_seed_gives_the_same_batches_also_after_a_resume(folder):
     def batches(seed):
         loader = data(folder, seed=seed).train_dataloader()
         return list(itertools.chain(loader, loader))
@@ -52,13 +52,13 @@ def test_same_seed_same_batches_and_from_the_middle_too(folder):
     one, two, other = batches(0), batches(0), batches(1)
     for a, b in zip(one, two, strict=True):
         assert torch.equal(a.images, b.images)
-        assert torch.equal(a.moves, b.moves)
+        assert torch.equal(a.crop_flips, b.crop_flips)
     assert any(not torch.equal(a.labels, b.labels) for a, b in zip(one, other, strict=True))
     loader = data(folder).train_dataloader()
     loader.load_state_dict({"epoch": 1, "done": 2})
     (last,) = loader
     assert torch.equal(last.images, one[-1].images)
-    assert torch.equal(last.moves, one[-1].moves)
+    assert torch.equal(last.crop_flips, one[-1].crop_flips)
 
 
 def test_crops_from_files_depend_on_seed_epoch_and_image(folder):
@@ -71,14 +71,14 @@ def test_crops_from_files_depend_on_seed_epoch_and_image(folder):
     assert not torch.equal(batches(0), batches(1))
 
 
-def test_a_part_is_spread_over_the_classes(folder):
+def test_a_limited_validation_covers_all_classes(folder):
     (batch,) = data(folder, val_limit=3).val_dataloader()
     assert batch.labels.tolist() == [0, 1, 2]
     (batch,) = data(folder, val_limit=3, in_memory=False).val_dataloader()
     assert batch.labels.tolist() == [0, 1, 2]
 
 
-def test_names(folder, tmp_path):
+def test_class_names(folder, tmp_path):
     assert data(folder).names == CLASSES
     assert data(zip_folder(folder, tmp_path / "a.zip")).names == CLASSES
     shapes = ClassificationDataModule(source="shapes", drawn=(12, 6))
@@ -99,7 +99,7 @@ def test_fingerprints(folder, tmp_path):
     assert drawn[0] != drawn[1]
 
 
-def test_cifars_folder_is_recognised(tmp_path):
+def test_the_folder_of_cifar_is_recognised(tmp_path):
     (tmp_path / "cifar-100-python").mkdir()
     assert data(tmp_path).source == "cifar100"
 
@@ -117,14 +117,14 @@ def test_refused(options, message):
         ClassificationDataModule(**({"root": "x"} | options))
 
 
-def test_faults_come_to_light_in_setup(tmp_path):
+def test_setup_finds_different_classes(tmp_path):
     write_folder(tmp_path / "set", ("test",))
     write_folder(tmp_path / "set", ("train",), classes=("cat", "dog"))
     with pytest.raises(DataError, match="'train' lacks 1 classes"):
         data(tmp_path / "set").setup("fit")
 
 
-def test_unreadable_image_in_a_file_loader(tmp_path):
+def test_an_unreadable_image_is_named(tmp_path):
     root = write_folder(tmp_path / "set")
     (root / "test" / "cat" / "0.png").write_bytes(b"none")
     with pytest.raises(ImageReadError, match=r"cat/0\.png"):

@@ -1,4 +1,4 @@
-"""Accuracies and the confusion matrix, by hand."""
+"""Accuracies and the confusion matrix, computed by hand."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_by_hand():
     }
 
 
-def test_limit_counts_images():
+def test_limit():
     seen = []
     found = evaluate(classifier(), [batch([0] * 4, [0] * 4)] * 3, limit=6, progress=seen.append)
     assert found.images == 6
@@ -77,7 +77,7 @@ def test_normalisation_by_hand():
 
 
 @pytest.mark.parametrize("classes", [3, 60])
-def test_the_matrix_is_drawn(tmp_path, classes):
+def test_confusion_plot(tmp_path, classes):
     counts = torch.eye(classes, dtype=torch.int64) * 5
     found = Evaluation(1.0, 1.0, counts, tuple(f"class {i}" for i in range(classes)))
     draw_confusion(found, tmp_path / "m.png")

@@ -1,4 +1,4 @@
-"""Descriptions of classifiers: the published networks, and what is refused."""
+"""Classifier configurations: published parameter counts, and values that are refused."""
 
 import pytest
 import torch
@@ -29,8 +29,8 @@ def test_published_counts(name):
     assert min(abs(low - millions), abs(high - millions)) < 0.075
 
 
-def test_counts_of_the_cuts():
-    """igcv3_facts: 1.15 / 1.27 M and 1.65 / 1.77 M; 166.1 M multiply-adds uncut."""
+def test_counts_of_the_depth_cuts():
+    """Counted independently: 1.15 / 1.27 M and 1.65 / 1.77 M; 166.1 M multiply-adds in full."""
     for repeats, ten, hundred in (
         ((1, 2, 3, 4, 2, 2, 1), 1.15e6, 1.27e6),
         ((1, 3, 4, 5, 4, 4, 1), 1.65e6, 1.77e6),
@@ -70,9 +70,9 @@ def test_ranges(changes, message):
         ClassifierConfig(**changes)
 
 
-def test_two_networks_at_once_are_refused():
+def test_two_networks_are_refused():
     config = ClassifierConfig(backbone=BackboneConfig(width=0.5), igcv2=IGCV2Config())
-    with pytest.raises(ValueError, match="set one"):
+    with pytest.raises(ValueError, match="set one of them"):
         build_network(config)
 
 
@@ -80,8 +80,8 @@ def test_two_networks_at_once_are_refused():
     ("values", "message"),
     [
         ({"factor": 0.0}, "factor"),
-        ({"curve": "steps"}, "milestones go with curve steps"),
-        ({"milestones": (1,)}, "milestones go with curve steps"),
+        ({"curve": "steps"}, "milestones are for curve steps"),
+        ({"milestones": (1,)}, "milestones are for curve steps"),
         ({"curve": "steps", "milestones": (3, 2)}, "ascending"),
         ({"curve": "steps", "milestones": (0, 2)}, "ascending"),
     ],

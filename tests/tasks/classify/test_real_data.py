@@ -1,4 +1,4 @@
-"""CIFAR-10 in its zip file."""
+"""CIFAR-10 in a zip file."""
 
 import pytest
 import torch
@@ -19,6 +19,6 @@ def test_cifar10(real_data, tmp_path):
     (test,) = data.val_dataloader()
     assert test.images.shape == (10_000, 32, 32, 3)
     assert torch.bincount(test.labels).tolist() == [1000] * 10
-    # the mean of CIFAR-10's test images, which JPEG hardly moves
+    # the mean of CIFAR-10's test images, which JPEG changes little
     mean = test.images.float().mean(dim=(0, 1, 2))
     torch.testing.assert_close(mean, torch.tensor([126.0, 123.7, 114.9]), atol=1.0, rtol=0)

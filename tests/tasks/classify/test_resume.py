@@ -1,4 +1,4 @@
-"""A classification run that was killed and resumed ends with bitwise the same weights."""
+"""A killed and resumed classification run ends with bitwise the same weights."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_killed_and_resumed(tmp_path, options):
     assert tables[0] == tables[1]
 
 
-def test_another_network_is_no_continuation(tmp_path, capsys):
+def test_resuming_with_another_network_is_refused(tmp_path, capsys):
     assert start(tmp_path, "one", "--trainer.max_epochs", "1") == 0
     options = ("--ckpt_path", str(last(tmp_path, "one")), "--model.classifier.backbone.p2", "true")
     assert start(tmp_path, "one", *options) == 1
@@ -58,7 +58,7 @@ def test_another_network_is_no_continuation(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_it_learns_drawn_shapes(tmp_path):
+def test_it_learns_synthetic_shapes(tmp_path):
     options = ("--data.drawn", "[1800, 300]", "--data.batch_size", "32", "--data.augment.pad", "2")
     network = ("--model.classifier.image_size", "32", "--model.classifier.backbone.width", "0.25")
     optim = ("--model.optim.optimizer", "adamw", "--model.optim.lr", "0.004")
@@ -69,4 +69,4 @@ def test_it_learns_drawn_shapes(tmp_path):
         for name, state in checkpoint["callbacks"].items()
         if name.startswith("ModelCheckpoint")
     )
-    assert best > 0.5  # a sixth by chance
+    assert best > 0.5  # 1/6 by chance

@@ -1,4 +1,4 @@
-"""The published curves, by hand and against PyTorch's own schedulers."""
+"""Schedules against PyTorch's schedulers, and by hand."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def optimizer():
     ],
     ids=["steps", "exponential"],
 )
-def test_each_epoch_has_pytorchs_rate(config, oracle):
+def test_it_agrees_with_pytorch(config, oracle):
     own, other = optimizer(), optimizer()
     schedule, expected = build_rate_schedule(own, 28, 4, NO_WARMUP, config), oracle(other)
     for _ in range(7):
@@ -48,7 +48,7 @@ def test_one_cycle_by_hand():
     assert cycle == pytest.approx([0.2, 0.6, 1.0, 0.5, 0.0])
 
 
-def test_steps_begin_with_the_warm_up():
+def test_milestones_follow_the_warm_up():
     optim = OptimConfig(warmup_steps=2, warmup_start=0.5)
     config = ScheduleConfig(curve="steps", milestones=(1,))
     rates = [rate_factor(step, 12, 4, optim, config) for step in (0, 1, 2, 3, 4)]

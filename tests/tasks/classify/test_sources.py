@@ -1,4 +1,4 @@
-"""Listing labelled images: what is found, and one clear error for what cannot be used."""
+"""Listing labelled images: classes, splits, and the errors of wrong layouts."""
 
 import shutil
 
@@ -30,7 +30,7 @@ def test_classes_are_sorted_and_images_labelled(root):
     assert all(CLASSES[n] in path for n, path in zip(split.labels, split.paths, strict=True))
 
 
-def test_a_zip_reads_as_the_folder_that_it_holds(folder, tmp_path):
+def test_a_zip_gives_the_same_images_as_its_folder(folder, tmp_path):
     archive = list_split(zip_folder(folder, tmp_path / "set.zip"), "test")
     pairs = zip(list_split(folder, "test").read_all(), archive.read_all(), strict=True)
     assert all((one == other).all() for one, other in pairs)
@@ -48,14 +48,14 @@ def test_the_root_itself_can_be_a_split(folder):
         (("val", "mine"), "mine", "mine"),
     ],
 )
-def test_which_split_is_measured_on(tmp_path, splits, wanted, found):
+def test_validation_split(tmp_path, splits, wanted, found):
     root = write_folder(tmp_path / "x", splits)
     assert validation_split(root, wanted) == found
     assert validation_split(zip_folder(root, tmp_path / "x.zip"), wanted) == found
 
 
-def test_no_split_to_measure_on(tmp_path):
-    with pytest.raises(DataError, match=r"neither a 'val' nor a 'test' split .*\['train'\]"):
+def test_no_validation_split(tmp_path):
+    with pytest.raises(DataError, match=r"neither a 'val' nor a 'test' split, but \['train'\]"):
         validation_split(write_folder(tmp_path / "x", ("train",)))
 
 
@@ -73,12 +73,12 @@ def test_empty_class_is_named(folder, tmp_path):
             list_split(root, "train")
 
 
-def test_one_class_is_none(tmp_path):
+def test_one_class_is_refused(tmp_path):
     with pytest.raises(DataError, match="1 class folders"):
         list_split(write_folder(tmp_path / "x", classes=("cat",)), "train")
 
 
-def test_classes_that_differ_are_named(folder):
+def test_different_classes_are_named(folder):
     shutil.rmtree(folder / "test" / "dog")
     train, test = list_split(folder, "train"), list_split(folder, "test")
     for pair in ((train, test), (test, train)):
@@ -86,28 +86,28 @@ def test_classes_that_differ_are_named(folder):
             require_same_classes(*pair)
 
 
-def test_no_such_place(tmp_path):
+def test_missing_root(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         list_split(tmp_path / "absent", "train")
     with pytest.raises(FileNotFoundError, match=r"absent\.zip"):
         list_split(tmp_path / "absent.zip", "train")
 
 
-def test_no_zip_at_all(tmp_path):
+def test_damaged_zip(tmp_path):
     (tmp_path / "broken.zip").write_bytes(b"not a zip")
     with pytest.raises(DataError, match=r"broken\.zip: not a readable zip"):
         list_split(tmp_path / "broken.zip", "train")
 
 
-def test_split_in_two_places_of_a_zip(folder, tmp_path):
+def test_split_in_two_folders_of_a_zip(folder, tmp_path):
     two = tmp_path / "two"
     shutil.copytree(folder, two / "a")
     shutil.copytree(folder, two / "b")
-    with pytest.raises(DataError, match=r"several places: \['set/a', 'set/b'\]"):
+    with pytest.raises(DataError, match=r"several folders: \['set/a', 'set/b'\]"):
         list_split(zip_folder(two, tmp_path / "two.zip"), "train")
 
 
-def test_other_content_has_another_fingerprint(root, tmp_path):
+def test_the_fingerprint_depends_on_the_content(root, tmp_path):
     again = list_split(root, "train").fingerprint
     assert again == list_split(root, "train").fingerprint
     assert again != list_split(root, "test").fingerprint

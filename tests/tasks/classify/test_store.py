@@ -1,4 +1,4 @@
-"""Decoded once: the cache is read, keyed by content, whole or not at all."""
+"""The cache of decoded images: read again, keyed by content, never incomplete."""
 
 import os
 
@@ -19,7 +19,7 @@ def folder(tmp_path):
     return write_folder(tmp_path / "set")
 
 
-def test_pixels_and_labels_are_the_files(folder):
+def test_pixels_and_labels_of_the_files(folder):
     split = list_split(folder, "train")
     store = load_store(split, 32, None)
     assert store.images.dtype == torch.uint8
@@ -28,7 +28,7 @@ def test_pixels_and_labels_are_the_files(folder):
     assert store.names == CLASSES
 
 
-def test_second_time_nothing_is_decoded(folder, tmp_path, monkeypatch):
+def test_the_second_load_decodes_nothing(folder, tmp_path, monkeypatch):
     split = list_split(zip_folder(folder, tmp_path / "set.zip"), "train")
     first = load_store(split, 32, tmp_path / "cache")
     monkeypatch.setattr(stores, "square", None)
@@ -41,7 +41,7 @@ def test_second_time_nothing_is_decoded(folder, tmp_path, monkeypatch):
     assert all(file.name.startswith("set-train-32px-") for file in files)
 
 
-def test_a_changed_image_is_decoded_anew(folder, tmp_path):
+def test_a_changed_image_is_decoded_again(folder, tmp_path):
     before = load_store(list_split(folder, "train"), 32, tmp_path / "cache")
     image = folder / "train" / "cat" / "0.png"
     write_image(image, np.full((32, 32, 3), 9, np.uint8))
@@ -73,7 +73,7 @@ def test_unreadable_image_is_named_and_leaves_no_cache(folder, tmp_path):
 
 
 @pytest.mark.parametrize("size", [(32, 32), (32, 48), (64, 40), (20, 30), (7, 3)])
-def test_square_is_the_middle(size):
+def test_square_is_the_central_crop(size):
     rows = np.linspace(0, 250, size[0])[:, None, None] * np.ones((1, size[1], 3))
     cut = square(rows.astype(np.uint8), 32)
     assert cut.shape == (32, 32, 3)
@@ -83,15 +83,15 @@ def test_square_is_the_middle(size):
         assert (square(whole, 32) == whole[:, 8:40]).all()
 
 
-def test_some_images_only(folder):
+def test_subset(folder):
     store = load_store(list_split(folder, "train"), 32, None)
     assert store.only(range(12)) is store
     assert torch.equal(store.only([1, 5]).images, store.images[[1, 5]])
     assert store.only([1, 5]).labels.tolist() == [0, 1]
 
 
-def test_cifar_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match=r"no whole cifar10 there.*--data\.download true"):
+def test_missing_cifar(tmp_path):
+    with pytest.raises(DataError, match=r"cifar10 is missing or incomplete.*--data\.download true"):
         torchvision_store("cifar10", tmp_path, train=True)
 
 
