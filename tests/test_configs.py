@@ -107,7 +107,7 @@ def test_stacked_classifiers(stack, expected, capsys):
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
-def test_an_ablations_plan_builds_and_training_takes_each_row(path, tmp_path, capsys):
+def test_training_takes_the_plans_of_ablations(path, tmp_path, capsys):
     plan = read_plan(path)
     keys = set()
     for experiment in plan.experiments:
@@ -124,7 +124,7 @@ def test_each_row_of_the_short_protocol_changes_one_thing():
     plan = read_plan(ROOT / "configs" / "ablate" / "cifar10_short.yaml")
     base, *others = plan.experiments
     assert base.changes == {}
-    assert set(base.questions) == set(plan.questions)
+    assert set(base.comparison_groups) == set(plan.comparison_groups)
     with torch.device("meta"):  # nothing but parameters is counted
         full = count_parameters(build_network(plan.classifier(base)))
     assert full == 2_223_498  # as without the strides
@@ -135,7 +135,7 @@ def test_each_row_of_the_short_protocol_changes_one_thing():
             assert len(value) == 2, experiment.name
             equal.append(experiment.name)
         if experiment.name in equal or {"baselines", "relu", "permutation"} & {
-            *experiment.questions
+            *experiment.comparison_groups
         }:
             with torch.device("meta"):
                 own = count_parameters(build_network(plan.classifier(experiment)))

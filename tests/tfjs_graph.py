@@ -1,9 +1,8 @@
-"""Evaluates a TensorFlow.js graph node by node, written apart from the package's networks.
+"""Evaluates a TensorFlow.js graph node by node, independently of the package's networks.
 
-Only what ssdlite_mobilenet_v2_coco needs, one image at a time, in TensorFlow's own layouts (NHWC
-images, HWIO kernels). Convolutions are gathers and matrix products, padding is TensorFlow's
-formula. The resizing loop (`tf.map_fn`, TensorArrays) is replaced by `resize_bilinear`, which is
-what it runs.
+Only the operations of ssdlite_mobilenet_v2_coco, one image at a time, in TensorFlow's layouts (NHWC
+images, HWIO kernels). Convolutions are gathers and matrix products with TensorFlow's padding. The
+resizing loop (`tf.map_fn`, TensorArrays) is replaced by `resize_bilinear`, which it runs.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def _pick(values: dict[str, Any], reference: str):
 
 
 def resize_bilinear(image: np.ndarray, size: int) -> np.ndarray:
-    """TensorFlow 1's ResizeBilinear, align_corners false: pixel x looks at x * scale."""
+    """TensorFlow 1's ResizeBilinear, align_corners false: pixel x samples x * scale."""
     height, width = image.shape[:2]
     image = image.astype(np.float32)
 

@@ -1,1 +1,1 @@
-"""Lists of experiments: run with seeds, resumed where they were cut, put into tables and curves."""
+"""Ablation studies: experiments with several seeds, their tables and curves."""

@@ -1,4 +1,4 @@
-r"""Trains a list of experiments with several seeds and writes tables and curves.
+r"""Runs an ablation study: trains every experiment with several seeds, writes tables and curves.
 
 Examples:
     python tools/ablate.py
@@ -6,13 +6,13 @@ Examples:
     python tools/ablate.py --config configs/ablate/cifar10_short.yaml --only "IGCV3-W"
     python tools/ablate.py --config configs/ablate/cifar10_short.yaml --table
 
-The default is a small plan on synthetic shapes, which takes minutes. A finished run is not
-repeated, an interrupted one resumes from its last checkpoint: call again until all are finished.
-Other settings, seeds or data are other runs. After each run the output folder (``runs/ablate/`` and
-the file's name) has ``table.md``, ``table.csv`` and ``curves-*.png``; --table only writes these.
-Its folder ``results/`` has a small file for each finished run: to join the runs of several
-machines, copy these files. --jobs trains several runs at a time, each with its share of the
-threads.
+The default is a small plan on synthetic shapes that takes minutes. Finished runs are not repeated
+and interrupted ones resume from their last checkpoint: call again until all are finished. A run is
+identified by its settings, seed and data. After each run ``table.md``, ``table.csv`` and
+``curves-*.png`` are written to the output folder (default: ``runs/ablate/`` and the file's name);
+--table writes them without training. ``results/`` in that folder has a small file per finished run:
+copy these files to merge the runs of several machines. --jobs trains several runs at a time, each
+with its share of the threads.
 
 Exit status: 0 all done, 1 a run could not be finished, 2 wrong call.
 """
@@ -33,19 +33,31 @@ DEFAULT = ROOT / "configs" / "ablate" / "shapes.yaml"
 
 
 def main(args: list[str] | None = None) -> int:
-    """Trains what is not finished; None takes the command line's arguments."""
+    """Returns the exit status."""
     return run_command("ablate", _parse, _run, args)
 
 
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("ablate", __doc__)
     add = parser.add_argument
-    add("--config", type=Path, default=DEFAULT, metavar="FILE", help="plan (default: shapes)")
-    add("--only", action="append", default=[], metavar="NAME", help="experiment; repeatable")
-    add("--data", metavar="PATH", help="data set, replaces the plan's data.root")
-    add("--output", type=Path, metavar="DIR", help="folder of runs and tables")
+    add(
+        "--config",
+        type=Path,
+        default=DEFAULT,
+        metavar="FILE",
+        help="plan (default: shapes.yaml)",
+    )
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="experiment to run; repeatable",
+    )
+    add("--data", metavar="PATH", help="data set (default: data.root of the file)")
+    add("--output", type=Path, metavar="DIR", help="folder for runs and tables")
     add("--jobs", type=positive_int, default=1, metavar="N", help="runs at a time (default: 1)")
-    add("--table", action="store_true", help="train nothing, only write the tables")
+    add("--table", action="store_true", help="only write tables and curves")
     return parser.parse_args(args)
 
 
@@ -70,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """As it stands in the tables: of this clone, without the folders of this machine."""
+    """The command to print in the tables, without paths of this machine."""
     config = options.config.resolve()
     shown = config.relative_to(ROOT) if config.is_relative_to(ROOT) else options.config
     place = " --data PATH" if options.data else ""

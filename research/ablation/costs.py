@@ -1,4 +1,4 @@
-"""What each experiment's network costs: parameters, multiply-adds, time to infer and to train."""
+"""Cost of each experiment's network: parameters, multiply-adds, latency and training speed."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from igcv3det.measure.complexity import count_multiply_adds, count_parameters
 from igcv3det.measure.latency import time_in_turn
 from igcv3det.measure.machine import describe_machine
 from igcv3det.tasks.classify.networks import build_network
-from research.ablation.plan import Experiment, Plan
+from research.ablation.plan import Experiment, Plan, with_hashed_names
 
 ROUNDS, TRAINING_ROUNDS = 30, 8
-DEFAULT_BATCH = 128  # of ClassificationDataModule
+DEFAULT_BATCH = 128  # the default of ClassificationDataModule
 
 
 class Cost(NamedTuple):
-    """Of one network.
+    """Cost of one network.
 
     Attributes:
-        parameters: number of them.
-        multiply_adds: of one image.
-        latency_ms: median time of one image on the CPU, all networks in turn; None unmeasured.
-        images_per_second: trained on, by the median step, all networks in turn; None unmeasured.
+        parameters: number of parameters.
+        multiply_adds: multiply-adds for one image.
+        latency_ms: median time for one image on the CPU, all networks timed in turn; None if not
+            measured.
+        images_per_second: training speed by the median step, all networks timed in turn; None if
+            not measured.
     """
 
     parameters: int
@@ -46,36 +48,36 @@ class Cost(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """Of all networks of a plan.
+    """Costs of all networks of a plan.
 
     Attributes:
-        of: name of the experiment to its costs.
-        measured: date and machine of the times; None where there are none.
+        by_name: cost by name of the experiment.
+        measured: date and machine of the measurement; None if nothing was measured.
     """
 
-    of: dict[str, Cost]
+    by_name: dict[str, Cost]
     measured: str | None
 
 
 class Speed(NamedTuple):
-    """What `Cost` has of the same names."""
+    """The measured fields of `Cost`."""
 
     latency_ms: float
     images_per_second: float
 
 
 def measure_costs(plan: Plan, file: Path, *, timed: bool = True, rounds: int = ROUNDS) -> Costs:
-    """Counts and times every experiment's network.
+    """Counts parameters and multiply-adds of every experiment's network and times it.
 
-    Training speed is that of forward pass, loss, backward pass and optimizer in the plan's batch
-    size and precision, on the device that trains. It is measured here and not in the runs, which
-    meet the machine at different times.
+    A training step is forward pass, loss, backward pass and optimizer, at the plan's batch size and
+    precision on the training device. It is timed here, all networks in turn, because the load of
+    the machine may differ between the runs.
 
     Args:
-        plan: whose.
-        file: keeps the times for as long as the networks, the threads and PyTorch stay the same.
-        timed: measure what the file does not have; else it is left out.
-        rounds: how often each network is timed; a training step at most 8 times.
+        plan: experiments.
+        file: stores the times; they are valid for the same networks, threads and PyTorch version.
+        timed: measure times that the file does not have; otherwise they are None.
+        rounds: timings of each network; of a training step at most 8.
     """
     networks = {e.name: build_network(plan.classifier(e)) for e in plan.experiments}
     key = _key(plan)
@@ -83,14 +85,14 @@ def measure_costs(plan: Plan, file: Path, *, timed: bool = True, rounds: int = R
     if timed and speeds.keys() != networks.keys():
         speeds = _time(plan, rounds)
         measured = f"{datetime.now(UTC).date().isoformat()}, {describe_machine()}"
-        kept = {
+        content = {
             "key": key,
             "measured": measured,
             "speeds": {name: speed._asdict() for name, speed in speeds.items()},
         }
-        atomic_write(file, json.dumps(kept, indent=1))
+        atomic_write(file, json.dumps(content, indent=1))
     sizes = {e.name: (1, 3, *[plan.classifier(e).image_size] * 2) for e in plan.experiments}
-    of = {
+    costs = {
         name: Cost(
             count_parameters(network),
             count_multiply_adds(network, sizes[name]),
@@ -98,7 +100,7 @@ def measure_costs(plan: Plan, file: Path, *, timed: bool = True, rounds: int = R
         )
         for name, network in networks.items()
     }
-    return Costs(of, measured)
+    return Costs(costs, measured)
 
 
 def _time(plan: Plan, rounds: int) -> dict[str, Speed]:
@@ -153,7 +155,7 @@ def _training_step(
 
 
 def _as_trained(plan: Plan, experiment: Experiment) -> nn.Module:
-    """In execution and memory layout; the fast execution writes zeros out, so it is not counted."""
+    """The network as the runs train it; not for counting: ``fast`` adds zeros to the weights."""
     model = plan.settings(experiment)["model"]
     network = build_network(plan.classifier(experiment))
     set_conv_impl(network, model.get("conv_impl", model.get("execution", "reference")))
@@ -168,14 +170,14 @@ def _images(plan: Plan, experiment: Experiment, count: int) -> torch.Tensor:
 
 
 def _key(plan: Plan) -> str:
-    described = []
+    networks = []
     for experiment in plan.experiments:
-        settings = plan.settings(experiment)
+        settings = with_hashed_names(plan.settings(experiment))
         model = {**settings["model"], "classifier": dataclasses.asdict(plan.classifier(experiment))}
-        described.append((experiment.name, model, settings["data"].get("batch_size")))
+        networks.append((experiment.name, model, settings["data"].get("batch_size")))
     trainer = [plan.base["trainer"].get(key) for key in ("accelerator", "precision")]
     machine = [torch.get_num_threads(), torch.cuda.is_available(), torch.__version__]
-    text = json.dumps([described, trainer, machine], sort_keys=True)
+    text = json.dumps([networks, trainer, machine], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -1,4 +1,4 @@
-"""A metric over the course of training as an image, a line for each experiment."""
+"""Learning curves, one line per experiment."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from research.ablation.runs import RunResult
 
 
 def draw_curves(plan: Plan, results: Mapping[str, Sequence[RunResult]], folder: Path) -> list[Path]:
-    """Writes ``curves-QUESTION.png``, top-1 over epochs.
+    """Writes ``curves-GROUP.png``, top-1 over epochs, for each comparison group.
 
     Args:
-        plan: questions and experiments.
-        results: name to finished runs.
-        folder: where the images go; it must exist.
+        plan: comparison groups and experiments.
+        results: finished runs by name of the experiment.
+        folder: folder for the images; it must exist.
 
     Returns:
-        The images; a question of which nothing was run has none.
+        Paths of the images; a group without finished runs has none.
     """
     images = []
-    for key, heading in plan.questions.items():
-        asked = [e.name for e in plan.experiments if key in e.questions and results.get(e.name)]
-        if not asked:
+    for key, heading in plan.comparison_groups.items():
+        members = [
+            e.name for e in plan.experiments if key in e.comparison_groups and results.get(e.name)
+        ]
+        if not members:
             continue
-        curves = {name: [100 * np.array(run.curve) for run in results[name]] for name in asked}
+        curves = {name: [100 * np.array(run.curve) for run in results[name]] for name in members}
         path = folder / f"curves-{key}.png"
         draw_means(curves, path, ("epoch", "top-1 on the validation images, %"), title=heading)
         images.append(path)
@@ -45,14 +47,14 @@ def draw_means(
     title: str = "",
     low: float | None = None,
 ) -> None:
-    """Draws means over seeds, shaded from the least to the greatest.
+    """Draws the mean over seeds of each curve, with the range shaded.
 
     Args:
-        curves: name to a curve for each seed, all of one length; names without one are left out.
-        path: PNG to write.
-        labels: of the axes, x and y.
-        title: over the image.
-        low: where the vertical axis begins; None as the curves need it.
+        curves: by name, a curve for each seed, all of one length; names without curves are omitted.
+        path: PNG file to write.
+        labels: labels of the x and y axes.
+        title: title of the plot.
+        low: lower end of the y axis; None chooses it from the curves.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -61,10 +63,10 @@ def draw_means(
         if not runs:
             continue
         values = np.array(runs)  # [n, points]
-        turns = np.arange(1, values.shape[1] + 1)
+        steps = np.arange(1, values.shape[1] + 1)
         label = f"{name} (n = {len(runs)})"
-        (line,) = axes.plot(turns, values.mean(0), marker="o", markersize=3, label=label)
-        axes.fill_between(turns, values.min(0), values.max(0), color=line.get_color(), alpha=0.2)
+        (line,) = axes.plot(steps, values.mean(0), marker="o", markersize=3, label=label)
+        axes.fill_between(steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.2)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title, ylim=(low, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

@@ -1,18 +1,18 @@
-"""A list of experiments, each a few changed keys over one common base, and how a run is known.
+"""A plan of experiments: each overrides a few keys of a common base.
 
 ::
 
-    title: What the tables are headed by.
+    title: Heading of the tables.
     seeds: [0, 1]
-    questions:
-      relu: Where should the ReLU sit?
-    base: {model: ..., data: ..., trainer: ...}      # as tools/train_cls.py takes it
+    comparison_groups:
+      relu: Position of the ReLU
+    base: {model: ..., data: ..., trainer: ...}      # as for tools/train_cls.py
     experiments:
-      after the depthwise: {questions: [relu]}
-      after both: {questions: [relu], changes: {model.classifier.backbone.relu: both}}
+      after the depthwise: {comparison_groups: [relu]}
+      after both: {comparison_groups: [relu], changes: {model.classifier.backbone.relu: both}}
 
-A run is known by the hash of its settings, its seed and its images: what has been run under the
-same hash is done, and a changed key makes another run.
+A run is identified by the hash of its settings, its seed and its images: a run with the same hash
+is not repeated, and a changed key makes another run.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from typing import Any
 import yaml
 
 from igcv3det.config import config_from_dict
+from igcv3det.engine.arguments import notify
 from igcv3det.tasks.classify.config import ClassifierConfig
 from igcv3det.tasks.classify.datamodule import ClassificationDataModule
 from igcv3det.tasks.classify.networks import build_network
 
-FIELDS = {"title", "seeds", "questions", "base", "experiments"}
-PARTS = {"model", "data", "trainer", "save_every_n_steps"}
-# they change how long a run takes or where it reads, not what comes out; the images have a hash
+RENAMED = {"questions": "comparison_groups"}  # old keys of plans
+FIELDS = {"title", "seeds", "comparison_groups", "base", "experiments"}
+SECTIONS = {"model", "data", "trainer", "save_every_n_steps"}
+# keys that do not change the result; the images have a hash of their own
 UNHASHED = ("data.root", "data.cache", "data.num_workers", "save_every_n_steps")
 
 
@@ -43,43 +45,43 @@ class Experiment:
     """One row of the tables.
 
     Attributes:
-        name: of the row.
-        questions: which tables it stands in.
-        changes: dotted keys to values, over the plan's base.
+        name: name of the row.
+        comparison_groups: keys of the tables that the row is in.
+        changes: values by dotted key, which override the plan's base.
     """
 
     name: str
-    questions: tuple[str, ...]
+    comparison_groups: tuple[str, ...]
     changes: dict[str, Any]
 
     @property
     def slug(self) -> str:
-        """The name as that of a folder."""
+        """The name in a form for folders."""
         return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Experiments and what they have in common.
+    """Experiments and their common settings.
 
     Attributes:
-        path: the file they were read from.
-        title: of the tables.
-        seeds: each experiment is run with every one.
-        questions: key to heading, in the order of the tables.
-        base: settings as of `tools/train_cls.py`.
+        path: file of the plan.
+        title: heading of the tables.
+        seeds: seeds of every experiment.
+        comparison_groups: heading by key, in the order of the tables.
+        base: settings as for ``tools/train_cls.py``.
         experiments: in the order of the rows.
     """
 
     path: Path
     title: str
     seeds: tuple[int, ...]
-    questions: dict[str, str]
+    comparison_groups: dict[str, str]
     base: dict[str, Any]
     experiments: tuple[Experiment, ...]
 
     def settings(self, experiment: Experiment) -> dict[str, Any]:
-        """The base with an experiment's changes made."""
+        """The base with an experiment's changes."""
         settings = copy.deepcopy(self.base)
         for key, value in experiment.changes.items():
             *parents, last = key.split(".")
@@ -90,10 +92,10 @@ class Plan:
         return settings
 
     def classifier(self, experiment: Experiment) -> ClassifierConfig:
-        """The network of an experiment.
+        """The classifier of an experiment.
 
         Raises:
-            ValueError: a field that does not fit; names the file and the experiment.
+            ValueError: a field is wrong; the message names file and experiment.
         """
         values = self.settings(experiment)["model"]["classifier"]
         try:
@@ -104,10 +106,10 @@ class Plan:
         return config
 
     def only(self, names: list[str]) -> tuple[Experiment, ...]:
-        """The experiments of these names; of all, where there are none.
+        """The experiments of these names; all experiments if ``names`` is empty.
 
         Raises:
-            ValueError: there is no experiment of a name.
+            ValueError: a name is unknown.
         """
         known = {experiment.name: experiment for experiment in self.experiments}
         unknown = sorted(set(names) - known.keys())
@@ -117,24 +119,28 @@ class Plan:
 
 
 def read_plan(path: Path, data: str | None = None) -> Plan:
-    """Reads and checks a plan; every network is built once, so that a slip shows at once.
+    """Reads and checks a plan; every network is built once, to find errors before any training.
 
     Args:
-        path: a YAML file.
-        data: takes the place of the base's ``data.root``.
+        path: YAML file.
+        data: overrides ``data.root`` of the base.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no plan; the message names the file and the field.
+        FileNotFoundError: the file does not exist.
+        ValueError: the plan is wrong; the message names the file and the field.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as YAML: {error}") from error
+    if isinstance(content, dict):
+        for old in RENAMED.keys() & content.keys():
+            notify(old, RENAMED)
+        content = _with_new_keys(content)
     if not isinstance(content, dict) or content.keys() != FIELDS:
-        raise ValueError(f"{path}: a plan has the fields {sorted(FIELDS)}, no more and no fewer")
-    base, questions, seeds = content["base"], content["questions"], content["seeds"]
-    if not isinstance(base, dict) or not {"model", "data", "trainer"} <= base.keys() <= PARTS:
+        raise ValueError(f"{path}: a plan needs exactly the fields {sorted(FIELDS)}")
+    base, groups, seeds = content["base"], content["comparison_groups"], content["seeds"]
+    if not isinstance(base, dict) or not {"model", "data", "trainer"} <= base.keys() <= SECTIONS:
         raise ValueError(f"{path}: base must be a mapping with model, data and trainer")
     if not seeds or len(set(seeds)) != len(seeds) or not all(type(s) is int for s in seeds):
         raise ValueError(f"{path}: seeds must be different whole numbers, got {seeds}")
@@ -142,37 +148,41 @@ def read_plan(path: Path, data: str | None = None) -> Plan:
     if data is not None:
         base["data"]["root"] = data
     experiments = tuple(
-        _experiment(name, entry or {}, questions, path)
+        _experiment(name, _with_new_keys(entry or {}), groups, path)
         for name, entry in content["experiments"].items()
     )
-    plan = Plan(path, str(content["title"]), tuple(seeds), questions, base, experiments)
+    plan = Plan(path, str(content["title"]), tuple(seeds), groups, base, experiments)
     if not experiments or len({e.slug for e in experiments}) < len(experiments):
-        raise ValueError(f"{path}: experiments need names that make different folders")
+        raise ValueError(f"{path}: experiments need names that give different folders")
     for experiment in experiments:
         plan.classifier(experiment)
     return plan
 
 
-def _experiment(
-    name: str, entry: dict[str, Any], questions: dict[str, str], path: Path
-) -> Experiment:
+def _experiment(name: str, entry: dict[str, Any], groups: dict[str, str], path: Path) -> Experiment:
     where = f"{path}: experiment {name!r}"
-    if unknown := entry.keys() - {"questions", "changes"}:
+    if unknown := entry.keys() - {"comparison_groups", "changes"}:
         raise ValueError(f"{where} has no field {sorted(unknown)}")
-    asked, changes = tuple(entry.get("questions") or ()), dict(entry.get("changes") or {})
-    if not asked or (unknown := set(asked) - questions.keys()):
-        raise ValueError(f"{where}: questions must be among {list(questions)}, got {list(asked)}")
-    if wrong := [key for key in changes if key.split(".")[0] not in PARTS]:
-        raise ValueError(f"{where}: changes must begin with one of {sorted(PARTS)}, got {wrong}")
-    return Experiment(name, asked, changes)
+    own, changes = tuple(entry.get("comparison_groups") or ()), dict(entry.get("changes") or {})
+    if not own or set(own) - groups.keys():
+        raise ValueError(
+            f"{where}: comparison_groups must be among {list(groups)}, got {list(own)}"
+        )
+    if wrong := [key for key in changes if key.split(".")[0] not in SECTIONS]:
+        raise ValueError(f"{where}: changes must begin with one of {sorted(SECTIONS)}, got {wrong}")
+    return Experiment(name, own, changes)
+
+
+def _with_new_keys(content: dict[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(key, key): value for key, value in content.items()}
 
 
 def data_fingerprint(settings: dict[str, Any]) -> str:
-    """What tells the images that a run is trained on from others.
+    """A text that identifies the images of a run.
 
     Raises:
-        OSError: they are not there.
-        ValueError: they cannot be used.
+        OSError: the images are not there.
+        ValueError: the data set cannot be used.
     """
     keys = {"root", "source", "train_split", "val_split", "download", "drawn", "cache"}
     given = {key: value for key, value in settings["data"].items() if key in keys}
@@ -180,20 +190,31 @@ def data_fingerprint(settings: dict[str, Any]) -> str:
     return ClassificationDataModule(**given, image_size=size).fingerprint
 
 
+def with_hashed_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """A copy of settings with the keys that enter hashes: ``model.conv_impl`` as ``execution``.
+
+    That was the key's name in the first runs, whose hashes stay valid.
+    """
+    copied = copy.deepcopy(settings)
+    if "conv_impl" in copied["model"]:
+        copied["model"]["execution"] = copied["model"].pop("conv_impl")
+    return copied
+
+
 def run_hash(settings: dict[str, Any], seed: int, fingerprint: str) -> str:
-    """Twelve hexadecimal digits that stand for a run.
+    """Twelve hexadecimal digits that identify a run.
 
     Args:
-        settings: as of `Plan.settings`.
-        seed: of the run.
-        fingerprint: of its images, `data_fingerprint`.
+        settings: from `Plan.settings`.
+        seed: seed of the run.
+        fingerprint: `data_fingerprint` of its images.
     """
-    kept = copy.deepcopy(settings)
+    hashed = with_hashed_names(settings)
     for key in UNHASHED:
         *parents, last = key.split(".")
-        place = kept
+        place = hashed
         for parent in parents:
             place = place.get(parent, {})
         place.pop(last, None)
-    text = json.dumps([kept, seed, fingerprint], sort_keys=True)
+    text = json.dumps([hashed, seed, fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Runs what of a plan is not done yet, and writes tables and curves after each run."""
+"""Executes the unfinished runs of a plan; writes tables and curves after each run."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ FAILURES = (OSError, ValueError, NonFiniteLossError)
 
 
 class Ablation:
-    """A plan, its runs and what is written of them.
+    """The runs of a plan, with their tables and curves.
 
     Args:
-        plan: what to run.
-        output: folder of runs and tables.
-        command: runs the whole plan; stands in the tables.
+        plan: experiments.
+        output: folder for runs and tables.
+        command: command line that runs the whole plan, printed in the tables.
 
     Raises:
         OSError: the images are not there.
-        ValueError: they cannot be used.
+        ValueError: the data set cannot be used.
     """
 
     def __init__(self, plan: Plan, output: Path, command: str) -> None:
@@ -52,38 +52,38 @@ class Ablation:
             self.runs[experiment.name] = runs_of(plan, experiment, fingerprints[data], output)
 
     def execute(self, experiments: Sequence[Experiment], jobs: int = 1) -> list[str]:
-        """Runs what is not done, the first seed of all before the second of any.
+        """Executes unfinished runs, all experiments with the first seed before the second seed.
 
         Args:
-            experiments: which.
-            jobs: so many runs at a time, each in a process of its own with its share of the
-                threads; what it prints goes into a file beside its folder. Small networks get more
-                done so than one after another with all threads.
+            experiments: experiments to run.
+            jobs: number of runs at a time, each in its own process with its share of the threads;
+                its output goes to a file beside its folder. For small networks the total is faster
+                than one run after another with all threads.
 
         Returns:
-            A line for each run that could not be finished.
+            One line for each run that could not be finished.
         """
         failures: list[str] = []
         wanted = [
-            runs[turn]
-            for turn in range(len(self.plan.seeds))
+            runs[index]
+            for index in range(len(self.plan.seeds))
             for runs in (self.runs[experiment.name] for experiment in experiments)
         ]
         todo = [run for run in wanted if run.result() is None]
-        logger.info("%d of %d runs are done already", len(wanted) - len(todo), len(wanted))
-        for run, outcome in _side_by_side(todo, jobs) if jobs > 1 else _in_turn(todo):
+        logger.info("%d of %d runs are already finished", len(wanted) - len(todo), len(wanted))
+        for run, outcome in _in_parallel(todo, jobs) if jobs > 1 else _one_by_one(todo):
             if isinstance(outcome, Exception):
                 failures.append(f"{run.name}: {str(outcome).strip().splitlines()[-1]}")
                 logger.warning("failed: %s", failures[-1])
                 continue
             logger.info("%s: top-1 %.4f", run.name, outcome.top1)
-            self.write(timed=jobs == 1)  # not beside other work
+            self.write(timed=jobs == 1)  # no timing while other runs train
         if not todo or jobs > 1:
             self.write()
         return failures
 
     def results(self) -> dict[str, list[RunResult]]:
-        """Name of each experiment to its finished runs, in the order of the seeds."""
+        """Finished runs by name of the experiment, in the order of the seeds."""
         found = {name: [run.result() for run in runs] for name, runs in self.runs.items()}
         return {name: [r for r in results if r is not None] for name, results in found.items()}
 
@@ -91,19 +91,19 @@ class Ablation:
         """Writes ``table.md``, ``table.csv`` and the curves.
 
         Args:
-            timed: measure times where they are not known; else leave them out.
+            timed: measure times that are not known yet; otherwise they are omitted.
         """
         self.output.mkdir(parents=True, exist_ok=True)
         results = self.results()
         costs = measure_costs(self.plan, self.output / COSTS, timed=timed)
-        rows = build_rows(self.plan, results, costs.of, self.command)
+        rows = build_rows(self.plan, results, costs.by_name, self.command)
         protocol = self._protocol(results, costs)
         atomic_write(self.output / MARKDOWN, markdown(self.plan, rows, protocol))
         atomic_write(self.output / CSV, comma_separated(rows))
         draw_curves(self.plan, results, self.output)
 
     def _protocol(self, results: dict[str, list[RunResult]], costs: Costs) -> str:
-        """How every row is run, for the head of the tables."""
+        """The training protocol of all rows, for the head of the tables."""
         base = self.plan.base
         trainer: dict[str, Any] = base["trainer"]
         epochs = trainer.get("max_epochs")
@@ -118,28 +118,28 @@ class Ablation:
             f"Every row: {length} in batches of {base['data'].get('batch_size', 128)}, precision "
             f"{trainer.get('precision', '32-true')}, seeds {seeds}; accuracy of the last epoch."
             f"{trained} Latency: median for one image in PyTorch on the CPU (threads: "
-            f"{torch.get_num_threads()}), float32, in the execution that trains, all networks in "
-            "turn. Images/s: trained on by the network, likewise in turn."
+            f"{torch.get_num_threads()}), float32, with the conv_impl of training, all networks in "
+            "turn. Images/s: training speed of the network, also in turn."
             + (f" Both: {costs.measured}." if costs.measured else "")
         )
 
 
-def _in_turn(runs: Sequence[Run]) -> Iterator[tuple[Run, RunResult | Exception]]:
-    """Each run once it has ended, with what it came to or with what ended it."""
+def _one_by_one(runs: Sequence[Run]) -> Iterator[tuple[Run, RunResult | Exception]]:
+    """Executes runs one after another; yields each with its result or the error that ended it."""
     for number, run in enumerate(runs, 1):
         logger.info("run %d of %d: %s", number, len(runs), run.folder)
         yield run, _outcome(run.execute)
 
 
-def _side_by_side(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, RunResult | Exception]]:
-    """The same in the order in which they end."""
+def _in_parallel(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, RunResult | Exception]]:
+    """Executes several runs at a time; yields them in the order in which they end."""
     threads = max(1, torch.get_num_threads() // jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(_in_a_process, run, threads): run for run in runs}
+        waiting = {pool.submit(_in_own_process, run, threads): run for run in runs}
         try:
             for future in as_completed(waiting):
                 yield waiting[future], _outcome(future.result)
-        finally:  # interrupted: what has not begun does not begin
+        finally:  # on an interrupt no further run starts
             pool.shutdown(cancel_futures=True)
 
 
@@ -150,15 +150,15 @@ def _outcome(call: Callable[[], RunResult]) -> RunResult | Exception:
         return error
 
 
-def _in_a_process(run: Run, threads: int) -> RunResult:
-    # not forked: the threads of PyTorch would not be there
+def _in_own_process(run: Run, threads: int) -> RunResult:
+    # a forked process would lack the threads of PyTorch
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
-        return process.submit(_run_apart, run, threads).result()
+        return process.submit(_execute_logged, run, threads).result()
 
 
-def _run_apart(run: Run, threads: int) -> RunResult:
-    """One run in a process of its own."""
+def _execute_logged(run: Run, threads: int) -> RunResult:
+    """Executes one run, its output going to a log file."""
     torch.set_num_threads(threads)
     tune_malloc()
     log = run.folder.with_name(f"{run.name}.log")

@@ -1,4 +1,4 @@
-"""One run of one experiment: not begun, cut short, or done."""
+"""One run of one experiment: its folder, its training and its result."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ RESULTS, RUNS = "results", "runs"
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run came to.
+    """Result of a finished run.
 
     Attributes:
-        name: of the experiment.
-        seed: of the run.
-        hash: of settings, seed and images.
-        top1: share of validation images, of the last epoch: choosing the best would flatter.
-        top5: likewise.
+        name: name of the experiment.
+        seed: seed of the run.
+        hash: hash of settings, seed and images.
+        top1: top-1 validation accuracy of the last epoch; that of the best epoch is biased.
+        top5: top-5 validation accuracy of the last epoch.
         curve: top-1 after each epoch.
-        date: when it was finished, YYYY-MM-DD.
-        machine: that it was trained on, with PyTorch's version.
+        date: date on which it finished, YYYY-MM-DD.
+        machine: processor and PyTorch version.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Run:
     """An experiment with a seed.
 
     Attributes:
-        plan: that the experiment is of.
-        experiment: what to run.
-        seed: with which seed.
-        hash: what it is known by.
-        output: folder of the plan. Its ``results`` are small and may be kept, or brought from
-            another machine; its ``runs`` are only needed for what is not finished.
+        plan: plan of the experiment.
+        experiment: experiment to run.
+        seed: random seed.
+        hash: identifies the run.
+        output: output folder of the plan. Its ``results`` are small and can be copied from another
+            machine; its ``runs`` are only needed for unfinished runs.
     """
 
     plan: Plan
@@ -67,21 +67,21 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of the run's folder."""
+        """Name of the run's folder."""
         return f"{self.experiment.slug}-seed{self.seed}-{self.hash}"
 
     @property
     def folder(self) -> Path:
-        """Where the run writes."""
+        """Run folder."""
         return self.output / RUNS / self.name
 
     @property
     def file(self) -> Path:
-        """What it came to; there once it is finished."""
+        """File of the result, which exists once the run is finished."""
         return self.output / RESULTS / f"{self.name}.json"
 
     def result(self) -> RunResult | None:
-        """What it came to; None where it is not finished.
+        """The result; None for an unfinished run.
 
         Raises:
             ValueError: the file is damaged.
@@ -94,14 +94,14 @@ class Run:
             values = json.loads(text)
             return RunResult(**{**values, "curve": tuple(values["curve"])})
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.file}: not what a run came to: {error}") from error
+            raise ValueError(f"{self.file}: not the result of a run: {error}") from error
 
     def execute(self) -> RunResult:
-        """Trains from the start, or from where an earlier call was cut.
+        """Trains from the start, or from the last checkpoint of an interrupted call.
 
         Raises:
             OSError: a file cannot be read or written.
-            ValueError: the settings or the images cannot be used.
+            ValueError: the settings or the data set cannot be used.
             NonFiniteLossError: the training diverged.
         """
         arguments = ["--config", str(self._write_settings())]
@@ -117,7 +117,7 @@ class Run:
             date=datetime.now(UTC).date().isoformat(),
             machine=describe_machine(),
         )
-        # last of all: its presence means that the run is finished
+        # written last: its presence means that the run is finished
         atomic_write(self.file, json.dumps(asdict(result), indent=1))
         return result
 
@@ -130,13 +130,13 @@ class Run:
 
 
 def runs_of(plan: Plan, experiment: Experiment, fingerprint: str, output: Path) -> list[Run]:
-    """The runs of an experiment, one a seed.
+    """The runs of an experiment, one per seed.
 
     Args:
-        plan: that it is of.
-        experiment: which.
-        fingerprint: of the images.
-        output: folder of the plan.
+        plan: plan of the experiment.
+        experiment: experiment to run.
+        fingerprint: `data_fingerprint` of the images.
+        output: output folder of the plan.
     """
     settings = plan.settings(experiment)
     return [
@@ -146,13 +146,13 @@ def runs_of(plan: Plan, experiment: Experiment, fingerprint: str, output: Path) 
 
 
 def resume_arguments(seed: int, folder: Path) -> list[str]:
-    """A training tool's options for a run in a folder: from its last checkpoint if there is one.
+    """Options of a training command that start a run in a folder, or resume it.
 
-    What was cut before its first checkpoint is removed, and begins anew.
+    A run without a checkpoint is deleted and starts again.
 
     Args:
-        seed: of the run.
-        folder: of the run.
+        seed: random seed.
+        folder: run folder.
     """
     last = folder / CHECKPOINTS / LAST
     options = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
@@ -166,10 +166,10 @@ def _curve(metrics: Path) -> list[tuple[float, float]]:
     """(top-1, top-5) after each epoch.
 
     Raises:
-        ValueError: nothing was validated.
+        ValueError: there was no validation.
     """
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row.get("val/top1")]
     if not rows:
-        raise ValueError(f"{metrics}: the run validated nothing; check the plan's trainer")
+        raise ValueError(f"{metrics}: the run has no validation; check the plan's trainer")
     return [(float(row["val/top1"]), float(row["val/top5"])) for row in rows]

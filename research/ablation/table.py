@@ -1,4 +1,4 @@
-"""Results of runs as rows, and rows as Markdown and CSV."""
+"""Tables of the results, as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Row(NamedTuple):
     """One experiment, over its seeds.
 
     Attributes:
-        experiment: which.
-        top1: one share a finished run, in the order of the seeds.
-        planned: how many runs there are to be.
-        cost: of the network.
-        command: makes this row.
+        experiment: the experiment.
+        top1: accuracy in 0..1 of each finished run, in the order of the seeds.
+        planned: number of planned runs.
+        cost: cost of the network.
+        command: command line that makes this row.
     """
 
     experiment: Experiment
@@ -35,12 +35,12 @@ class Row(NamedTuple):
 
     @property
     def mean(self) -> float | None:
-        """Of top-1; None where nothing was run."""
+        """Mean top-1 accuracy; None without finished runs."""
         return statistics.fmean(self.top1) if self.top1 else None
 
     @property
     def spread(self) -> tuple[float, float] | None:
-        """Least and greatest top-1; None for fewer than two runs."""
+        """Lowest and highest top-1 accuracy; None for fewer than two runs."""
         return (min(self.top1), max(self.top1)) if len(self.top1) > 1 else None
 
 
@@ -50,13 +50,13 @@ def build_rows(
     costs: Mapping[str, Cost],
     command: str,
 ) -> list[Row]:
-    """A row for every experiment of a plan.
+    """One row for every experiment of a plan.
 
     Args:
-        plan: the experiments.
-        results: name to finished runs, none for an experiment that was not run.
-        costs: name to costs.
-        command: runs the whole plan; ``--only NAME`` is added.
+        plan: experiments.
+        results: finished runs by name of the experiment.
+        costs: cost by name of the experiment.
+        command: command line that runs the whole plan; ``--only NAME`` is added.
     """
     rows = []
     for experiment in plan.experiments:
@@ -74,13 +74,13 @@ def build_rows(
 
 
 def seed_deviation(rows: Sequence[Row]) -> float | None:
-    """Standard deviation of top-1 between seeds, pooled over all rows of two runs and more.
+    """Standard deviation of top-1 between seeds, pooled over all rows with at least two runs.
 
     Args:
-        rows: of one protocol; its noise is taken to be the same in all of them.
+        rows: rows of one protocol, whose noise is assumed to be equal.
 
     Returns:
-        A share as ``top1`` is; None where no row has two runs.
+        Deviation in the unit of ``top1``; None if no row has two runs.
     """
     repeated = [row.top1 for row in rows if len(row.top1) > 1]
     if not repeated:
@@ -90,38 +90,35 @@ def seed_deviation(rows: Sequence[Row]) -> float | None:
 
 
 def markdown(plan: Plan, rows: Sequence[Row], protocol: str) -> str:
-    """A table for each question, under its heading, in Markdown.
+    """A Markdown table for each comparison group, under its heading.
 
     Args:
-        plan: title and questions.
-        rows: of all experiments.
-        protocol: how every row was run, in a sentence or two.
+        plan: title and comparison groups.
+        rows: rows of all experiments.
+        protocol: training protocol of all rows, in a sentence or two.
     """
     lines = [f"# {plan.title}", "", protocol]
     deviation = seed_deviation(rows)
     if deviation is not None:
         runs = len(plan.seeds)
-        # a difference of means of n runs deviates by sqrt(2 / n) of what one run does
+        # standard error of a difference of two means of n runs: sqrt(2 / n) of the deviation
         least = 2 * deviation * math.sqrt(2 / runs)
         lines += [
             "",
             f"Noise: between seeds the standard deviation is {100 * deviation:.2f} points, pooled "
-            f"over all rows. Two rows of {runs} runs are told apart (two standard errors) where "
-            f"their means differ by {100 * least:.1f} points or more.",
+            f"over all rows. The means of two rows of {runs} runs differ significantly (two "
+            f"standard errors) from {100 * least:.1f} points on.",
         ]
-    for key, heading in plan.questions.items():
-        asked = [row for row in rows if key in row.experiment.questions]
-        lines += ["", f"## {heading}", "", *_markdown_table(asked)]
-    lines += ["", "Each row is made by", "", "```"]
+    for key, heading in plan.comparison_groups.items():
+        members = [row for row in rows if key in row.experiment.comparison_groups]
+        lines += ["", f"## {heading}", "", *_markdown_table(members)]
+    lines += ["", "Commands of the rows:", "", "```"]
     lines += [row.command for row in rows]
     return "\n".join([*lines, "```", ""])
 
 
 def _markdown_table(rows: Sequence[Row]) -> list[str]:
-    header = (
-        "| | top-1, % | least to greatest | n | parameters | multiply-adds | latency, ms "
-        "| images/s |"
-    )
+    header = "| | top-1, % | range | n | parameters | multiply-adds | latency, ms | images/s |"
     lines = [header, "|---|---:|---:|---:|---:|---:|---:|---:|"]
     for row in rows:
         mean = NOT_RUN if row.mean is None else f"{100 * row.mean:.2f}"
@@ -145,12 +142,13 @@ def _markdown_table(rows: Sequence[Row]) -> list[str]:
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
-    """All rows once, with unrounded figures; empty where there is none."""
+    """All rows once as CSV, with unrounded numbers; unknown values are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         [
-            *("name", "questions", "status", "top1_mean", "top1_min", "top1_max", "n", "planned"),
+            *("name", "comparison_groups", "status", "top1_mean", "top1_min", "top1_max"),
+            *("n", "planned"),
             *("parameters", "multiply_adds", "latency_ms", "images_per_second", "command"),
         ]
     )
@@ -160,7 +158,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
         writer.writerow(
             [
                 row.experiment.name,
-                " ".join(row.experiment.questions),
+                " ".join(row.experiment.comparison_groups),
                 status,
                 *(row.mean, low, high, len(row.top1), row.planned),
                 *(row.cost.parameters, row.cost.multiply_adds, row.cost.latency_ms),

@@ -1,1 +1,1 @@
-"""Weights trained elsewhere, turned into this package's own checkpoints."""
+"""Converts weights of other projects to checkpoints of this package."""

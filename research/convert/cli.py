@@ -6,15 +6,14 @@ Example:
         --annotations data/coco/annotations/instances_val2017.json --images data/coco/val2017
 
 FOLDER holds model.json and its weight shards; TensorFlow is not needed. Every tensor of the model
-is checked: one that is unknown or missing, or has another shape or value, is an error that names
+is checked; an unknown or missing tensor, or one of another shape or value, is an error that names
 it.
 
 The exporter has folded most batch normalisations, which does not change detections. To fine-tune
-from the checkpoint, pass a folder of some hundred ordinary photographs as --statistics: the
-statistics of the layers on them become the running means and variances, and the outputs stay the
-same.
+from the checkpoint, pass a folder of some hundred photographs as --statistics: running means and
+variances are measured on them, and the outputs do not change.
 
-Exit status: 0 written, 1 could not, 2 wrong call.
+Exit status: 0 written, 1 could not be done, 2 wrong call.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ STATISTICS_IMAGES = 300
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
+    """Returns the exit status."""
     return run_command("convert-tf", _parse, _run, args)
 
 
@@ -45,7 +44,12 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="folder of model.json and its shards")
     add("output", type=Path, metavar="OUT.safetensors", help="checkpoint to write")
-    add("--statistics", type=Path, metavar="IMAGES", help="photographs for the running statistics")
+    add(
+        "--statistics",
+        type=Path,
+        metavar="IMAGES",
+        help="photographs, for the running statistics",
+    )
     options = parser.parse_args(args)
     if options.output.suffix != ".safetensors":
         parser.error(f"OUT must end in .safetensors, got {options.output}")
@@ -69,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _photographs(folder: Path, detector: SSDLite) -> Iterator[Tensor]:
-    """Single images [1, 3, S, S], spread evenly over the folder's names."""
+    """Network inputs [1, 3, S, S] of up to 300 images, at equal intervals of their names."""
     from igcv3det.io.images import EXTENSIONS, read_image
     from igcv3det.preprocess import Preprocess
 

@@ -1,21 +1,20 @@
-"""TensorFlow's ssdlite_mobilenet_v2_coco as a detector of this package.
+"""Converts TensorFlow's ssdlite_mobilenet_v2_coco to a detector of this package.
 
-The model of the TensorFlow Object Detection API (samples/configs/ssdlite_mobilenet_v2_coco.config;
-model zoo: COCO mAP 22; Apache-2.0) in TensorFlow.js form. What differs from a plain copy of its
-tensors:
+This is the model of the TensorFlow Object Detection API (model zoo, COCO mAP 22, Apache-2.0;
+samples/configs/ssdlite_mobilenet_v2_coco.config) in TensorFlow.js form. Differences to a plain copy
+of its tensors:
 
-- In the backbone and the extra layers the exporter has folded batch normalisation away: a dense
-  convolution carries the scale in its kernel and leaves a shift, a depthwise one leaves scale and
-  shift. Here the normalisation comes back with mean 0 and variance 1 - eps, so that its weight is
-  the scale and its bias the shift. That is exact for inference; before training on, see
-  `restore_statistics`. The prediction layers still have their own statistics.
-- The 91 columns of scores are the background and COCO's ids 1 to 90. Ten of those ids name nothing
-  and were never trained as objects; their columns are dropped, and 80 remain in the order of the
-  ids.
-- Offsets are (dy, dx, dh, dw) there and (dx, dy, dw, dh) here.
+- In the backbone and the extra layers the exporter has folded batch normalisation: a dense
+  convolution has the scale in its kernel and is followed by a shift, a depthwise one by scale and
+  shift. The converted normalisation has mean 0 and variance 1 - eps, its weight is the scale and
+  its bias the shift. That is exact for inference; before further training, see
+  `restore_statistics`. The prediction layers have their own statistics.
+- The 91 columns of scores are the background and COCO's ids 1 to 90. Ten of these ids have no
+  category and were never trained; their columns are dropped, and 80 remain in the order of the ids.
+- TensorFlow's offsets are (dy, dx, dh, dw); this package's are (dx, dy, dw, dh).
 
-Every constant of the graph is either converted or compared with what the detector's configuration
-says: names, shapes, strides, padding, epsilon, anchors, coder scales, preprocessing.
+Every constant of the graph is either converted or compared with the detector's configuration:
+names, shapes, strides, padding, epsilon, anchors, coder scales, preprocessing.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from igcv3det.config import (
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
 from igcv3det.detection.anchors import anchors_per_cell
 from igcv3det.detector import SSDLite, build_detector
-from research.convert.tensor_ledger import TensorLedger
+from research.convert.graph_constants import GraphConstants
 from research.convert.tfjs import Array, GraphModel, read_graph_model
 
 CONFIG = DetectorConfig(
@@ -53,10 +52,10 @@ CONFIG = DetectorConfig(
     head=HeadConfig(activation="sigmoid", norm_eps=1e-3, norm_momentum=0.03),
     anchors=AnchorConfig(layout="tensorflow", reduce_lowest=True),
     preprocess=PreprocessConfig(resize="tensorflow"),
-    # 100 is the pipeline's max_detections_per_class, taken before NMS as in TensorFlow.js
+    # 100: the pipeline's max_detections_per_class, which TensorFlow.js applies before NMS
     postprocess=PostprocessConfig(iou_threshold=0.6, candidates_per_class=100),
 )
-"""As the pipeline's configuration has it; configs/mobilenetv2_ssdlite300_tf.yaml says the same."""
+"""Values of the pipeline's configuration, as in configs/mobilenetv2_ssdlite300_tf.yaml."""
 
 METADATA = {
     "source": "TensorFlow Object Detection API, model zoo (TF 1): ssdlite_mobilenet_v2_coco",
@@ -79,12 +78,12 @@ Kind = Literal["dense", "depthwise", "predictor_depthwise", "classification", "r
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution under both names.
+    """Names of one convolution in both networks.
 
     Attributes:
-        kind: which tensors TensorFlow keeps for it, and how they become ours.
-        conv: our convolution.
-        norm: our batch normalisation; empty where the convolution has a bias instead.
+        kind: determines TensorFlow's tensors and their conversion.
+        conv: name of the convolution in this package.
+        norm: name of its batch normalisation; empty if the convolution has a bias instead.
         theirs: TensorFlow's scope.
     """
 
@@ -98,32 +97,32 @@ def convert_ssdlite(folder: Path) -> SSDLite:
     """Builds the detector from the folder of the TensorFlow.js model.
 
     Returns:
-        In evaluation mode; `METADATA` belongs in its checkpoint.
+        The detector in evaluation mode; `METADATA` is for its checkpoint.
 
     Raises:
         FileNotFoundError: a file of the model is missing.
-        ValueError: the graph is not this model; names every tensor that is unknown, missing, or of
-            another shape or value than expected.
+        ValueError: the graph is another model; the message names every tensor that is unknown,
+            missing, or has another shape or value than expected.
     """
     return convert_graph(read_graph_model(folder))
 
 
 def convert_graph(graph: GraphModel) -> SSDLite:
-    """Like `convert_ssdlite`, from a graph already read."""
+    """Like `convert_ssdlite`, for a graph that has been read."""
     detector = build_detector(CONFIG, COCO_CATEGORIES)
-    account = TensorLedger(graph)
+    constants = GraphConstants(graph)
     weights: dict[str, Tensor] = {}
     for layer in layers():
-        weights.update(_converted(layer, detector, account))
-    for name, value in _constants(detector).items():
-        account.compare(name, value, _TOLERANCE)
-    account.close("ssdlite_mobilenet_v2_coco")
+        weights.update(_converted(layer, detector, constants))
+    for name, value in _expected_constants(detector).items():
+        constants.compare(name, value, _TOLERANCE)
+    constants.raise_errors("ssdlite_mobilenet_v2_coco")
     load_weights(detector, weights, graph.path)
     return detector.eval()
 
 
 def layers() -> Iterator[Layer]:
-    """The table of names: every convolution of the network, once."""
+    """The table of names: every convolution of the network."""
     features = "backbone.features."
     yield Layer("dense", f"{features}0.0", f"{features}0.1", f"{_FEATURES}Conv")
     for block in range(_BLOCKS):
@@ -153,28 +152,28 @@ def layers() -> Iterator[Layer]:
 
 
 def folded_norms(detector: SSDLite) -> list[nn.BatchNorm2d]:
-    """The normalisations that came without statistics: the backbone's and the extra layers'."""
+    """The normalisations without statistics: those of the backbone and the extra layers."""
     parts = (detector.backbone, detector.extras)
     return [m for part in parts for m in part.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
-def _converted(layer: Layer, detector: SSDLite, account: TensorLedger) -> dict[str, Tensor]:
-    """The entries of our state dict that come from one layer."""
+def _converted(layer: Layer, detector: SSDLite, constants: GraphConstants) -> dict[str, Tensor]:
+    """The entries of the state dict for one layer."""
     conv = detector.get_submodule(layer.conv)
     assert isinstance(conv, nn.Conv2d)
     if layer.kind in ("classification", "regression"):
-        return _prediction(layer, conv, account)
+        return _prediction(layer, conv, constants)
     depthwise = layer.kind != "dense"
     scope = layer.theirs
     kernel_name = f"{scope}/{'depthwise_weights' if depthwise else 'Conv2D/merged_input'}"
     outs, ins, height, width = conv.weight.shape
     shape = (height, width, outs, 1) if depthwise else (height, width, ins, outs)
-    kernel = account.take(kernel_name, shape)
-    account.check_convolution(kernel_name, conv.stride)
+    kernel = constants.take(kernel_name, shape)
+    constants.check_convolution(kernel_name, conv.stride)
     channels = (outs,)
     if layer.kind == "predictor_depthwise":
         norm = {
-            ours: account.take(f"{scope}/BatchNorm/{theirs}", channels)
+            ours: constants.take(f"{scope}/BatchNorm/{theirs}", channels)
             for ours, theirs in (
                 ("weight", "gamma"),
                 ("bias", "beta"),
@@ -182,13 +181,13 @@ def _converted(layer: Layer, detector: SSDLite, account: TensorLedger) -> dict[s
                 ("running_var", "moving_variance"),
             )
         }
-        account.check_epsilon(f"{scope}/BatchNorm/gamma", CONFIG.head.norm_eps)
+        constants.check_epsilon(f"{scope}/BatchNorm/gamma", CONFIG.head.norm_eps)
     else:
         ones = np.ones(channels, np.float32)
         folded = f"{scope}/BatchNorm/batchnorm"
         norm = {
-            "weight": account.take(f"{folded}/mul", channels) if depthwise else ones,
-            "bias": account.take(f"{folded}/sub", channels),
+            "weight": constants.take(f"{folded}/mul", channels) if depthwise else ones,
+            "bias": constants.take(f"{folded}/sub", channels),
             "running_mean": 0 * ones,
             "running_var": ones - np.float32(CONFIG.backbone.norm_eps),
         }
@@ -200,17 +199,17 @@ def _converted(layer: Layer, detector: SSDLite, account: TensorLedger) -> dict[s
     }
 
 
-def _prediction(layer: Layer, conv: nn.Conv2d, account: TensorLedger) -> dict[str, Tensor]:
-    """A 1x1 prediction layer: columns picked and reordered for every box of a cell."""
+def _prediction(layer: Layer, conv: nn.Conv2d, constants: GraphConstants) -> dict[str, Tensor]:
+    """A 1x1 prediction layer: selects and reorders the columns of every anchor of a cell."""
     if layer.kind == "classification":
         columns, picked = COLUMNS, (0, *COCO_CATEGORIES.ids)
     else:
         columns, picked = len(_SWAP), _SWAP
     boxes = conv.out_channels // len(picked)
     kernel_name = f"{layer.theirs}/weights"
-    kernel = account.take(kernel_name, (1, 1, conv.in_channels, boxes * columns))
-    bias = account.take(f"{layer.theirs}/biases", (boxes * columns,))
-    account.check_convolution(kernel_name, conv.stride)
+    kernel = constants.take(kernel_name, (1, 1, conv.in_channels, boxes * columns))
+    bias = constants.take(f"{layer.theirs}/biases", (boxes * columns,))
+    constants.check_convolution(kernel_name, conv.stride)
     rows = kernel[0, 0].T.reshape(boxes, columns, conv.in_channels)[:, list(picked)]
     return {
         f"{layer.conv}.weight": _tensor(rows.reshape(conv.weight.shape)),
@@ -218,14 +217,14 @@ def _prediction(layer: Layer, conv: nn.Conv2d, account: TensorLedger) -> dict[st
     }
 
 
-def _constants(detector: SSDLite) -> dict[str, Array]:
-    """Constants of the graph that are no weights, with the values our configuration implies."""
+def _expected_constants(detector: SSDLite) -> dict[str, Array]:
+    """Values of the graph's other constants that follow from the configuration."""
     size = CONFIG.image_size
     corners = detector.anchors[:, [1, 0, 3, 2]].numpy() / size  # yxyx, shares of the image
     per_cell = anchors_per_cell(CONFIG.anchors, _MAPS)
     values: dict[str, object] = {
         ANCHORS: corners[None],
-        # the image: stretched to the input size, then scaled to [-1, 1]
+        # preprocessing: resized to the input size, then scaled to [-1, 1]
         "Preprocessor/mul/x": 1 / CONFIG.preprocess.std[0],
         "Preprocessor/sub/y": CONFIG.preprocess.mean[0] / CONFIG.preprocess.std[0],
         "Preprocessor/map/while/ResizeImage/stack": [size, size],

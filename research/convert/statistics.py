@@ -1,10 +1,9 @@
-"""Statistics for batch normalisation that came without any.
+"""Restores the running statistics of folded batch normalisations.
 
-Where an exporter has folded the normalisation into scale and shift, running mean 0 and variance 1
-are as good as any for inference. In training mode the batch's own statistics take their place, and
-as those are not 0 and 1, the first step would already run another network. Measured on real
-images, mean and variance go where they belong, and weight and bias take up the difference:
-inference stays as it was, and training continues from it.
+Where an exporter has folded a normalisation into scale and shift, running mean 0 and variance 1 are
+exact for inference. Training mode uses the batch's statistics instead, so the first training step
+would compute another function. Here mean and variance are measured on images, and weight and bias
+are adapted so that inference does not change.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from torch import Tensor, nn
 def restore_statistics(
     network: nn.Module, norms: Sequence[nn.BatchNorm2d], batches: Iterable[Tensor]
 ) -> int:
-    """Measures what enters each normalisation and makes that its running statistics, in place.
+    """Sets the running statistics of normalisations to those of their inputs, in place.
 
-    With scale s and shift b at the time of the call, the new weight is s sqrt(variance + eps) and
-    the new bias b + s mean, so that the network in evaluation mode computes the same as before.
+    With scale s and shift b before the call, the new weight is s sqrt(variance + eps) and the new
+    bias b + s mean, so that the network in evaluation mode computes the same function.
 
     Args:
-        network: run in evaluation mode; left in it.
-        norms: those of its normalisations to change.
-        batches: images [B, 3, H, W] as the network takes them; some hundred are enough.
+        network: is put in evaluation mode.
+        norms: normalisations of the network to change.
+        batches: network inputs [B, 3, H, W]; some hundred images are enough.
 
     Returns:
-        How many images were seen.
+        Number of images.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no images.
     """
     moments = {norm: _Moments(norm.num_features) for norm in norms}
     hooks = [
@@ -52,12 +51,12 @@ def restore_statistics(
     if images == 0:
         raise ValueError("statistics need images, got none")
     for norm, measured in moments.items():
-        _move(norm, *measured.mean_and_variance())
+        _set_statistics(norm, *measured.mean_and_variance())
     return images
 
 
 class _Moments:
-    """Sums over the values of every channel; batch by batch in float32, together in float64."""
+    """Mean and variance of every channel; of a batch in float32, over batches in float64."""
 
     def __init__(self, channels: int) -> None:
         self.count = 0
@@ -73,12 +72,12 @@ class _Moments:
         self.squares += count * (variance + mean.square())
 
     def mean_and_variance(self) -> tuple[Tensor, Tensor]:
-        """[C] each; the variance is that of the population, never negative."""
+        """Mean [C] and population variance [C], which is never negative."""
         mean = self.sum / self.count
         return mean, (self.squares / self.count - mean.square()).clamp(min=0)
 
 
-def _move(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+def _set_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
     old_mean, old_variance = norm.running_mean, norm.running_var
     assert old_mean is not None
     assert old_variance is not None

@@ -1,8 +1,8 @@
 """Reads TensorFlow.js graph models with NumPy alone.
 
-Such a model is a folder: ``model.json`` holds the graph (a GraphDef as JSON) and a manifest of the
-constants, whose values follow one another, little-endian and without gaps, through the raw shards
-of their group.
+Such a model is a folder. ``model.json`` has the graph (a GraphDef as JSON) and a manifest of the
+constants, whose values are stored one after another, little-endian, in the binary shards of their
+group.
 
 Source: the tfjs-converter's "Format of the converted model", https://github.com/tensorflow/tfjs.
 """
@@ -28,10 +28,10 @@ class Node:
     """One operation of a graph.
 
     Attributes:
-        name: unique in the graph.
+        name: name, unique in the graph.
         op: TensorFlow's name of the operation.
-        inputs: names of the nodes it takes; ":1" after a name means that node's second output.
-        attributes: as the JSON has them, each wrapped in its kind ({"f": 0.001}).
+        inputs: names of the input nodes; ":1" after a name is that node's second output.
+        attributes: attributes as in the JSON, each in a mapping with its type ({"f": 0.001}).
     """
 
     name: str
@@ -40,18 +40,18 @@ class Node:
     attributes: dict[str, Any]
 
     def text(self, attribute: str) -> str:
-        """A string attribute; the JSON has the bytes as numbers or as text."""
+        """A string attribute, which the JSON stores as bytes or as text."""
         value = self.attributes.get(attribute, {}).get("s", "")
         return value if isinstance(value, str) else bytes(value).decode()
 
     def integers(self, attribute: str) -> tuple[int, ...]:
-        """An attribute that lists integers; the JSON has 64-bit numbers as strings."""
+        """A list of integers, which the JSON stores as strings."""
         return tuple(
             int(i) for i in self.attributes.get(attribute, {}).get("list", {}).get("i", ())
         )
 
     def number(self, attribute: str) -> float:
-        """A float attribute; zero, which the JSON may leave out, if absent."""
+        """A float attribute; 0 if it is absent, since the JSON may omit zeros."""
         return float(self.attributes.get(attribute, {}).get("f", 0.0))
 
 
@@ -60,9 +60,9 @@ class GraphModel:
     """A graph and the values of its constants.
 
     Attributes:
-        path: of ``model.json``, for messages.
-        nodes: by name, in the file's order.
-        weights: the constants by node name, in TensorFlow's layouts.
+        path: path of ``model.json``, for messages.
+        nodes: nodes by name, in the file's order.
+        weights: constants by name of the node, in TensorFlow's layouts.
     """
 
     path: Path
@@ -74,9 +74,10 @@ def read_graph_model(folder: Path) -> GraphModel:
     """Reads ``model.json`` and the shards beside it.
 
     Raises:
-        FileNotFoundError: the manifest or a shard is missing.
-        ValueError: the JSON is no graph model, a shard holds more or fewer bytes than the manifest
-            says, a tensor is quantized or of an unknown type, or a constant and its node disagree.
+        FileNotFoundError: ``model.json`` or a shard is missing.
+        ValueError: the JSON is no graph model, the shards have more or fewer bytes than the
+            manifest describes, a tensor is quantized or of an unsupported type, or graph and
+            manifest have different constants.
     """
     path = folder / "model.json"
     if not path.is_file():
@@ -115,7 +116,7 @@ def _shard(path: Path) -> bytes:
 
 
 def _split(raw: bytes, entries: list[dict[str, Any]], path: Path) -> dict[str, Array]:
-    """The tensors of one manifest group, which lie end to end in its shards."""
+    """The tensors of one group of the manifest, which are consecutive in its shards."""
     tensors: dict[str, Array] = {}
     start = 0
     for entry in entries:
@@ -134,6 +135,6 @@ def _split(raw: bytes, entries: list[dict[str, Any]], path: Path) -> dict[str, A
         start = end
     if start != len(raw):
         raise ValueError(
-            f"{path}: the shards hold {len(raw)} bytes, the manifest describes {start}"
+            f"{path}: the shards have {len(raw)} bytes, the manifest describes {start}"
         )
     return tensors

@@ -1,4 +1,4 @@
-"""Plans: what a row changes, what is refused, and what makes another run."""
+"""Plans: settings of an experiment, errors, and the hash of a run."""
 
 import copy
 
@@ -11,12 +11,12 @@ from research.ablation.plan import data_fingerprint, read_plan, run_hash
 PLAN = {
     "title": "Tiny",
     "seeds": [0, 1],
-    "questions": {"p": "What is P for?"},
+    "comparison_groups": {"p": "With and without P1"},
     "base": SETTINGS,
     "experiments": {
-        "with P1": {"questions": ["p"]},
+        "with P1": {"comparison_groups": ["p"]},
         "without P1": {
-            "questions": ["p"],
+            "comparison_groups": ["p"],
             "changes": {"model.classifier.backbone.p1": False, "trainer.gradient_clip_val": 1.0},
         },
     },
@@ -29,7 +29,7 @@ def write(folder, **changes):
     return path
 
 
-def test_a_row_is_the_base_with_its_changes(tmp_path):
+def test_settings_are_the_base_with_the_changes(tmp_path):
     plan = read_plan(write(tmp_path))
     plain, changed = plan.experiments
     assert plan.settings(plain) == SETTINGS
@@ -41,7 +41,7 @@ def test_a_row_is_the_base_with_its_changes(tmp_path):
     assert plan.classifier(changed).backbone.p1 is False
 
 
-def test_only(tmp_path):
+def test_selecting_experiments(tmp_path):
     plan = read_plan(write(tmp_path))
     assert plan.only([]) == plan.experiments
     assert plan.only(["without P1"]) == plan.experiments[1:]
@@ -49,38 +49,44 @@ def test_only(tmp_path):
         plan.only(["P3"])
 
 
-def test_the_images_place_can_be_given(tmp_path):
+def test_data_overrides_the_root(tmp_path):
     assert read_plan(write(tmp_path), "there.zip").base["data"]["root"] == "there.zip"
 
 
 def _row(**entry):
-    return {"experiments": {"row": {"questions": ["p"], **entry}}}
+    return {"experiments": {"row": {"comparison_groups": ["p"], **entry}}}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"colour": 1}, "a plan has the fields"),
+        ({"colour": 1}, "a plan needs exactly the fields"),
         ({"seeds": []}, "seeds must be different whole numbers"),
         ({"seeds": [1, 1]}, "seeds must be different"),
         ({"base": {"model": {}}}, "base must be a mapping"),
-        (_row(questions=["q"]), r"row.*questions must be among \['p'\], got \['q'\]"),
-        (_row(questions=[]), "questions must be among"),
+        (
+            _row(comparison_groups=["q"]),
+            r"row.*must be among \['p'\], got \['q'\]",
+        ),
+        (_row(comparison_groups=[]), "comparison_groups must be among"),
         (_row(colour=1), r"row.*has no field \['colour'\]"),
         (_row(changes={"modell.x": 1}), "changes must begin with"),
         (_row(changes={"model.classifier.backbone.wide": 1}), r"row.*has no field \['wide'\]"),
         (_row(changes={"model.classifier.backbone.super_channels": 3}), "row.*super_channels=3"),
-        ({"experiments": {"a b": PLAN["experiments"]["with P1"], "A-b": None}}, "questions"),
+        (
+            {"experiments": {"a b": PLAN["experiments"]["with P1"], "A-b": None}},
+            "must be among",
+        ),
         ({"experiments": {n: PLAN["experiments"]["with P1"] for n in ("a b", "a-b")}}, "folders"),
     ],
 )
-def test_refused_with_the_files_name(tmp_path, changes, message):
+def test_errors_name_the_file(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_plan(write(tmp_path, **changes))
     assert "plan.yaml" in str(caught.value)
 
 
-def test_what_makes_another_run(tmp_path):
+def test_the_hash_depends_on_settings_seed_and_images(tmp_path):
     plan = read_plan(write(tmp_path))
     settings = plan.settings(plan.experiments[0])
     same = copy.deepcopy(settings)
@@ -93,6 +99,20 @@ def test_what_makes_another_run(tmp_path):
     assert run_hash(changed, 0, "images") != known
     assert run_hash(settings, 1, "images") != known
     assert run_hash(settings, 0, "others") != known
+
+
+def test_old_keys_of_a_plan_are_accepted(tmp_path, caplog):
+    text = write(tmp_path).read_text()
+    expected = read_plan(tmp_path / "plan.yaml")
+    (tmp_path / "plan.yaml").write_text(text.replace("comparison_groups", "questions"))
+    assert read_plan(tmp_path / "plan.yaml") == expected
+    assert caplog.messages == ["questions has a new name: comparison_groups"]
+
+
+def test_results_from_before_conv_impl_was_renamed_keep_their_hash():
+    new = {"model": {"conv_impl": "fast"}, "data": {}, "trainer": {}}
+    old = {"model": {"execution": "fast"}, "data": {}, "trainer": {}}
+    assert run_hash(new, 0, "images") == run_hash(old, 0, "images")
 
 
 def test_fingerprint_of_synthetic_images():

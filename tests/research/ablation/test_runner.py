@@ -1,4 +1,4 @@
-"""Plans are run, cut, taken up again, and never run twice."""
+"""Executing plans: runs are resumed and never repeated."""
 
 import copy
 import json
@@ -18,11 +18,14 @@ from tools import ablate
 PLAN = {
     "title": "Tiny",
     "seeds": [0, 1],
-    "questions": {"p": "What is P1 for?"},
+    "comparison_groups": {"p": "With and without P1"},
     "base": copy.deepcopy(SETTINGS) | {"save_every_n_steps": 2},
     "experiments": {
-        "with P1": {"questions": ["p"]},
-        "without P1": {"questions": ["p"], "changes": {"model.classifier.backbone.p1": False}},
+        "with P1": {"comparison_groups": ["p"]},
+        "without P1": {
+            "comparison_groups": ["p"],
+            "changes": {"model.classifier.backbone.p1": False},
+        },
     },
 }
 
@@ -39,14 +42,14 @@ def call(tmp_path):
 
 @pytest.fixture
 def executed(monkeypatch):
-    """The names of the runs that were begun."""
+    """Names of the runs that were started."""
     names = []
     execute = Run.execute
     monkeypatch.setattr(Run, "execute", lambda self: names.append(self.name) or execute(self))
     return names
 
 
-def test_runs_once_and_finds_all_done_the_second_time(call, executed, tmp_path, capsys):
+def test_finished_runs_are_not_repeated(call, executed, tmp_path, capsys):
     assert call() == 0
     assert [name[:-13] for name in executed] == [
         *("with-p1-seed0", "without-p1-seed0", "with-p1-seed1", "without-p1-seed1")
@@ -64,13 +67,13 @@ def test_runs_once_and_finds_all_done_the_second_time(call, executed, tmp_path, 
     assert (tmp_path / "out/curves-p.png").exists()
     costs = (tmp_path / "out/costs.json").read_text()
     for speed in json.loads(costs)["speeds"].values():
-        # an image trained on in a batch takes no longer than ten inferred one by one
+        # training on an image takes less than ten times its inference
         assert speed["images_per_second"] > 100 / speed["latency_ms"] > 0
     executed.clear()
     assert call() == 0
     assert executed == []
     assert (tmp_path / "out/table.md").read_text() == table
-    assert (tmp_path / "out/costs.json").read_text() == costs  # nor is anything timed again
+    assert (tmp_path / "out/costs.json").read_text() == costs  # nothing is timed again
 
 
 def test_a_changed_setting_is_another_run(call, executed):
@@ -89,8 +92,8 @@ def only_result(folder):
     return json.loads(path.read_text())
 
 
-def test_a_cut_run_goes_on_to_the_same_end(call, tmp_path):
-    one = {"seeds": [3], "experiments": {"with P1": {"questions": ["p"]}}}
+def test_an_interrupted_run_resumes_to_the_same_result(call, tmp_path):
+    one = {"seeds": [3], "experiments": {"with P1": {"comparison_groups": ["p"]}}}
     assert call(name="whole", **one) == 0
     with killed_at(ClassificationModule, 5):
         call(name="cut", **one)
@@ -104,8 +107,8 @@ def test_a_cut_run_goes_on_to_the_same_end(call, tmp_path):
     assert len(list((tmp_path / "cut/runs").iterdir())) == 2  # the run and its settings
 
 
-def test_a_run_cut_before_its_first_checkpoint_begins_anew(call, tmp_path):
-    one = {"seeds": [3], "experiments": {"with P1": {"questions": ["p"]}}}
+def test_a_run_without_checkpoint_starts_again(call, tmp_path):
+    one = {"seeds": [3], "experiments": {"with P1": {"comparison_groups": ["p"]}}}
     assert call(name="a", **one) == 0
     result = only_result(tmp_path / "a")
     (run,) = (path for path in (tmp_path / "a/runs").iterdir() if path.is_dir())
@@ -116,7 +119,7 @@ def test_a_run_cut_before_its_first_checkpoint_begins_anew(call, tmp_path):
     assert only_result(tmp_path / "a")["curve"] == result["curve"]
 
 
-def test_results_from_another_machine_are_done(call, executed, tmp_path):
+def test_results_can_be_copied_from_another_machine(call, executed, tmp_path):
     assert call(name="there", seeds=[0]) == 0
     shutil.copytree(tmp_path / "there/results", tmp_path / "here/results")
     executed.clear()
@@ -133,10 +136,10 @@ def test_a_damaged_result_is_named(call, tmp_path, capsys):
     assert str(path) in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_row_that_diverges_is_named_and_the_others_run(call, tmp_path, capsys):
+def test_a_diverging_run_is_named_and_the_others_are_executed(call, tmp_path, capsys):
     experiments = {
-        "too fast": {"questions": ["p"], "changes": {"model.optim.lr": 1e38}},
-        "with P1": {"questions": ["p"]},
+        "too fast": {"comparison_groups": ["p"], "changes": {"model.optim.lr": 1e38}},
+        "with P1": {"comparison_groups": ["p"]},
     }
     assert call(seeds=[0], experiments=experiments) == 1
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("ablate: ")]
@@ -147,16 +150,16 @@ def test_a_row_that_diverges_is_named_and_the_others_run(call, tmp_path, capsys)
     assert "| with P1 | not run |" not in table
 
 
-def test_only_the_table(call, executed, tmp_path):
+def test_table_without_training(call, executed, tmp_path):
     assert call("--table") == 0
     assert executed == []
     assert (tmp_path / "out/table.md").read_text().count("| not run |") == 2
 
 
-def test_side_by_side_runs_come_to_the_same(call, tmp_path, capsys):
+def test_parallel_runs_give_the_same_results(call, tmp_path, capsys):
     experiments = {
-        "with P1": {"questions": ["p"]},
-        "too fast": {"questions": ["p"], "changes": {"model.optim.lr": 1e38}},
+        "with P1": {"comparison_groups": ["p"]},
+        "too fast": {"comparison_groups": ["p"], "changes": {"model.optim.lr": 1e38}},
     }
     assert call("--only", "with P1", name="turn", seeds=[0], experiments=experiments) == 0
     assert call("--jobs", "2", name="side", seeds=[0], experiments=experiments) == 1
@@ -186,8 +189,8 @@ def test_wrong_calls(call, capsys, options, changes, message):
 
 
 @pytest.mark.slow
-def test_the_default_plan_learns_drawn_shapes(tmp_path):
+def test_the_default_plan_learns_synthetic_shapes(tmp_path):
     assert ablate.main(["--only", "IGCV2", "--output", str(tmp_path)]) == 0
     results = [json.loads(path.read_text()) for path in tmp_path.glob("results/*.json")]
     assert len(results) == 2
-    assert all(result["top1"] > 0.3 for result in results)  # a sixth by chance
+    assert all(result["top1"] > 0.3 for result in results)  # 1/6 by chance

@@ -1,4 +1,4 @@
-"""Tables against means and spreads by hand."""
+"""Tables: means, ranges and noise against values computed by hand."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ def rows():
     return build_rows(PLAN, RESULTS, COSTS, "python tools/ablate.py")
 
 
-def test_means_and_spreads_by_hand(rows):
+def test_means_and_ranges_by_hand(rows):
     base, once, never = rows
     assert base.mean == pytest.approx(0.515)
     assert base.spread == (0.50, 0.53)
@@ -51,11 +51,11 @@ def test_means_and_spreads_by_hand(rows):
 
 
 def test_markdown(rows):
-    text = markdown(PLAN, rows, "How.")
+    text = markdown(PLAN, rows, "Protocol.")
     lines = text.splitlines()
-    assert lines[:3] == ["# Title", "", "How."]
+    assert lines[:3] == ["# Title", "", "Protocol."]
     base = "| base | 51.50 | 50.00 to 53.00 | 2 of 2 | 1,234 | 2.5 M | 1.50 | 120 |"
-    assert lines.count(base) == 2  # of both questions
+    assert lines.count(base) == 2  # in both groups
     assert "| once | 25.00 | - | 1 of 2 | 7 | 0.0 M | - | - |" in lines
     assert "| never | not run | - | 0 of 2 | 9 | 0.0 M | 2.00 | 30 |" in lines
     first, second = text.index("## First?"), text.index("## Second?")
@@ -63,27 +63,27 @@ def test_markdown(rows):
     assert 'python tools/ablate.py --only "once"' in lines
 
 
-def test_noise_is_pooled_over_the_rows_by_hand():
+def test_pooled_noise_by_hand():
     results = {
         "base": [result("base", 0, 0.50), result("base", 1, 0.54)],  # variance 0.0008
-        "once": [result("once", 0, 0.25)],  # says nothing
+        "once": [result("once", 0, 0.25)],  # a single run has no variance
         # variance 0.01, which counts twice
         "never": [result("never", seed, top1) for seed, top1 in enumerate((0.3, 0.4, 0.5))],
     }
     rows = build_rows(PLAN, results, COSTS, "python tools/ablate.py")
     # (0.0008 + 2 * 0.01) / 3 = 0.0069333, whose root is 0.083267
     assert seed_deviation(rows) == pytest.approx(0.083267, abs=1e-6)
-    text = markdown(PLAN, rows, "How.")
+    text = markdown(PLAN, rows, "Protocol.")
     # two seeds are planned: 2 * 8.3267 * sqrt(2 / 2)
     assert "standard deviation is 8.33 points" in text
-    assert "differ by 16.7 points or more" in text
+    assert "(two standard errors) from 16.7 points on" in text
     assert seed_deviation(rows[1:2]) is None
-    assert "Noise" not in markdown(PLAN, rows[1:2], "How.")
+    assert "Noise" not in markdown(PLAN, rows[1:2], "Protocol.")
 
 
 def test_comma_separated(rows):
     base, once, never = csv.DictReader(io.StringIO(comma_separated(rows)))
-    assert base["questions"] == "one two"
+    assert base["comparison_groups"] == "one two"
     assert float(base["top1_mean"]) == pytest.approx(0.515)
     assert [base["top1_min"], base["top1_max"]] == ["0.5", "0.53"]
     assert [row["status"] for row in (base, once, never)] == ["done", "part", "not run"]

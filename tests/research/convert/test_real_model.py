@@ -1,13 +1,13 @@
-"""The converted ssdlite_mobilenet_v2_coco against TensorFlow's graph and TensorFlow.js's answers.
+"""The converted ssdlite_mobilenet_v2_coco against TensorFlow's graph and detections.
 
 Needs IGCV3DET_DATA, a folder with ``tf_ssdlite_mobilenet_v2_coco`` (the TensorFlow.js model and
 ``detections_val2017_subset.json``) and ``coco_subset`` (COCO's layout).
 
 The published detections were computed from images decoded by the JavaScript package jpeg-js,
-which is up to four levels of 255 away from libjpeg, and truncates. That alone moves a third of
-them by more than 0.01 of score or to an IoU below 0.99. So the comparison detection by detection
-has two halves: our detector and the graph on the same pixels, and our detector and the published
-file on jpeg-js's pixels (``npm install jpeg-js``, and NODE_PATH naming its node_modules; skipped
+which differs from libjpeg by up to 4 of 255 levels. That alone changes a third of them by more than
+0.01 of score or to an IoU below 0.99. So there are two comparisons of single detections: our
+detector and the graph on the same pixels, and our detector and the published file on jpeg-js's
+pixels (``npm install jpeg-js``, and NODE_PATH naming its node_modules; skipped
 without).
 """
 
@@ -114,7 +114,7 @@ def test_category_names_are_the_annotation_files(annotations):
     assert named == dict(zip(COCO_CATEGORIES.ids, COCO_CATEGORIES.names, strict=True))
 
 
-def test_the_graphs_answers_on_the_same_pixels(graph, predictor, images):
+def test_outputs_of_the_graph_on_the_same_pixels(graph, predictor, images):
     worst, unused, agreed = 0.0, 0.0, np.zeros(2)
     for path in images.values():
         image = read_image(path)
@@ -130,7 +130,7 @@ def test_the_graphs_answers_on_the_same_pixels(graph, predictor, images):
             worst = max(worst, float(np.abs(mine.numpy() - theirs).max()))
         unused = max(unused, float(scores[..., UNUSED_COLUMNS].max()))
         agreed += _agreement(detect(boxes, scores, *image.shape[:2]), _rows(predictor(image)))
-    logger.info("raw outputs within %.2g, detections %s, unused up to %.2g", worst, agreed, unused)
+    logger.info("outputs within %.2g, detections %s, unused up to %.2g", worst, agreed, unused)
     assert worst < 1e-3
     assert unused < 0.01  # no detection of the original is lost with the columns left out
     assert agreed[0] >= 0.99 * agreed[1]
@@ -147,9 +147,7 @@ def test_average_precision_is_tensorflows(predictor, images, annotations, publis
     assert ours == pytest.approx(theirs, abs=0.002)
 
 
-def test_published_detections_on_the_pixels_they_were_made_from(
-    predictor, images, annotations, published
-):
+def test_published_detections_on_the_pixels_of_jpeg_js(predictor, images, annotations, published):
     decoded = _decode_with_jpeg_js(list(images.values()))
     detections = {i: predictor(image) for i, image in zip(images, decoded, strict=True)}
     agreed = sum(_agreement(published[i], _rows(found)) for i, found in detections.items())
@@ -163,7 +161,7 @@ def _decode_with_jpeg_js(paths):
     """One [H, W, 3] uint8 array after the other."""
     node = shutil.which("node")
     if node is None:
-        pytest.skip("needs node, to decode JPEG as the published detections' maker did")
+        pytest.skip("needs node, to decode JPEG as for the published detections")
     if subprocess.run([node, "-e", "require('jpeg-js')"], capture_output=True).returncode:
         pytest.skip("node finds no jpeg-js: npm install jpeg-js, then set NODE_PATH")
     module_path = Path(__file__).with_name("decode_jpegs.cjs")

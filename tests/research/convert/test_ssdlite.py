@@ -1,4 +1,4 @@
-"""The converter's bookkeeping and arithmetic, on a model with the real names and random weights."""
+"""The converter on a model with the real names and random weights."""
 
 import dataclasses
 from pathlib import Path
@@ -46,7 +46,7 @@ def _with_attribute(graph, name, attribute, value):
     return dataclasses.replace(graph, nodes={**graph.nodes, name: node})
 
 
-def test_the_network_answers_as_the_graph(graph):
+def test_outputs_are_those_of_the_graph(graph):
     image = np.random.default_rng(1).integers(0, 256, (213, 320, 3), np.uint8)
     feeds = {RESIZED: resize_bilinear(image, 300)[None]}
     offsets, logits = evaluate(graph, feeds, [OFFSETS, LOGITS])
@@ -58,10 +58,10 @@ def test_the_network_answers_as_the_graph(graph):
         outputs.logits.numpy(), logits[..., [0, *COCO_CATEGORIES.ids]], atol=1e-4, rtol=1e-4
     )
     assert_close(outputs.offsets.numpy(), offsets[..., [1, 0, 3, 2]], atol=1e-4, rtol=1e-4)
-    assert logits.std() > 0.1  # random weights that say nothing would prove nothing
+    assert logits.std() > 0.1  # near-constant outputs would prove nothing
 
 
-def test_ten_columns_are_dropped_and_the_background_kept(graph):
+def test_ten_columns_are_dropped_and_the_background_is_kept(graph):
     assert sorted({*COCO_CATEGORIES.ids, *UNUSED_IDS}) == list(range(1, 91))
     name = "BoxPredictor_2/ClassPredictor/biases"
     numbered = np.arange(6 * 91, dtype=np.float32)
@@ -117,7 +117,7 @@ def test_another_shape_is_named(graph):
         convert_graph(_with_weight(graph, name, np.zeros(24, np.float32)))
 
 
-def test_all_faults_are_told_at_once(graph):
+def test_all_errors_are_in_one_message(graph):
     weights = {n: v for n, v in graph.weights.items() if not n.startswith(STEM)}
     with pytest.raises(ValueError, match=r"missing .*merged_input.*missing .*sub.*unknown more"):
         convert_graph(dataclasses.replace(graph, weights={**weights, "more": np.zeros(1)}))
@@ -147,7 +147,7 @@ def test_other_anchors_are_refused(graph):
 
 def test_values_that_are_not_finite_are_refused(graph):
     name = "BoxPredictor_5/BoxEncodingPredictor/biases"
-    with pytest.raises(ValueError, match=f"{name} holds values that are not finite"):
+    with pytest.raises(ValueError, match=f"{name} has values that are not finite"):
         convert_graph(_with_weight(graph, name, np.full(24, np.nan, np.float32)))
 
 
@@ -174,11 +174,11 @@ def test_another_operation_is_refused(graph, name, attribute, value, message):
         convert_graph(_with_attribute(graph, name, attribute, value))
 
 
-def test_the_configuration_file_says_the_same():
+def test_the_configuration_file_has_the_same_values():
     assert read_config(CONFIG_FILE) == CONFIG
 
 
-def test_the_tool_writes_a_checkpoint_that_describes_itself(graph, folder, tmp_path, capsys):
+def test_the_command_writes_a_complete_checkpoint(graph, folder, tmp_path, capsys):
     output = tmp_path / "teacher.safetensors"
     assert convert_tf.main([str(folder), str(output)]) == 0
     assert str(output) in capsys.readouterr().out
@@ -191,7 +191,7 @@ def test_the_tool_writes_a_checkpoint_that_describes_itself(graph, folder, tmp_p
     assert "ssdlite_mobilenet_v2_coco" in metadata["source"]
 
 
-def test_the_tool_says_what_is_wrong(folder, tmp_path, capsys):
+def test_errors_of_the_command(folder, tmp_path, capsys):
     output = tmp_path / "teacher.safetensors"
     assert convert_tf.main([str(tmp_path), str(output)]) == 1
     assert "model.json: no such file" in capsys.readouterr().err

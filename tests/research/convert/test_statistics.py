@@ -1,4 +1,4 @@
-"""Restored statistics: inference stays, and training mode starts from the same answers."""
+"""Restored statistics: the same outputs in evaluation and in training mode."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def network():
     return network.eval()
 
 
-def test_the_answers_stay(network):
+def test_the_outputs_do_not_change(network):
     images = torch.randn(6, 3, 9, 9)
     expected = network(images)
     assert restore_statistics(network, [network[1], network[4]], images.split(4)) == 6
@@ -31,16 +31,16 @@ def test_the_answers_stay(network):
     assert_close(network(images), expected)
 
 
-def test_statistics_are_those_of_the_images(network):
+def test_statistics_are_those_of_the_inputs(network):
     images = 5 + torch.randn(6, 3, 9, 9)
     values = network[0](images).transpose(0, 1).flatten(1)
     restore_statistics(network, [network[1]], images.split(1))
     assert_close(network[1].running_mean, values.mean(1))
     assert_close(network[1].running_var, values.var(1, correction=0))
-    assert_close(network[4].running_mean, torch.zeros(2))  # not asked for
+    assert_close(network[4].running_mean, torch.zeros(2))  # not in the list
 
 
-def test_training_mode_goes_on_from_the_same_answers(network):
+def test_training_mode_gives_the_same_outputs(network):
     images = torch.randn(8, 3, 9, 9)
     expected = network(images)
     restore_statistics(network, [network[1], network[4]], [images])

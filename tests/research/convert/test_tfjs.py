@@ -43,7 +43,7 @@ def _edit(folder, change):
     (folder / "model.json").write_text(json.dumps(model))
 
 
-def test_weights_come_back_across_shards(folder):
+def test_weights_across_shards(folder):
     model = read_graph_model(folder)
     assert list(model.weights) == list(WEIGHTS)
     for name, expected in WEIGHTS.items():
@@ -51,7 +51,7 @@ def test_weights_come_back_across_shards(folder):
         assert model.weights[name].dtype == expected.dtype
 
 
-def test_attributes_are_read_in_either_spelling(folder):
+def test_attributes(folder):
     node = read_graph_model(folder).nodes["out"]
     assert node.inputs == ("image", "scale")
     assert (node.text("padding"), node.text("data_format")) == ("SAME", "NHWC")
@@ -59,12 +59,12 @@ def test_attributes_are_read_in_either_spelling(folder):
     assert node.number("epsilon") == 0.5
 
 
-def test_absent_attributes_are_empty():
+def test_absent_attributes():
     node = Node("n", "Add", (), {})
     assert (node.text("padding"), node.integers("strides"), node.number("epsilon")) == ("", (), 0.0)
 
 
-def test_no_folder_is_said(tmp_path):
+def test_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"elsewhere.model\.json: no such file"):
         read_graph_model(tmp_path / "elsewhere")
 
@@ -76,23 +76,23 @@ def test_a_missing_shard_is_named(folder):
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"modelTopology": {}}', '{"format": "layers-model"}'])
-def test_another_json_is_refused(folder, text):
+def test_other_json_is_refused(folder, text):
     (folder / "model.json").write_text(text)
     with pytest.raises(ValueError, match=r"model\.json: not a TensorFlow\.js graph model"):
         read_graph_model(folder)
 
 
-def test_a_cut_shard_names_the_tensor(folder):
+def test_a_truncated_shard_names_the_tensor(folder):
     shard = folder / "group1-shard2of2"
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(ValueError, match="the shards end at byte 17, inside weight 'switch'"):
         read_graph_model(folder)
 
 
-def test_bytes_left_over_are_refused(folder):
+def test_extra_bytes_are_refused(folder):
     with (folder / "group1-shard2of2").open("ab") as shard:
         shard.write(b"\0")
-    with pytest.raises(ValueError, match="hold 19 bytes, the manifest describes 18"):
+    with pytest.raises(ValueError, match="have 19 bytes, the manifest describes 18"):
         read_graph_model(folder)
 
 
@@ -106,7 +106,7 @@ def test_quantized_weights_are_refused(folder):
         read_graph_model(folder)
 
 
-def test_constants_and_manifest_must_agree(folder):
+def test_graph_and_manifest_must_agree(folder):
     _edit(folder, lambda model: model["modelTopology"]["node"][1].update(name="other"))
     with pytest.raises(ValueError, match=r"without values \['other'\].*constants \['scale'\]"):
         read_graph_model(folder)
