@@ -116,7 +116,7 @@ def test_a_missing_file_is_named(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"PK\x03\x04 cut"])
-def test_rubbish_is_refused_by_name(tmp_path, suffix, content):
+def test_unreadable_files_are_named(tmp_path, suffix, content):
     path = tmp_path / f"rubbish.{suffix}"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"rubbish.{suffix}: "):
@@ -153,7 +153,7 @@ def _rewrite(path, tensors, change):
     save_file(tensors, path, {DESCRIPTION: json.dumps(with_description)})
 
 
-def test_a_description_that_lies_is_refused(detector, tmp_path):
+def test_a_false_description_is_refused(detector, tmp_path):
     path = tmp_path / "w.safetensors"
     save_detector(detector, path)
     tensors = load_file(path)

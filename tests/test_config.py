@@ -44,7 +44,7 @@ def build(key, value):
 
 
 @pytest.mark.parametrize(("key", "default"), NUMBERS, ids=[key for key, _ in NUMBERS])
-def test_no_number_goes_unchecked(key, default):
+def test_every_number_has_a_range(key, default):
     """-1 is wrong for every number of ours; NaN and infinity are for every float."""
     wrong = [-1]
     first = default[0] if isinstance(default, tuple) else default

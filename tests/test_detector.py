@@ -77,7 +77,7 @@ def test_an_anchor_stands_where_its_cell_looks():
     assert_close(centre, torch.tensor([24.0, 88.0]), atol=16.1, rtol=0)
 
 
-def test_a_batch_is_its_images():
+def test_a_batch_equals_its_single_images():
     detector = build_detector(_small()).eval()
     images = torch.randn(3, 3, 64, 64)
     with torch.no_grad():

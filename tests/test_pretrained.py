@@ -164,7 +164,7 @@ def test_facts_must_be_complete(packed, capsys, facts, complaint):
     assert complaint in capsys.readouterr().err
 
 
-def test_infer_needs_no_checkpoint_and_says_what_it_takes(tmp_path, capsys):
+def test_infer_needs_no_checkpoint_and_names_its_weights(tmp_path, capsys):
     from igcv3det.io.images import write_image
     from tools.infer import main as infer
 

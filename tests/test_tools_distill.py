@@ -91,7 +91,7 @@ MAPPED = ("--model.distillation.mapped_stages", "[2]")
         (*MAPPED, "--model.distillation.batch_statistics_steps", "5"),
     ],
 )
-def test_killed_in_the_middle_it_goes_on_bitwise(folder, options):
+def test_a_killed_run_resumes_bitwise(folder, options):
     name = "".join(options[-1:])
     _, whole = run(folder, f"unbroken{name}", *options)
     with killed_at(DistillationModule, 4):
@@ -107,7 +107,7 @@ def test_killed_in_the_middle_it_goes_on_bitwise(folder, options):
     assert rows_of(whole) == rows_of(place)
 
 
-def test_it_learns_and_leaves_a_detector_of_the_teachers_classes(folder):
+def test_training_leaves_a_detector_with_the_teachers_classes(folder):
     status, place = run(folder, "learns", "--trainer.max_steps", "40")
     assert status == 0
     losses = [float(row["train/loss"]) for row in rows_of(place) if row["train/loss"]]
@@ -165,7 +165,7 @@ def test_norms_keep_the_statistics_of_the_first_steps(folder):
     assert not torch.equal(early[scale], late[scale])
 
 
-def test_a_stage_learns_in_front_of_the_teachers_tail(folder):
+def test_a_stage_is_trained_before_the_teachers_later_stages(folder):
     parts = ("stem", *(f"stage{n}" for n in (1, 2, 3, 5, 6, 7)), "last", "extras", "head")
     status, place = run(
         folder,
@@ -238,7 +238,7 @@ def write_boxes(folder, names):
 BOXES = ("--model.distillation.box_weight", "1", "--trainer.max_steps", "2")
 
 
-def test_boxes_with_scores_teach_too(folder):
+def test_boxes_with_scores_are_trained_on(folder):
     path = write_boxes(folder, [f"{n:02}.png" for n in range(20)])
     status, place = run(folder, "boxes", *BOXES, "--data.boxes", f"[{path}]")
     assert status == 0
@@ -260,7 +260,7 @@ def test_boxes_with_scores_teach_too(folder):
         (("--model.detector.backbone.name", "mobilenetv2"), "mobilenetv2"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(folder, capsys, options, complaint):
+def test_impossible_values_are_one_line(folder, capsys, options, complaint):
     path = write_boxes(folder, ["00.png", "01.png", "02.png"])
     status, _ = run(folder, "wrong", *[word.replace("BOXES", str(path)) for word in options])
     assert status == 1
@@ -305,7 +305,7 @@ def test_fused_records_become_annotations(tmp_path, capsys):
     assert "2 images, 1 boxes" in capsys.readouterr().out
 
 
-def test_true_boxes_take_the_place_of_opinions(tmp_path):
+def test_annotated_boxes_replace_the_teachers_boxes(tmp_path):
     found = ("1.png", [(1, 0.8, [0, 0, 50, 50]), (3, 0.8, [0, 0, 50, 50])])
     one = records(tmp_path / "a.json", found)
     true = {

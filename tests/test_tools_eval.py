@@ -114,7 +114,7 @@ def test_no_objects_give_no_figures_but_detections(folder, tmp_path, detections,
         assert {found["image_id"] for found in json.loads((tmp_path / "d.json").read_text())}
 
 
-def test_a_hopeless_result_is_diagnosed(folder, capsys):
+def test_an_ap_near_zero_is_diagnosed(folder, capsys):
     far_off = [(image_id, 1, (0, 0, 3, 3)) for image_id in (4, 2)]
     write_json(folder / "hopeless.json", coco([4, 2], far_off))
     assert run(folder, annotations="hopeless.json") == 0

@@ -33,7 +33,7 @@ def run(*args):
     return main([str(arg) for arg in args])
 
 
-def test_a_folder_is_drawn_and_written_down(photos, checkpoint, tmp_path, capsys):
+def test_a_folder_gives_images_and_records(photos, checkpoint, tmp_path, capsys):
     out, found, table = tmp_path / "out", tmp_path / "found.json", tmp_path / "found.csv"
     status = run(
         *(photos, "--checkpoint", checkpoint, "--output", out, "--threshold", "0.2"),

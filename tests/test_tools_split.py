@@ -135,7 +135,7 @@ def test_another_data_set_is_not_overwritten(folders, capsys):
     assert [path.read_bytes() for path in sorted(output.iterdir())] == before
 
 
-def test_annotations_of_no_image_are_told(folders, capsys):
+def test_annotations_without_an_image_are_reported(folders, capsys):
     content = json.loads(folders.read_text())
     content["annotations"] += [{"image_id": 99}, None]
     folders.write_text(json.dumps(content))

@@ -20,7 +20,7 @@ def test_it_reads_what_training_reads(text):
 
 
 @pytest.mark.parametrize("value", [1e-3, "1e-3", "1.0", 1.0, float("inf"), "yes", True, None, "ü"])
-def test_a_dump_is_read_as_it_was(value):
+def test_a_dump_is_read_back(value):
     assert repr(parse_yaml(dump_yaml({"a": [value]}))) == repr({"a": [value]})
 
 

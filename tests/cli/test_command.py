@@ -83,7 +83,7 @@ def test_a_tool_goes_by_its_own_name(capsys, monkeypatch):
     assert capsys.readouterr().err == "eval_det: x\npredict: y\ncheck_data: z\n"
 
 
-def test_a_reader_that_has_gone_ends_the_command_quietly():
+def test_a_closed_pipe_ends_the_command_quietly():
     code = (
         "import sys\n"
         "from igcv3det.cli.command import run_command\n"

@@ -54,7 +54,7 @@ def test_unreadable_images_are_left_out_and_named(folders, tmp_path, caplog):
     assert "1.png" in caplog.text
 
 
-def test_a_cut_short_decoding_is_begun_again(folders, tmp_path, monkeypatch):
+def test_an_interrupted_decoding_starts_again(folders, tmp_path, monkeypatch):
     def dies(path, size=None):
         raise KeyboardInterrupt
 

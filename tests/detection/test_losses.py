@@ -125,7 +125,7 @@ def test_label_smoothing_is_that_of_torch():
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("min_negatives", [0, 3, 1000])
-def test_image_without_objects_teaches_its_hardest_negatives(activation, min_negatives):
+def test_an_image_without_objects_gives_its_hardest_negatives(activation, min_negatives):
     outputs = random_outputs(1)
     losses = criterion(activation, min_negatives=min_negatives)(outputs, ANCHORS, [make_target()])
     sum(losses.values()).backward()
@@ -136,7 +136,7 @@ def test_image_without_objects_teaches_its_hardest_negatives(activation, min_neg
         assert losses["classification"].item() == 0
 
 
-def test_torchvision_learns_nothing_from_an_image_without_objects():
+def test_torchvision_has_no_loss_for_an_image_without_objects():
     outputs, target = random_outputs(1), make_target()
     nothing = torch.full((1, A), -1)
     assert torchvision_loss(outputs, ANCHORS, [target], nothing)["classification"].item() == 0
@@ -163,7 +163,7 @@ class TestEveryClassificationLoss:
         sum(losses.values()).backward()
         assert all(leaf.grad.isfinite().all() for leaf in outputs)
 
-    def test_ignored_anchors_teach_nothing(self, activation, config):
+    def test_ignored_anchors_have_no_gradient(self, activation, config):
         outputs = random_outputs(1)
         target = make_target([[2, 2, 18, 18]], [1], crowds=[[24, 0, 64, 64]])
         matched = match(ANCHORS, target.boxes, 0.5, target.crowds)
@@ -273,7 +273,7 @@ def test_boxes_without_area_do_not_break_the_loss():
     assert all(loss.isfinite() for loss in losses.values())
 
 
-def test_perfect_answers_cost_nothing():
+def test_perfect_outputs_have_zero_loss():
     target = random_target(3)
     matched = match(ANCHORS, target.boxes, 0.5)
     labels = torch.where(matched >= 0, target.labels[matched.clamp(min=0)], 0)

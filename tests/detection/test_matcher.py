@@ -79,7 +79,7 @@ def test_two_boxes_with_one_best_anchor_keep_an_anchor_each():
 
 
 @pytest.mark.parametrize("counts", [(3, 0, 7), (0, 0), (1,), (12, 12, 1, 5)], ids=str)
-def test_a_gpus_way_is_the_cpus(counts):
+def test_gpu_and_cpu_agree(counts):
     boxes = [random_boxes(count) for count in counts]
     one, other = _image_by_image(boxes, ANCHORS_320), _all_at_once(boxes, ANCHORS_320)
     has_boxes = torch.tensor(counts) > 0  # the nearest of no box is anything

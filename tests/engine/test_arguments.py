@@ -20,7 +20,7 @@ def test_options(given, expected):
     assert rename_options(given, RENAMED) == expected
 
 
-def test_a_renamed_option_is_told(caplog):
+def test_a_renamed_option_is_logged(caplog):
     with caplog.at_level(logging.WARNING):
         rename_options(["--pictures", "3", "--other", "pictures"], RENAMED)
     assert caplog.messages == ["pictures has a new name: images"]
@@ -62,5 +62,5 @@ def test_given_values_are_those_that_count(tmp_path):
     }
 
 
-def test_what_the_parser_will_refuse_is_not_this_modules_business(tmp_path):
+def test_wrong_options_are_left_to_the_parser(tmp_path):
     assert given_values(["--config", str(tmp_path / "absent.yaml"), "--a", "["], RENAMED) == {}

@@ -30,7 +30,7 @@ def text(found, truth):
     return " / ".join(diagnose(found, truth, list(BOXES)))
 
 
-def test_good_boxes_raise_no_suspicion(truth):
+def test_good_boxes_are_not_diagnosed(truth):
     remarks = diagnose(rows(), truth, list(BOXES))
     assert remarks == [
         "2 detections on 2 of 2 images; 2 objects on 2 images",

@@ -318,7 +318,7 @@ def test_any_63_bit_ids(tmp_path, backend):
     run()
 
 
-def test_entries_that_cannot_be_used_are_left_out_and_told(tmp_path, caplog):
+def test_unusable_entries_are_dropped_and_reported(tmp_path, caplog):
     content = coco([1], [(1, 1, (0, 0, 40, 40)), (9, 1, (0, 0, 5, 5)), (1, 99, (0, 0, 5, 5))])
     content["annotations"].append({"image_id": 1, "category_id": 1, "iscrowd": 0})
     evaluator = CocoEvaluator(write_json(tmp_path / "a.json", content), THREE)

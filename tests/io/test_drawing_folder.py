@@ -41,7 +41,7 @@ def test_a_link_to_a_source_is_not_written_through(tmp_path, link):
     assert (read_image(source) == 255).all()
 
 
-def test_a_source_that_is_missing_is_not_made(tmp_path):
+def test_a_missing_source_is_not_created(tmp_path):
     with DrawingFolder(tmp_path, [tmp_path / "a.png"]) as folder:
         assert folder.write(Frame(Path("x/a.png"), WHITE), BLACK) == tmp_path / "a_2.png"
 

@@ -126,7 +126,7 @@ def test_times_of_poor_containers(container, times, expected):
 
 
 @pytest.mark.parametrize(("fps", "count"), [(0.0, 0), (float("nan"), -1)])
-def test_a_container_that_states_nothing(container, fps, count):
+def test_a_video_without_frame_rate_and_count(container, fps, count):
     frames = list(read_video(container([0, 0, 0], fps, count)))
     assert [frame.time for frame in frames] == pytest.approx([0, 1 / 25, 2 / 25])
 

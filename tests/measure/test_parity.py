@@ -61,7 +61,7 @@ def test_the_same_detections(files):
     assert report["score"] == report["box_px"] == same
 
 
-def test_a_box_that_moved(files):
+def test_a_shifted_box(files):
     offsets = torch.zeros(3, 4)
     offsets[1, 0] = 0.5  # times the variance 0.1 times 40 pixels of width: 2, in the image 4
     report = parity.compare_detections(Fixed(), Fixed(offsets=offsets), files)

@@ -159,7 +159,7 @@ def test_p2_restores_the_order_that_g2_interleaves():
 
 
 @pytest.mark.parametrize("relu", ["depthwise", "both"])
-def test_taps_belong_to_the_forward_pass(relu):
+def test_taps_are_those_of_the_forward_pass(relu):
     network = IGCV3(BackboneConfig(width=0.25, relu=relu), 7).eval()
     x = torch.randn(2, 3, 64, 64)
     fine, last = network.forward_features(x)

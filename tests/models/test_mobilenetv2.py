@@ -30,7 +30,7 @@ def test_cifar_counts(classes, parameters):
     assert counter.get_total_flops() / 2 == pytest.approx(165.2e6, rel=1e-3)
 
 
-def test_torchvision_weights_give_torchvisions_answer():
+def test_torchvision_weights_give_torchvisions_outputs():
     oracle = torchvision.models.mobilenet_v2(num_classes=11).eval()
     network = mobilenet_v2(11).eval()
     network.load_state_dict(oracle.state_dict())

@@ -53,7 +53,7 @@ def _call(question, teacher, folder, *more):
     return distillation.main([question, *places, *output, "--seeds", "0", *more])
 
 
-def test_start_differs_in_one_thing_a_row(teacher, begun, tmp_path):
+def test_the_rows_of_start_differ_in_one_setting(teacher, begun, tmp_path):
     evaluate = ("--evaluate", "VOC", "voc.json", "voc")
     assert _call("start", teacher, tmp_path, *evaluate) == 0
     shared, random, gentle, morphed, relu, shallow = (run.model for run in begun)
@@ -80,7 +80,7 @@ def test_start_differs_in_one_thing_a_row(teacher, begun, tmp_path):
     assert len(begun) == 6  # none was repeated
 
 
-def test_boxes_differ_in_what_is_learnt(teacher, begun, tmp_path, capsys):
+def test_the_rows_of_boxes_differ_in_their_boxes(teacher, begun, tmp_path, capsys):
     files = ("--fused", "a.json", "b.json", "--single", "c.json", "--unlabelled", "d.json")
     assert _call("boxes", teacher, tmp_path, *files, "--weights", str(teacher)) == 1
     assert "only an IGCV3 can be a student" in capsys.readouterr().err
@@ -94,7 +94,7 @@ def test_boxes_differ_in_what_is_learnt(teacher, begun, tmp_path, capsys):
     assert [run.model.distillation.box_weight for run in begun] == [1, 1, 1, 0]
 
 
-def test_what_was_cut_before_its_first_checkpoint_begins_anew(teacher, begun, tmp_path):
+def test_a_run_without_checkpoint_starts_again(teacher, begun, tmp_path):
     cut = tmp_path / "runs" / "start" / "shared-seed0"
     (cut / "checkpoints").mkdir(parents=True)
     (cut / "checkpoints" / "best.ckpt").touch()

@@ -34,7 +34,7 @@ def test_finished_runs_are_not_repeated_but_tabulated(tmp_path, finished):
         assert image.width > 500
 
 
-def test_rows_without_a_run_say_so(tmp_path):
+def test_rows_without_a_run(tmp_path):
     assert "| A | 0 | not run |" in fine_tuning.markdown({"A": []})
 
 

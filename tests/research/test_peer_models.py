@@ -42,7 +42,7 @@ def test_stretched_fills_the_square():
     np.testing.assert_allclose(placed.inputs[0, :, 63, 63] * 255, [30, 20, 10], rtol=1e-6)
 
 
-def test_restored_undoes_the_placing():
+def test_restored_inverts_the_preprocessing():
     placed = Placed(np.zeros((1, 3, 8, 8), np.float32), (2.0, 4.0), (10.0, 20.0))
     box = restored(np.array([[12, 24, 30, 60]], np.float32), placed)
     np.testing.assert_array_equal(box, [[1, 1, 10, 10]])
@@ -107,5 +107,5 @@ def test_suppress_is_class_wise_and_clips():
     assert found.scores.tolist() == pytest.approx([0.9, 0.7])
 
 
-def test_each_peer_has_a_file_of_its_own():
+def test_peers_have_different_files():
     assert len({peer.file for peer in PEERS}) == len({peer.name for peer in PEERS}) == len(PEERS)

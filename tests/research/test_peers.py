@@ -66,7 +66,7 @@ NOTHING_SEEN = """
 """
 
 
-def test_without_peers_or_data_it_says_so(tmp_path, capsys):
+def test_missing_peers_and_data(tmp_path, capsys):
     assert peers.main(["--peers", str(tmp_path)]) == 1
     assert "holds none of nanodet.onnx" in capsys.readouterr().err
     with pytest.raises(SystemExit) as wrong_call:

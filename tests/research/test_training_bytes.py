@@ -30,7 +30,7 @@ def test_forward_and_backward_are_told_apart_by_kind():
     assert "3x3" not in ledger.bytes
 
 
-def test_views_cost_nothing():
+def test_views_move_no_bytes():
     with Ledger() as ledger:
         torch.zeros(8).reshape(2, 4).transpose(0, 1)
     assert sum(ledger.bytes.values()) == 8 * 4  # the zeros

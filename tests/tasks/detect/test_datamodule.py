@@ -185,7 +185,7 @@ def fit(root, callbacks=(), ckpt_path=None, crash_at=None, num_workers=0, **opti
 # three batches an epoch: 1 and 5 are in the middle, 3 is at the end of the first epoch
 @pytest.mark.parametrize("steps", [1, 3, 5])
 @pytest.mark.parametrize("limit", [{"max_epochs": 3}, {"max_epochs": -1, "max_steps": 9}])
-def test_a_stopped_run_goes_on_where_it_was(root, tmp_path, limit, steps):
+def test_a_stopped_run_resumes_at_its_step(root, tmp_path, limit, steps):
     unbroken = fit(root, **limit)
     assert len(unbroken) == 9
     save = ModelCheckpoint(tmp_path / "runs", "{step}", every_n_train_steps=1, save_top_k=-1)
@@ -195,7 +195,7 @@ def test_a_stopped_run_goes_on_where_it_was(root, tmp_path, limit, steps):
 
 
 @pytest.mark.parametrize("step", [2, 4])
-def test_a_crashed_run_goes_on_with_two_workers(root, tmp_path, step):
+def test_a_crashed_run_resumes_with_two_workers(root, tmp_path, step):
     unbroken = fit(root, max_epochs=3)
     path = tmp_path / "last.ckpt"
     before = fit(root, [SaveAtCrash(path)], crash_at=step, num_workers=2, max_epochs=3)
@@ -231,7 +231,7 @@ def test_overfitting_repeats_the_same_images(root):
     assert len({tuple(ids) for ids, *_ in seen}) == 1
 
 
-def test_resuming_with_another_seed_is_told(root, tmp_path, caplog):
+def test_resuming_with_another_seed_is_reported(root, tmp_path, caplog):
     save = ModelCheckpoint(tmp_path / "runs", "{step}", every_n_train_steps=1, save_top_k=-1)
     fit(root, [save], max_steps=1, max_epochs=-1)
     checkpoint = torch.load(tmp_path / "runs" / "step=1.ckpt", weights_only=True)

@@ -64,7 +64,7 @@ def test_as_many_renamed_classes_are_taken_in_order(loaded, caplog):
     assert "taken in order" in caplog.text
 
 
-def test_another_number_of_unknown_classes_begins_anew(loaded, caplog):
+def test_another_number_of_unknown_classes_reinitialises_their_layers(loaded, caplog):
     _, _, (fresh, weight) = loaded(("cat", "dog"), ("red cell", "white cell", "platelet"))
     assert torch.equal(weight, fresh)
     assert (

@@ -206,7 +206,7 @@ def test_repeated_run_is_the_same(folder, unbroken):
     assert_same_run(unbroken, folder / "again")
 
 
-def test_run_that_was_over_stays_over(folder):
+def test_a_finished_run_is_not_continued(folder):
     options = ("--trainer.max_steps", "2")
     assert main(arguments(folder, "over", *options)) == 0
     before = torch.load(last_of(folder / "over"), weights_only=True)

@@ -67,7 +67,7 @@ def test_flip_mirrors_image_and_boxes():
 
 @pytest.mark.parametrize("resize", ["bilinear", "tensorflow"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_boxes_stay_on_their_colours(preset, resize):
+def test_boxes_stay_on_their_objects(preset, resize):
     preprocess = Preprocess(PreprocessConfig(mean=(0.0,) * 3, std=(1.0,) * 3, resize=resize), SIZE)
     transform = train(preset, preprocess=preprocess, photometric=0.0)
     colours = np.array([CROWD, RED, BLUE])

@@ -32,7 +32,7 @@ def _datamodule(images, **changes):
     return data
 
 
-def test_resuming_with_other_batches_is_told(images, caplog):
+def test_resuming_with_other_batches_is_reported(images, caplog):
     begun = _datamodule(images).state_dict()
     assert begun == {"seed": 0, "batch_size": 2, "world_size": 1, "images": 4}
     with caplog.at_level(logging.WARNING):

@@ -22,7 +22,7 @@ def test_agreement_is_averaged_by_score():
     assert fused.labels.tolist() == [1]
 
 
-def test_who_is_alone_is_believed_half():
+def test_boxes_of_one_detector_have_half_their_score():
     fused = fuse([found((0, 0, 10, 10, 0.8, 1)), found()])
     assert_close(fused.boxes, torch.tensor([[0.0, 0.0, 10.0, 10.0]]))
     assert_close(fused.scores, torch.tensor([0.4]))
@@ -53,7 +53,7 @@ def test_weak_boxes_are_left_out():
     assert len(alone) == 0  # 0.04 after fusion
 
 
-def test_nothing_from_nothing():
+def test_empty_inputs():
     assert len(fuse([found(), found()])) == 0
     with pytest.raises(ValueError, match="at least one detector"):
         fuse([])

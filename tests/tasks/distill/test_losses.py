@@ -8,7 +8,7 @@ from igcv3det.structures import HeadOutputs
 from igcv3det.tasks.distill.losses import offset_error, score_divergence, unexplained_variance
 
 
-def test_nothing_is_unexplained_of_a_copy():
+def test_a_copy_leaves_no_variance_unexplained():
     maps = torch.randn(2, 3, 4, 4)
     assert_close(unexplained_variance(maps, maps), torch.tensor(0.0))
 
@@ -19,7 +19,7 @@ def test_the_means_alone_leave_all_variance():
     assert_close(unexplained_variance(means, maps), torch.tensor(1.0))
 
 
-def test_channels_weigh_the_same_whatever_their_scale():
+def test_channels_have_equal_weight_at_any_scale():
     teacher = torch.tensor([[0.0, 2.0], [0.0, 200.0]]).reshape(1, 2, 1, 2)
     student = teacher + torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
     # variances 1 and 10000, mean 5000.5; the first is raised to 5 % of that

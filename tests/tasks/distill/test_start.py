@@ -74,7 +74,7 @@ def test_parts_are_the_whole_network():
     assert len(own) == len(list(student.parameters()))
 
 
-def test_only_an_igcv3_has_parts():
+def test_only_igcv3_can_be_a_student():
     with pytest.raises(ValueError, match="igcv3"):
         detector_parts(built(detector_config(BackboneConfig(name="mobilenetv2", width=0.25)), 1))
     assert tuple(shared_parts(built(small_config(), 1))) == SHARED_PARTS

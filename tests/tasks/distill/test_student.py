@@ -27,7 +27,7 @@ def pair():
 
 
 @pytest.mark.parametrize("forced", [False, True])
-def test_a_student_that_is_its_teacher_has_nothing_to_learn(pair, forced):
+def test_a_copy_of_the_teacher_has_zero_loss(pair, forced):
     teacher, _ = pair
     objective, terms, _ = terms_of(teacher, teacher, DistillationConfig(), forced=forced)
     stages = {f"stage{n}" for n in range(1, 8)} | {"tap0", "tap1"}
@@ -50,7 +50,7 @@ def test_terms_are_those_of_the_plain_forward(pair):
 
 
 @pytest.mark.parametrize("parts", [("stem",), ("stem", "stage1", "stage2", "stage3")])
-def test_frozen_parts_are_run_beside_the_teacher(pair, parts):
+def test_frozen_parts_are_computed_with_the_teacher(pair, parts):
     teacher, student = pair
     _, whole, _ = terms_of(student, teacher, DistillationConfig())
     objective, later, _ = terms_of(student, teacher, DistillationConfig(frozen=parts))
@@ -60,7 +60,7 @@ def test_frozen_parts_are_run_beside_the_teacher(pair, parts):
         assert_close(term, whole[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_forced_stages_do_not_see_one_another(pair):
+def test_teacher_forced_stages_are_independent(pair):
     teacher, student = pair
     _, terms, outputs = terms_of(student, teacher, DistillationConfig(), forced=True)
     assert outputs is None
@@ -105,7 +105,7 @@ def test_boxes_alone_need_no_teacher(pair):
     assert objective.uses_heads
 
 
-def test_the_fine_tap_stays_in_sight(pair):
+def test_the_fine_tap_is_compared_too(pair):
     teacher, student = pair
     frozen = ("stem", *(f"stage{n}" for n in range(1, 8)), "last")
     objective, terms, outputs = terms_of(student, teacher, DistillationConfig(frozen=frozen))
@@ -118,7 +118,7 @@ def test_the_fine_tap_stays_in_sight(pair):
 ALL_BUT_STAGE_4 = tuple(name for name in DISTILLATION_PARTS if name != "stage4")
 
 
-def test_behind_what_learns_stands_the_teacher(pair):
+def test_the_teachers_stages_follow_the_trained_one(pair):
     teacher, student = pair
     config = DistillationConfig(frozen=ALL_BUT_STAGE_4, teacher_tail=True)
     _, terms, outputs = terms_of(student, teacher, config)

@@ -64,7 +64,7 @@ def test_the_networks_stay_as_they_are(networks):
     assert_close(kept, again(torch.ones(1, 3, 64, 64))["prefix"])
 
 
-def test_parts_that_nobody_wants_are_not_run(networks):
+def test_unused_parts_are_not_computed(networks):
     network = TeacherNetwork(*networks, 0, ["part1"], "torch")
     run = []
     for number, layer in enumerate(network.teacher.backbone.features):
