@@ -39,8 +39,10 @@ class Recorded(Callback):
         self.gradients = []
 
     def on_before_optimizer_step(self, trainer, module, optimizer):
-        named = module.detector.named_parameters()
-        self.gradients.append({name: p.grad.clone() for name, p in named})
+        network = getattr(module, "network", None) or module.detector
+        named = network.named_parameters()
+        trained = {name: p.grad.clone() for name, p in named if p.grad is not None}
+        self.gradients.append(trained)
 
 
 class FrozenNorms(Callback):

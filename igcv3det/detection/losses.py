@@ -256,13 +256,23 @@ def _row_starts(boxes: Sequence[Tensor], device: torch.device) -> Tensor:
     return counts.cumsum(dim=0) - counts
 
 
+def average_over_processes(values: Tensor) -> Tensor:
+    """The average over the processes of a distributed run, in place; all of them must call it."""
+    if (count := process_count()) > 1:
+        dist.all_reduce(values)
+        values /= count
+    return values
+
+
+def process_count() -> int:
+    """The number of processes of a distributed run; 1 in any other."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def _divisor(positives: int, device: torch.device, *, shared: bool) -> Tensor:
     """The batch's positives, at least 1; their average over the processes of a distributed run.
 
     Not shared in evaluation, where processes may have different numbers of batches.
     """
     count = torch.full((), float(positives), device=device)
-    if shared and dist.is_available() and dist.is_initialized():
-        dist.all_reduce(count)
-        count /= dist.get_world_size()
-    return count.clamp(min=1.0)
+    return (average_over_processes(count) if shared else count).clamp(min=1.0)

@@ -4,10 +4,13 @@ import pytest
 import tiny
 import torch
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger
 
 from igcv3det.engine.callbacks import (
     FiniteLossGuard,
     NonFiniteLossError,
+    ProgressLine,
     RepeatableSteps,
     ReportLines,
     StopAtStep,
@@ -34,6 +37,13 @@ def test_guard_lets_finite_losses_pass(tmp_path):
     trainer = tiny.trainer(tmp_path, [FiniteLossGuard(target_image_ids)], limit_val_batches=0)
     trainer.fit(tiny.module(), datamodule=tiny.TinyData(tmp_path))
     assert trainer.global_step == 4
+
+
+def test_the_progress_bar_shows_no_part_of_a_loggers_name(tmp_path):
+    trainer = tiny.trainer(tmp_path, logger=CSVLogger(tmp_path, name="", version="dashboard"))
+    module = tiny.module()
+    assert TQDMProgressBar().get_metrics(trainer, module)["v_num"] == "oard"  # Lightning's own
+    assert "v_num" not in ProgressLine().get_metrics(trainer, module)
 
 
 class Draws(Callback):

@@ -140,7 +140,8 @@ class ClassificationModule(LightningModule):
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Adds one batch to the accuracies."""
         logits = self(batch.images).float()
-        count = len(batch.labels)
+        # a float: Lightning 2.6 truncates the average number of images over the processes
+        count: Any = float(len(batch.labels))
         self.top1(logits, batch.labels)
         self.top5(logits, batch.labels)
         loss = F.cross_entropy(logits, batch.labels)

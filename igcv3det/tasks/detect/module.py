@@ -9,15 +9,15 @@ from typing import Any, Final
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from igcv3det.checkpoint import describe_detector, load_backbone
 from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
 from igcv3det.description import DESCRIPTION
 from igcv3det.detection.losses import MultiBoxLoss
 from igcv3det.detection.postprocess import postprocess
-from igcv3det.detector import SSDLite, build_detector
-from igcv3det.engine.batch_norm import freeze_batch_norms
+from igcv3det.detector import build_detector
+from igcv3det.engine.batch_norm import freeze_batch_norms, require_batch_statistics
 from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.run_optimizer import run_optimizer
 from igcv3det.evaluation import CocoEvaluator
@@ -114,9 +114,8 @@ class DetectionModule(LightningModule):
         """
         if self.freezes_bn_stats:
             freeze_batch_norms(self.detector)
-        if self.trainer.world_size == 1:
-            loader = self.trainer.train_dataloader
-            _require_batch_statistics(self.detector, loader.batch_size)  # type: ignore[union-attr]
+        size = self.trainer.train_dataloader.batch_size  # type: ignore[union-attr]
+        require_batch_statistics(self.detector, size, "model.freeze_bn_stats with model.weights")
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Raw head outputs for normalised images [B, 3, S, S]."""
@@ -140,7 +139,9 @@ class DetectionModule(LightningModule):
         images, targets = batch
         outputs = self(images)
         loss, _ = self._losses(outputs, targets)
-        self.log("val/loss", loss, batch_size=len(images), sync_dist=True)
+        # a float: Lightning 2.6 truncates the average number of images over the processes
+        weight: Any = float(len(images))
+        self.log("val/loss", loss, batch_size=weight, sync_dist=True)
         config = self.detector.config
         detections = postprocess(
             outputs,
@@ -205,13 +206,3 @@ class DetectionModule(LightningModule):
     def _lr(self) -> float:
         optimizer = self.trainer.optimizers[0]
         return float(optimizer.param_groups[0]["lr"])
-
-
-def _require_batch_statistics(detector: SSDLite, batch_size: int) -> None:
-    norms = (part for part in detector.modules() if isinstance(part, nn.BatchNorm2d))
-    has_single_cells = (1, 1) in detector.feature_sizes
-    if batch_size == 1 and has_single_cells and any(norm.training for norm in norms):
-        raise ValueError(
-            "a batch of one image has no batch statistics on feature maps of 1x1: pass "
-            "--data.batch_size 2 or more, or model.freeze_bn_stats with model.weights"
-        )

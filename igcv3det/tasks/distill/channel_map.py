@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from igcv3det.detection.losses import average_over_processes, process_count
 from igcv3det.detector import SSDLite
 from igcv3det.tasks.distill.start import stage_channels
 from igcv3det.tasks.distill.teacher import part_name
@@ -32,7 +33,8 @@ class ChannelMap(nn.Module):
     In an IGCV3 the order of the channels matters, because every group reads its own share of them;
     in the teacher, between two dense convolutions, it does not. With the map, a student's stage may
     hold the teacher's features in another basis. The map needs no gradient: at the least-squares
-    solution the derivative of the error with respect to the map is zero.
+    solution the derivative of the error with respect to the map is zero. The processes of a
+    distributed run share one map.
 
     Args:
         student: C, channels of the student.
@@ -62,9 +64,10 @@ class ChannelMap(nn.Module):
         own = torch.cat([own, torch.ones_like(own[:, :1])], dim=1)
         expected = target.permute(0, 2, 3, 1).flatten(0, 2)
         batches = cast(Tensor, self.batches).add_(1)
+        images = len(cells) * process_count()
         second, cross = cast(Tensor, self.second), cast(Tensor, self.cross)
-        share = torch.clamp(1 / batches, min=min(1.0, len(cells) / _IMAGES))
-        second.lerp_(own.T @ own / len(own), share)
-        cross.lerp_(own.T @ expected / len(own), share)
+        share = torch.clamp(1 / batches, min=min(1.0, images / _IMAGES))
+        second.lerp_(average_over_processes(own.T @ own / len(own)), share)
+        cross.lerp_(average_over_processes(own.T @ expected / len(own)), share)
         ridge = second + _RIDGE * torch.diag(second.diagonal())
         cast(Tensor, self.weight).copy_(torch.linalg.solve(ridge.double(), cross.double()))

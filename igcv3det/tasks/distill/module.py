@@ -17,6 +17,7 @@ from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
 from igcv3det.description import DESCRIPTION
 from igcv3det.detection.losses import MultiBoxLoss
 from igcv3det.detector import SSDLite, build_detector
+from igcv3det.engine.batch_norm import require_batch_statistics
 from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.run_optimizer import run_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
@@ -144,6 +145,7 @@ class DistillationModule(LightningModule):
                 than the detector's; or several processes train, some of whose parameters get no
                 gradient.
         """
+        self._require_float32()
         self._require_gradients()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.distillation.box_weight > 0:
@@ -155,6 +157,14 @@ class DistillationModule(LightningModule):
                     f"model.distillation.box_weight is set: data.crop.size must be the detector's "
                     f"{size}, it is {data.crop.size}"
                 )
+
+    def _require_float32(self) -> None:
+        types = {parameter.dtype for parameter in self.detector.parameters()}
+        if types != {torch.float32}:
+            raise ValueError(
+                f"trainer.precision {self.trainer.precision}: the student would have other numbers "
+                "than the teacher: pass --trainer.precision 32-true, 16-mixed or bf16-mixed"
+            )
 
     def _require_gradients(self) -> None:
         strategy = self.trainer.strategy
@@ -181,14 +191,25 @@ class DistillationModule(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Fixes the norms' statistics after ``distillation.batch_statistics_steps``."""
+        self._fix_statistics()
+
+    def _fix_statistics(self) -> None:
         steps = self.distillation.batch_statistics_steps
         if steps is not None and not self._freezes_bn_stats and self.trainer.global_step >= steps:
             self._freezes_bn_stats = True
             self.train()
 
     def on_train_start(self) -> None:
-        """Gives the stages the teacher's statistics at the start of a run."""
+        """Gives the stages the teacher's statistics at the start of a run; checks the batch.
+
+        Raises:
+            ValueError: batches of one image, whose statistics on 1x1 maps do not exist.
+        """
         self.train()  # Lightning keeps the modes that it finds
+        self._fix_statistics()
+        size = self.trainer.train_dataloader.batch_size  # type: ignore[union-attr]
+        instead = "--model.distillation.batch_statistics_steps 0"
+        require_batch_statistics(self.detector, size, instead)
         if self._takes_statistics and self.trainer.global_step == 0:
             take_statistics(self.detector, self._teacher_features())
             _broadcast(self.detector)

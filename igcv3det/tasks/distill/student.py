@@ -96,6 +96,7 @@ class DistillationObjective:
             expected: the teacher's outputs, by `names`.
             forced: the input of each part is the teacher's features; the heads are not run.
         """
+        shared = student.training  # as `MultiBoxLoss` shares its divisor
         x = expected[PREFIX] if self.prefix else images
         x = x.contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = {}
@@ -106,7 +107,7 @@ class DistillationObjective:
             is_own = self.tail is None or part < self.own_end
             backbone = (student if is_own else cast(SSDLite, self.tail)).backbone
             x, tap = cast(SectionedBackbone, backbone).forward_section(part, x)
-            terms |= self._part_terms(part, x, tap, expected)
+            terms |= self._part_terms(part, x, tap, expected, shared=shared)
             taps += [] if tap is None else [tap]
         if forced or not self.uses_heads:
             return terms, None
@@ -115,7 +116,7 @@ class DistillationObjective:
         if self.compares_heads:
             teacher = HeadOutputs(expected[LOGITS], expected[OFFSETS])
             terms["score"] = score_divergence(outputs, teacher)
-            terms["offset"] = offset_error(outputs, teacher)
+            terms["offset"] = offset_error(outputs, teacher, shared=shared)
         return terms, outputs
 
     def unused_parts(self) -> list[str]:
@@ -132,18 +133,19 @@ class DistillationObjective:
         return [name for name in DISTILLATION_PARTS if name not in used and name not in frozen]
 
     def _part_terms(
-        self, part: int, x: Tensor, tap: Tensor | None, expected: dict[str, Tensor]
+        self, part: int, x: Tensor, tap: Tensor | None, expected: dict[str, Tensor], *, shared: bool
     ) -> dict[str, Tensor]:
         terms = {}
         if part in STAGES and self._weight(part):
             name = part_name(part)
             own = self.maps[name](x, expected[name]) if name in self.maps else x
-            terms[f"stage{part}"] = unexplained_variance(own, expected[name])
+            terms[f"stage{part}"] = unexplained_variance(own, expected[name], shared=shared)
         if self.config.tap_weight > 0:
             if tap is not None:
-                terms["tap0"] = unexplained_variance(tap, expected[TAP])
+                terms["tap0"] = unexplained_variance(tap, expected[TAP], shared=shared)
             if part == LAST:
-                terms["tap1"] = unexplained_variance(x, expected[part_name(LAST)])
+                last = expected[part_name(LAST)]
+                terms["tap1"] = unexplained_variance(x, last, shared=shared)
         return terms
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:

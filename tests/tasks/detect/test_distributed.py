@@ -81,6 +81,7 @@ def test_validation_is_that_of_one_process(runs, annotations):
     for other in others:  # NaN where no object is of that size
         found, expected = (torch.tensor([of[name] for name in names]) for of in (other, one))
         assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+        assert other["val/loss"] == pytest.approx(one["val/loss"], rel=1e-5)
 
 
 @pytest.mark.slow

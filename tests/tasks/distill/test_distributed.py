@@ -1,4 +1,4 @@
-"""Distillation by two processes on one CPU."""
+"""Distillation by two processes on one CPU: what one does with batches twice as large."""
 
 import csv
 import os
@@ -6,26 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from distillation_networks import HEAD, SMALL, built, small_config
-
-from igcv3det.checkpoint import save_detector
-from igcv3det.io.images import write_image
+from distillation_networks import HEAD, SMALL
+from distillation_runs import DISTILLATIONS, run, run_as_one_of_two, write_inputs
+from processes import run_processes
+from torch.testing import assert_close
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def folder(tmp_path):
-    save_detector(built(small_config(), 1), tmp_path / "teacher.safetensors")
-    (tmp_path / "images").mkdir()
-    random = np.random.default_rng(0)
-    for number in range(12):
-        small = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        write_image(tmp_path / "images" / f"{number:02}.png", small.repeat(16, 0).repeat(16, 1))
+    write_inputs(tmp_path, images=12)
     settings = {
         "model": {
             "teacher": str(tmp_path / "teacher.safetensors"),
@@ -59,6 +53,41 @@ def folder(tmp_path):
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """What one process finds, and each of two."""
+    folder = tmp_path_factory.mktemp("distillation")
+    # seven images for training make three batches of two: one is left out
+    write_inputs(folder, images=11)
+    expected = run(folder, 1)
+    (folder / "two").mkdir()
+    run_processes(run_as_one_of_two, folder / "two")
+    return expected, *(torch.load(folder / "two" / f"{rank}.pt") for rank in range(2))
+
+
+@pytest.mark.parametrize("name", DISTILLATIONS)
+def test_gradients_and_weights_are_those_of_one_process(runs, name):
+    (gradients, weights), (found, found_weights), other = (of_run[name] for of_run in runs)
+    assert len(gradients) == (2 if "2 batches" in name else 3)
+    assert sum(bool(gradient.any()) for gradient in gradients[0].values()) > 50
+    # the map's least squares enlarge rounding in float32
+    tolerance = 1e-2 if "mapped" in name else 1e-4
+    for step, expected in zip(found, gradients, strict=True):
+        assert step.keys() == expected.keys()
+        for part, gradient in expected.items():
+            atol = tolerance * gradient.abs().max().item()
+            assert_close(step[part], gradient, rtol=0, atol=atol, msg=part)
+    assert_close(found_weights, weights, rtol=1e-3, atol=1e-5)
+    assert_close((found, found_weights), other, rtol=0, atol=0)
+
+
+def test_validation_is_that_of_one_process(runs):
+    expected, *others = (of_run["validation"] for of_run in runs)
+    assert expected["val/loss"] > 0
+    for found in others:
+        assert found == pytest.approx(expected, rel=1e-5)
 
 
 # both processes write their weights after training
