@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     if len(record.issues) > SHOWN:
         print(f"... and {len(record.issues) - SHOWN} more", file=sys.stderr)
     if options.strict and record.issues:
-        raise ValueError(f"{summarize(record.issues)}; nothing was written")
+        raise ValueError(f"{summarize(record.issues, options.source)}; nothing was written")
     text = json.dumps(coco_content(record))
     if options.output.exists() and options.output.read_text(errors="replace") != text:
         raise FileExistsError(f"{options.output}: holds something else; remove it first")

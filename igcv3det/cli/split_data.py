@@ -91,7 +91,7 @@ def _content(options: argparse.Namespace) -> dict[str, Any]:
         return read_sections(source)
     record, images = Dataset(source, options.format).read("all")
     if record.issues:
-        report("split-data", summarize(record.issues))
+        report("split-data", summarize(record.issues, source))
     print(f"file names start from {images}")
     return coco_content(record)
 

@@ -58,7 +58,7 @@ def read_labels(path: str | Path, categories: Categories) -> dict[str, ImageBoxe
     """
     store, issues = check_record(read_coco(path))
     if issues:
-        logger.warning("%s; check-data lists all", summarize(issues))
+        logger.warning("%s; check-data lists all", summarize(issues, path))
     known = {
         pair: label
         for label, pair in enumerate(zip(categories.ids, categories.names, strict=True), start=1)

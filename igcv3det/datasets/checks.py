@@ -74,11 +74,10 @@ def load_annotations(
         annotations = read_coco(annotations)
     checked = check_record(annotations, images, allow_outside=allow_outside)
     if checked.issues:
+        summary = summarize(checked.issues, annotations.path)
         if strict:
-            raise AnnotationError(
-                f"{summarize(checked.issues)}; correct the file, or load it without strict"
-            )
-        logger.warning("%s; check-data lists all", summarize(checked.issues))
+            raise AnnotationError(f"{summary}; correct the file, or load it without strict")
+        logger.warning("%s; check-data lists all", summary)
     require_content(checked, annotations.path, need_objects=need_objects)
     return checked
 

@@ -126,7 +126,12 @@ class Dataset:
     def _held_out(self, source: str, *, is_validation: bool) -> SplitRecord:
         record, folder = self._read(source)
         images = [(entry.image_id, entry.file_name) for entry in record.images]
-        chosen = np.isin(record.images.ids, list(random_images(images, HELD_OUT_SHARE, 0)))
+        if len(images) < 2:
+            raise AnnotationError(
+                f"{self.path}: {len(images)} images are too few for training and validation"
+            )
+        share = max(HELD_OUT_SHARE, 1 / len(images))
+        chosen = np.isin(record.images.ids, list(random_images(images, share, 0)))
         return SplitRecord(with_images(record, chosen if is_validation else ~chosen), folder)
 
 

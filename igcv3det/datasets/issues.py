@@ -96,10 +96,10 @@ def count_kinds(issues: Sequence[DatasetIssue]) -> dict[str, int]:
     return dict(Counter(issue.kind for issue in issues).most_common())
 
 
-def summarize(issues: Sequence[DatasetIssue], examples: int = 3) -> str:
-    """Totals by kind and the first few of at least one issue, in one line."""
+def summarize(issues: Sequence[DatasetIssue], file: object, examples: int = 3) -> str:
+    """Totals by kind and the first few of at least one issue of a data set, in one line."""
     counts = ", ".join(f"{count} {kind}" for kind, count in count_kinds(issues).items())
     first = "; ".join(f"[{issue}]" for issue in issues[:examples])
     more = "; ..." if len(issues) > examples else ""
     noun = "issue" if len(issues) == 1 else "issues"
-    return f"{issues[0].file}: {len(issues)} {noun} ({counts}): {first}{more}"
+    return f"{file}: {len(issues)} {noun} ({counts}): {first}{more}"

@@ -84,7 +84,7 @@ def _why_no_json(path: Path, error: json.JSONDecodeError) -> str:
     text = error.doc.lstrip()
     other = _other_format(path, text)
     if other is not None:
-        return f"expects COCO JSON; this looks like {other}: convert it to COCO JSON first"
+        return f"expects COCO JSON; this looks like {other}: pass its folder as --data or data.root"
     is_cut = text.startswith("{") and not text.rstrip().endswith("}")
     return (
         f"not JSON at line {error.lineno}, column {error.colno} (character {error.pos} of "

@@ -82,7 +82,9 @@ class CocoEvaluator:
             logger.warning("not scored, unknown to the detector: category ids %s", unscored)
         dropped = [issue for issue in self.ground_truth.issues if issue.kind in ENTRY_KINDS]
         if dropped:
-            logger.warning("%s; left out of the evaluation", summarize(dropped))
+            logger.warning(
+                "%s; left out of the evaluation", summarize(dropped, self.ground_truth.path)
+            )
         self.left_out = len(dropped)
         self._row_of = {number: row for row, number in enumerate(self.image_ids)}
         self.reset()

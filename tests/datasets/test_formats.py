@@ -91,6 +91,15 @@ def test_without_a_validation_split_a_fixed_fifth_is_held_out(tmp_path):
     assert [e.file_name for e in again.images] == [e.file_name for e in val.images]
     with pytest.raises(AnnotationError, match="has no split 'test'; it has train"):
         dataset.read("test")
+    assert dataset.notice("train") == dataset.notice("val") != dataset.notice("all")
+    (folder / "two.csv").write_text("a.png,1,1,9,9,cat\nb.png,1,1,9,9,cat\n")
+    for image in ("a.png", "b.png"):
+        (folder / "train2017" / image).rename(folder / image)
+    two = Dataset(folder / "two.csv")
+    assert [len(two.read(split).record.images) for split in ("train", "val")] == [1, 1]
+    (folder / "two.csv").write_text("a.png,1,1,9,9,cat\n")
+    with pytest.raises(AnnotationError, match="1 images are too few"):
+        Dataset(folder / "two.csv").read("val")
 
 
 def issues(folder, split="train"):

@@ -22,6 +22,8 @@ raise the AP: docs/fine_tuning.md) ..."""
 MAX_LOSS = 0.02
 """... and falls by no more than this for any class with at least ``MIN_BOXES`` boxes."""
 MIN_BOXES = 30
+MAX_BOXES = 20_000
+"""Of larger data sets so many boxes are looked at."""
 
 FeatureSizes = list[tuple[int, int]]
 
@@ -50,7 +52,7 @@ def choose_anchors(
         config: the detector.
         feature_sizes: (height, width) in cells of its maps.
     """
-    boxes, labels = _shares(store)
+    boxes, labels = _sample(*_shares(store))
     sides = boxes[:, 2:] - boxes[:, :2]
     counts = np.bincount(labels)
     own = cell_shapes(config.anchors, len(feature_sizes))
@@ -69,6 +71,14 @@ def choose_anchors(
         if after.mean() > best.after and loss <= MAX_LOSS:
             best = AnchorChoice(shapes, best.before, float(after.mean()))
     return best if best.after >= best.before + MIN_GAIN else best._replace(shapes=None)
+
+
+def _sample(
+    boxes: NDArray[np.float64], labels: NDArray[np.int16]
+) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
+    """At most ``MAX_BOXES`` of the boxes, drawn with seed 0."""
+    rows = np.random.default_rng(0).permutation(len(boxes))[:MAX_BOXES]
+    return boxes[np.sort(rows)], labels[np.sort(rows)]
 
 
 def _shares(store: AnnotationStore) -> tuple[NDArray[np.float64], NDArray[np.int16]]:

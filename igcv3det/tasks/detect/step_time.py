@@ -15,6 +15,7 @@ from igcv3det.datasets.store import AnnotationStore
 from igcv3det.engine.optim import build_optimizer
 from igcv3det.engine.precision import fitting_precision
 from igcv3det.preprocess import Preprocess
+from igcv3det.structures import Target
 from igcv3det.tasks.detect.batches import collate
 from igcv3det.tasks.detect.dataset import CocoDetection
 from igcv3det.tasks.detect.module import DetectionModule
@@ -47,25 +48,32 @@ def measure_step(
         batch_size: images of a step.
         precision: of the trainer.
     """
-    module = DetectionModule(detector, channels_last=True, conv_impl="fast").train()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module = DetectionModule(detector, channels_last=True, conv_impl="fast").train().to(device)
     optimizer = build_optimizer(module.detector, OptimConfig(optimizer="adamw"), 1e-5)
     preprocess = Preprocess(PreprocessConfig(), detector.image_size)
     dataset = CocoDetection(store, images, EvalTransform(preprocess))
-    is_bf16 = "bf16" in str(fitting_precision(precision, "cpu"))
+    is_bf16 = "bf16" in str(fitting_precision(precision, "auto"))
     times: list[StepTime] = []
     for step in range(_STEPS + 1):
         start = time.perf_counter()
         rows = [(step * batch_size + offset) % len(store) for offset in range(batch_size)]
-        batch = collate([dataset[row] for row in rows])
+        images_of_step, targets = collate([dataset[row] for row in rows])
         loaded = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
-            outputs = module(batch[0])
-        loss, _ = module._losses(outputs, batch[1])
+        with torch.autocast(device, torch.bfloat16, enabled=is_bf16):
+            outputs = module(images_of_step.to(device))
+        loss, _ = module._losses(outputs, [_moved(target, device) for target in targets])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        float(loss.detach())  # a GPU has computed all of it only then
         times.append(StepTime(time.perf_counter() - loaded, loaded - start))
     return StepTime(_median(times, 0), _median(times, 1))
+
+
+def _moved(target: Target, device: str) -> Target:
+    boxes, labels, crowds = (part.to(device) for part in target[:3])
+    return target._replace(boxes=boxes, labels=labels, crowds=crowds)
 
 
 def _median(times: Sequence[StepTime], column: int) -> float:

@@ -1,23 +1,27 @@
 """What ``train DATA`` chooses, and that the user's own options come first."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import tiny
 from coco_files import save_tiny_detector, write_json, write_noise
 from layouts import NAMES, write_layout
 
 from igcv3det import Predictor, load_detector, train
 from igcv3det.cli.train import main
 from igcv3det.config import AnchorConfig, DetectorConfig
+from igcv3det.datasets.checks import load_annotations
+from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.record import ImageEntry, ImageTable
 from igcv3det.datasets.store import build_store
 from igcv3det.structures import Categories
 from igcv3det.tasks.detect import plan as plans
 from igcv3det.tasks.detect.anchor_choice import choose_anchors
 from igcv3det.tasks.detect.plan import Plan, as_arguments
-from igcv3det.tasks.detect.step_time import StepTime
+from igcv3det.tasks.detect.step_time import StepTime, measure_step
 
 SIZES = [(4, 4), (2, 2), (1, 1), (1, 1), (1, 1), (1, 1)]
 
@@ -227,3 +231,12 @@ def test_wrong_arguments_of_the_function(folder, weights, tmp_path):
     wrong = {**QUICK, "model.optim.lr": -1, "data.batch_size": 2}
     with pytest.raises(ValueError, match=r"options: .*lr must be > 0"):
         train(folder, weights=weights, epochs=1, output=tmp_path / "run", options=wrong)
+
+
+def test_the_time_of_a_step(folder):
+    record, images = Dataset(folder).read("train")
+    store = load_annotations(record, images).store
+    detector = dataclasses.replace(tiny.DETECTOR, num_classes=3)
+    found = measure_step(store, images, detector, 2, "32-true")
+    assert 0 < found.compute < 60
+    assert 0 < found.load < 60
