@@ -1,19 +1,18 @@
-r"""Which form of IGCV3's block is the fastest, by library, precision and width.
+r"""Compares the latency of the variants of IGCV3's block, by library, precision and width.
 
 Usage:
     python research/block_variants.py [--config configs/igcv3_ssdlite320_coco.yaml]
         [--against configs/mobilenetv2_ssdlite320_coco.yaml] [--backend torch,onnxruntime,openvino]
         [--precision fp32,bf16] [--threads 2] [--rounds 50] [--widths] [--json FILE]
-    python research/block_variants.py --threads 1 --clock cpu      on a machine that is busy
+    python research/block_variants.py --threads 1 --clock cpu      on a busy machine
 
-The network (random weights) is written with all blocks in one form, and as
-`igcv3det.fastpath.deploy` writes it for the library; all forms take turns. "permuted" is the
-paper's block with folded norms. With --widths the form of the blocks of one width at a time is
-changed from the one that deploy chose, and the table has the difference to that: what is below zero
-would be a better choice. Below the table, ONNX Runtime's time by kind of operation says where the
-rest of the time goes.
+The network (random weights) is built with all blocks in one variant, and as
+`igcv3det.fastpath.deploy` builds it for the library; all are timed in turn. "permuted" is the
+paper's block with folded norms. With --widths the variant of the blocks of one width at a time is
+changed from deploy's choice, and the table has the difference: a negative one would be a better
+choice. For ONNX Runtime a second table has the time by kind of operation.
 
-Exit status: 0 all done, 2 wrong call.
+Exit status: 0 done, 2 wrong call.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ KINDS = {  # of ONNX Runtime's operations
 
 
 class _Tuple(nn.Module):
-    """A detector whose outputs the exporters know."""
+    """A detector with a plain tuple of outputs, for the exporters."""
 
     def __init__(self, detector: SSDLite) -> None:
         super().__init__()
@@ -75,25 +74,26 @@ def main(args: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         for backend in options.backend:
-            written = {options.against.stem: deploy(baseline, "dense")}
-            written |= {
-                form: deploy(detector, cast(Variant, form)) for form in (*WHOLE_VARIANTS, backend)
+            networks = {options.against.stem: deploy(baseline, "dense")}
+            networks |= {
+                variant: deploy(detector, cast(Variant, variant))
+                for variant in (*WHOLE_VARIANTS, backend)
             }
             if options.widths:
-                written |= dict(_one_width_changed(detector, backend))
+                networks |= dict(_one_width_changed(detector, backend))
             for precision in options.precision:
                 if (backend, precision) == ("onnxruntime", "bf16"):
                     continue
                 folder = Path(name) / backend
                 calls = {
-                    n: _call(d, n, backend, precision, folder, options) for n, d in written.items()
+                    n: _call(d, n, backend, precision, folder, options) for n, d in networks.items()
                 }
                 clock = time.process_time if options.clock == "cpu" else time.perf_counter
                 timings = time_in_turn(calls, options.rounds, clock=clock)
                 rows += _rows(timings, backend, precision)
             if backend == "onnxruntime":
-                for form in (options.against.stem, "permuted", backend):
-                    _print_kinds(folder / f"{_file(form)}.onnx", form, options)
+                for variant in (options.against.stem, "permuted", backend):
+                    _print_kinds(folder / f"{_file(variant)}.onnx", variant, options)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return 0
@@ -121,15 +121,15 @@ def _words(text: str) -> list[str]:
 
 
 def _one_width_changed(detector: SSDLite, backend: str) -> Iterator[tuple[str, SSDLite]]:
-    """What deploy writes, but for the blocks of one width, in each other form."""
+    """Deploy's network with the blocks of one width in each other variant."""
     assert isinstance(detector.backbone, IGCV3)
     blocks = [block for block in detector.backbone.blocks if isinstance(block, IGCV3Block)]
     chosen = {_width(block): VARIANTS[backend](block) for block in blocks}
     for width, own in chosen.items():
-        for form in BLOCK_VARIANTS:
-            if form != own:
-                changed = chosen | {width: form}
-                name = f"{width[0]} to {width[1]}: {form.expansion}, {form.projection}"
+        for variant in BLOCK_VARIANTS:
+            if variant != own:
+                changed = chosen | {width: variant}
+                name = f"{width[0]} to {width[1]}: {variant.expansion}, {variant.projection}"
                 yield name, deploy(detector, lambda block, c=changed: c[_width(block)])  # type: ignore[misc]
 
 
@@ -151,7 +151,7 @@ def _call(
     if backend == "torch":
         torch.set_num_threads(options.threads)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        # "permuted" is at its best contiguous: a permutation falls out of channels-last
+        # "permuted" is fastest contiguous: permutations lose the channels-last layout
         layout = torch.contiguous_format if name == "permuted" else torch.channels_last
         own = detector.to(dtype).to(memory_format=layout)
         batch = images.to(dtype).contiguous(memory_format=layout)
@@ -193,7 +193,7 @@ def _rows(timings: list[Timing], backend: str, precision: str) -> list[dict[str,
     rows, cells = [], []
     for timing in timings:
         ratio, change = timing.median_ms / baseline.median_ms, timing.median_ms - own.median_ms
-        name = "as deploy writes it" if timing is own else timing.name
+        name = "deploy's choice" if timing is own else timing.name
         cells.append(
             [
                 name,
@@ -205,20 +205,20 @@ def _rows(timings: list[Timing], backend: str, precision: str) -> list[dict[str,
         )
         rows.append(
             {
-                "form": name,
+                "variant": name,
                 "backend": backend,
                 "precision": precision,
                 "median_ms": timing.median_ms,
                 "ratio": ratio,
             }
         )
-    header = [f"{backend} {precision}", "median ms", "10-90 %", "ratio", "to deploy"]
+    header = [f"{backend} {precision}", "median ms", "10-90 %", "ratio", "change"]
     print(text_table(header, cells), "\n", flush=True)
     return rows
 
 
-def _print_kinds(path: Path, form: str, options: argparse.Namespace) -> None:
-    """Time in each kind of operation, and the bytes that it reads and writes."""
+def _print_kinds(path: Path, variant: str, options: argparse.Namespace) -> None:
+    """Prints time and bytes read and written by kind of operation."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -235,8 +235,8 @@ def _print_kinds(path: Path, form: str, options: argparse.Namespace) -> None:
     for event in json.loads(Path(session.end_profiling()).read_text()):
         if event["name"].endswith("_kernel_time"):
             times[event["name"]].append(event["dur"])
-            facts = event["args"]
-            kinds[event["name"]] = (_kind(facts), _bytes(facts))
+            args = event["args"]
+            kinds[event["name"]] = (_kind(args), _bytes(args))
     milliseconds, megabytes = collections.Counter[str](), collections.Counter[str]()
     for node, durations in times.items():
         kind, size = kinds[node]
@@ -244,22 +244,22 @@ def _print_kinds(path: Path, form: str, options: argparse.Namespace) -> None:
         megabytes[kind] += size / 1e6  # type: ignore[assignment]
     cells = [[k, f"{ms:.2f}", f"{megabytes[k]:.0f}"] for k, ms in milliseconds.most_common()]
     total = ["all", f"{sum(milliseconds.values()):.2f}", f"{sum(megabytes.values()):.0f}"]
-    print(text_table([f"onnxruntime, {form}", "ms", "MB"], [*cells, total]), "\n", flush=True)
+    print(text_table([f"onnxruntime, {variant}", "ms", "MB"], [*cells, total]), "\n", flush=True)
 
 
-def _kind(facts: dict[str, Any]) -> str:
-    kind = KINDS.get(facts["op_name"], "other")
+def _kind(args: dict[str, Any]) -> str:
+    kind = KINDS.get(args["op_name"], "other")
     if kind == "convolutions":
-        weight = next(iter(facts["input_type_shape"][1].values()))
+        weight = next(iter(args["input_type_shape"][1].values()))
         if weight[2:] == [1, 1]:
             return "1x1 convolutions"
         return "depthwise convolutions" if weight[1] == 1 else "stem"
     return kind
 
 
-def _bytes(facts: dict[str, Any]) -> int:
+def _bytes(args: dict[str, Any]) -> int:
     size = 0
-    for tensor in (*facts["input_type_shape"], *facts["output_type_shape"]):
+    for tensor in (*args["input_type_shape"], *args["output_type_shape"]):
         for dtype, shape in tensor.items():
             size += (4 if dtype == "float" else 1) * int(torch.tensor(shape).prod())
     return size

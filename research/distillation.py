@@ -7,15 +7,15 @@ Usage:
         --weights student.safetensors --fused JSON... --single JSON... --unlabelled JSON... \
         --output docs/research/distillation/boxes [--evaluate NAME ANNOTATIONS IMAGES]...
 
-``start``: initial weights, place of ReLU6 and depth of a student; on crops, with all parts trained,
-otherwise as ``configs/distill/3_whole.yaml``. ``boxes``: sources of the boxes; from a student's
-weights, on whole images, as ``configs/distill/4_boxes.yaml``.
---fused are the boxes of both teachers and true ones where there are any, --single the same with one
-teacher, --unlabelled both teachers without the true ones (``tools/fuse_boxes.py`` makes all three).
+``start`` compares initial weights, positions of ReLU6 and depths of the student, on crops, with all
+parts trained and otherwise ``configs/distill/3_whole.yaml``. ``boxes`` compares sources of boxes,
+from a student's weights, on whole images, with ``configs/distill/4_boxes.yaml``: --fused are the
+boxes of both teachers and annotated ones where there are any, --single the same with one teacher,
+--unlabelled those of both teachers only (``tools/fuse_boxes.py`` makes all three).
 
 A finished run is not repeated; an interrupted one resumes from its last checkpoint. Writes
-OUTPUT/table.md and OUTPUT/curves.png after each run. Exit status: 0 done, 1 could not, 2 wrong
-call.
+OUTPUT/table.md and OUTPUT/curves.png after each run. Exit status: 0 done, 1 could not be done,
+2 wrong call.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "distill"
 STEPS = {"start": 200, "boxes": 200}
 VALIDATIONS = 4
 SCORE = "val/score"
-# the lower rates are those of the later phases, and those that a morphed network needs
-RATES = ("--model.optim.muon_lr", "0.02", "--model.optim.lr", "0.003")
-GENTLE = ("--model.optim.muon_lr", "0.006", "--model.optim.lr", "0.0008")
+# the lower rates are those of the later phases; a morphed network needs them
+HIGH_RATES = ("--model.optim.muon_lr", "0.02", "--model.optim.lr", "0.003")
+LOW_RATES = ("--model.optim.muon_lr", "0.006", "--model.optim.lr", "0.0008")
 
 
 class Variant(NamedTuple):
-    """A row of the table: the arguments of ``tools/distill.py`` that other rows do not have.
+    """A row of the table, with its own arguments of ``tools/distill.py``.
 
     Attributes:
-        name: of the row.
-        slug: of its runs' folders.
-        arguments: of the command line.
+        name: name of the row.
+        slug: name of its runs' folders.
+        arguments: arguments of the command line.
     """
 
     name: str
@@ -66,9 +66,9 @@ class Outcome(NamedTuple):
     """Results of a finished run.
 
     Attributes:
-        score: divergence of class scores from the teacher's on held-out images, nats an image,
-            after each validation.
-        ap: name of a data set to AP on it.
+        score: divergence of the class scores from the teacher's on held-out images, nats per
+            image, after each validation.
+        ap: AP by name of the data set.
     """
 
     score: list[float]
@@ -78,12 +78,12 @@ class Outcome(NamedTuple):
 def start_variants() -> list[Variant]:
     """The rows of ``start``; the first is the baseline."""
     start, backbone = "--model.distillation.start", "--model.detector.backbone"
-    shared = (start, "shared", *RATES)
+    shared = (start, "shared", *HIGH_RATES)
     return [
         Variant("shared parts and statistics", "shared", shared),
-        Variant("random start", "random", (start, "random", *RATES)),
-        Variant("shared, gentle rates", "shared-gentle", (start, "shared", *GENTLE)),
-        Variant("morphed, gentle rates", "morph-gentle", (start, "morph", *GENTLE)),
+        Variant("random start", "random", (start, "random", *HIGH_RATES)),
+        Variant("shared, low rates", "shared-gentle", (start, "shared", *LOW_RATES)),
+        Variant("morphed, low rates", "morph-gentle", (start, "morph", *LOW_RATES)),
         Variant(
             "ReLU6 after the expansion too", "relu-both", (*shared, f"{backbone}.relu", "both")
         ),
@@ -101,43 +101,43 @@ def boxes_variants(
     """The rows of ``boxes``; the first is the baseline.
 
     Args:
-        fused: boxes of two teachers and true ones.
-        single: of one teacher and true ones.
-        unlabelled: of two teachers.
+        fused: boxes of two teachers and annotated ones.
+        single: boxes of one teacher and annotated ones.
+        unlabelled: boxes of two teachers.
     """
 
     def boxes(files: Sequence[Path]) -> tuple[str, ...]:
-        return ("--data.boxes", f"[{','.join(str(file) for file in files)}]", *GENTLE)
+        return ("--data.boxes", f"[{','.join(str(file) for file in files)}]", *LOW_RATES)
 
     return [
-        Variant("two teachers' boxes and true ones", "fused", boxes(fused)),
-        Variant("one teacher's boxes and true ones", "single", boxes(single)),
-        Variant("two teachers' boxes, no true ones", "unlabelled", boxes(unlabelled)),
+        Variant("two teachers' and annotated boxes", "fused", boxes(fused)),
+        Variant("one teacher's and annotated boxes", "single", boxes(single)),
+        Variant("two teachers' boxes", "unlabelled", boxes(unlabelled)),
         Variant(
             "no boxes",
             "none",
-            ("--model.distillation.box_weight", "0", "--data.boxes", "[]", *GENTLE),
+            ("--model.distillation.box_weight", "0", "--data.boxes", "[]", *LOW_RATES),
         ),
     ]
 
 
 def train(variant: Variant, seed: int, options: argparse.Namespace) -> Outcome:
-    """Trains, resumes or reads a run.
+    """The result of a run, which is trained or resumed if it is not finished.
 
     Raises:
-        OSError: a file is not there.
-        ValueError: data or weights do not fit.
+        OSError: a file cannot be read.
+        ValueError: data or weights do not match the configuration.
     """
-    # 1_early.yaml describes the student that 3_whole.yaml takes from its weights
+    # 3_whole.yaml takes the student's description from weights; here 1_early.yaml has it
     stack = {"start": ("1_early.yaml", "3_whole.yaml"), "boxes": ("4_boxes.yaml",)}
     images = ",".join(str(folder) for folder in options.images)
-    arguments = [w for name in stack[options.question] for w in ("--config", str(CONFIGS / name))]
+    arguments = [w for name in stack[options.study] for w in ("--config", str(CONFIGS / name))]
     arguments += ["--data.folders", f"[{images}]"]
     arguments += ["--model.teacher", str(options.teacher)]
     arguments += ["--model.weights", "null" if options.weights is None else str(options.weights)]
-    if options.question == "start":
+    if options.study == "start":
         arguments += ["--model.distillation.frozen", "[]"]
-    steps = options.steps or STEPS[options.question]
+    steps = options.steps or STEPS[options.study]
     arguments += ["--trainer.max_steps", str(steps), "--model.optim.warmup_steps", "20"]
     arguments += ["--trainer.val_check_interval", str(max(1, steps // VALIDATIONS))]
     if options.cache is not None:
@@ -147,24 +147,24 @@ def train(variant: Variant, seed: int, options: argparse.Namespace) -> Outcome:
         ap = {name: _ap(best, folder, *files) for name, *files in options.evaluate}
         return Outcome(logged(folder, SCORE), ap)._asdict()
 
-    place = options.runs / options.question / f"{variant.slug}-seed{seed}"
+    folder = options.runs / options.study / f"{variant.slug}-seed{seed}"
     arguments += variant.arguments
-    return Outcome(**train_once(DistillationCLI, arguments, seed, place, summary))
+    return Outcome(**train_once(DistillationCLI, arguments, seed, folder, summary))
 
 
 def _ap(checkpoint: Path, folder: Path, annotations: str, images: str) -> float:
-    figures = folder / "figures.json"
-    files = ["--annotations", annotations, "--images", images, "--output", str(figures)]
+    metrics = folder / "metrics.json"
+    files = ["--annotations", annotations, "--images", images, "--output", str(metrics)]
     if eval_command.main(["--checkpoint", str(checkpoint), *files]):
         raise ValueError(f"{annotations}: {checkpoint} could not be evaluated")
-    return float(json.loads(figures.read_text(encoding="utf-8"))["AP"])
+    return float(json.loads(metrics.read_text(encoding="utf-8"))["AP"])
 
 
 def markdown(outcomes: Mapping[str, Sequence[Outcome]], sets: Sequence[str]) -> str:
     """The table: mean and range over seeds of the last divergence and of AP.
 
     Args:
-        outcomes: row to its runs; rows without one say so.
+        outcomes: runs by name of the row; a row without runs is "not run".
         sets: names of the data sets.
     """
     header = ["", "n", "divergence of scores", *(f"AP, {name}" for name in sets)]
@@ -185,7 +185,7 @@ def main(args: list[str] | None = None) -> int:
     tune_malloc()
     rows = (
         start_variants()
-        if options.question == "start"
+        if options.study == "start"
         else boxes_variants(options.fused, options.single, options.unlabelled)
     )
     sets = [name for name, *_ in options.evaluate]
@@ -196,7 +196,7 @@ def main(args: list[str] | None = None) -> int:
                 outcomes[row.name].append(train(row, seed, options))
                 atomic_write(options.output / "table.md", markdown(outcomes, sets))
                 curves = {name: [run.score for run in runs] for name, runs in outcomes.items()}
-                labels = ("validation", "divergence of scores, nats an image")
+                labels = ("validation", "divergence of scores, nats per image")
                 draw_means(curves, options.output / "curves.png", labels)
     except (OSError, ValueError) as error:
         print(f"distillation: {error}", file=sys.stderr)
@@ -209,11 +209,11 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("question", choices=list(STEPS))
+    parser.add_argument("study", choices=list(STEPS))
     parser.add_argument("--images", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--teacher", type=Path, required=True, metavar="FILE")
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="student that boxes starts from"
+        "--weights", type=Path, metavar="FILE", help="student to start from, for boxes"
     )
     for name in ("--fused", "--single", "--unlabelled"):
         parser.add_argument(name, type=Path, nargs="+", default=[], metavar="JSON")
@@ -227,17 +227,17 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=positive_int, help=f"default: {STEPS}")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="for decoded images")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="folder for decoded images")
     parser.add_argument("--runs", type=Path, default=Path("runs/distillation"), metavar="DIR")
     options = parser.parse_args(args)
     needs = {
         "start": [],
         "boxes": ["weights", "fused", "single", "unlabelled"],
-    }[options.question]
+    }[options.study]
     if missing := [f"--{name}" for name in needs if not getattr(options, name)]:
         parser.error(f"boxes needs {', '.join(missing)}")
-    if options.question == "start" and options.weights is not None:
-        parser.error("start begins with the teacher alone: --weights is for boxes")
+    if options.study == "start" and options.weights is not None:
+        parser.error("--weights is for boxes; start has the teacher's weights alone")
     return options
 
 

@@ -4,11 +4,11 @@ Usage:
     python -m research.fine_tuning bccd --data data/bccd --teacher teacher.safetensors \
         --output docs/research/fine_tuning/bccd [--seeds 0 1] [--epochs N] [--runs DIR]
 
-IGCV3 from the released weights and from scratch, MobileNetV2 from TensorFlow's weights
-(``tools/convert_tf.py``) and from scratch, as ``configs/finetune_*.yaml`` have it, each with every
-seed and the same budget; from scratch at a rate of 0.0005 in both data sets. A finished run is not
+Trains IGCV3 from the released weights and from scratch, and MobileNetV2 from TensorFlow's weights
+(``tools/convert_tf.py``) and from scratch, with ``configs/finetune_*.yaml``, each with every seed
+and for the same number of epochs; the learning rate from scratch is 0.0005. A finished run is not
 repeated; an interrupted one resumes from its last checkpoint. Writes OUTPUT/table.md and
-OUTPUT/curves.png after each run. Exit status: 0 done, 1 could not.
+OUTPUT/curves.png after each run. Exit status: 0 done, 1 could not be done.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from research.ablation.curves import draw_means
 from research.seeded_runs import logged, train_once
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-_RATE_FROM_SCRATCH = "0.0005"  # higher than pretrained weights tolerate
+_LR_FROM_SCRATCH = "0.0005"  # too high for pretrained weights
 
 
 class Start(NamedTuple):
     """A network and its initial weights.
 
     Attributes:
-        name: of the row.
-        slug: of its runs' folders.
+        name: name of the row.
+        slug: name of its runs' folders.
         config: end of the configuration's name.
-        weights: file; None trains from scratch.
+        weights: file of weights; None trains from scratch.
     """
 
     name: str
@@ -53,7 +53,7 @@ def starts(teacher: Path) -> list[Start]:
     """The four rows.
 
     Args:
-        teacher: TensorFlow's weights, converted.
+        teacher: converted weights of TensorFlow.
     """
     released = CONFIGS.parent / "igcv3det" / "weights" / "igcv3_d_ssdlite.safetensors"
     return [
@@ -65,11 +65,11 @@ def starts(teacher: Path) -> list[Start]:
 
 
 def train(start: Start, seed: int, options: argparse.Namespace) -> list[float]:
-    """AP after each epoch, of a run that is made, finished or found.
+    """AP after each epoch of a run, which is trained or resumed if it is not finished.
 
     Raises:
-        OSError: a file is not there.
-        ValueError: data or weights do not fit.
+        OSError: a file cannot be read.
+        ValueError: data or weights do not match the configuration.
     """
     config = CONFIGS / f"finetune_{options.dataset}{start.config}.yaml"
     arguments = ["--config", str(config), "--logged_images", "0", "--data.root", str(options.data)]
@@ -77,12 +77,12 @@ def train(start: Start, seed: int, options: argparse.Namespace) -> list[float]:
         arguments += ["--model.weights", str(start.weights)]
     else:
         arguments += ["--model.random_init", "true"]
-        arguments += ["--model.optim.lr", _RATE_FROM_SCRATCH]
+        arguments += ["--model.optim.lr", _LR_FROM_SCRATCH]
     if options.epochs is not None:
         arguments += ["--trainer.max_epochs", str(options.epochs)]
-    place = options.runs / options.dataset / f"{start.slug}-seed{seed}"
+    folder = options.runs / options.dataset / f"{start.slug}-seed{seed}"
     curve: list[float] = train_once(
-        DetectionCLI, arguments, seed, place, lambda folder, _: logged(folder, "val/AP")
+        DetectionCLI, arguments, seed, folder, lambda folder, _: logged(folder, "val/AP")
     )
     return curve
 
@@ -91,10 +91,10 @@ def markdown(curves: dict[str, list[list[float]]]) -> str:
     """The table: AP after the first, the middle and the last validation, mean and range of seeds.
 
     Args:
-        curves: row to a curve for each seed; rows without one say so.
+        curves: by name of the row, a curve for each seed; a row without curves is "not run".
     """
     lines = [
-        "| network and start | n | first AP | AP half-way | last AP | least and greatest |",
+        "| network and start | n | first AP | AP half-way | last AP | range |",
         "|---|---:|---:|---:|---:|---|",
     ]
     for name, runs in curves.items():
@@ -104,8 +104,8 @@ def markdown(curves: dict[str, list[list[float]]]) -> str:
         middle = (len(runs[0]) - 1) // 2
         means = [statistics.mean(run[at] for run in runs) for at in (0, middle, -1)]
         last = [run[-1] for run in runs]
-        shown = " | ".join(f"{mean:.3f}" for mean in means)
-        lines.append(f"| {name} | {len(runs)} | {shown} | {min(last):.3f}, {max(last):.3f} |")
+        cells = " | ".join(f"{mean:.3f}" for mean in means)
+        lines.append(f"| {name} | {len(runs)} | {cells} | {min(last):.3f} to {max(last):.3f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -140,7 +140,7 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--teacher", type=Path, required=True, metavar="FILE")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--epochs", type=int, help="default: as the configuration has it")
+    parser.add_argument("--epochs", type=int, help="default: the configuration's")
     parser.add_argument("--runs", type=Path, default=Path("runs/fine_tuning"), metavar="DIR")
     return parser.parse_args(args)
 

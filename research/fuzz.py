@@ -1,13 +1,13 @@
-"""Reads thousands of annotation files and images with random mistakes, as the commands do.
+"""Fuzzing: thousands of annotation files and images with random mutations through the readers.
 
 Usage:
     python research/fuzz.py [--files 10000] [--images 2000] [--seed 0] [--keep FOLDER]
 
-Each file goes through the checker, the training reader, evaluation with a results file, the reader
-of distillation and split-data; each image through the checker and `read_image`. A file is either
-read, or refused with one line that names it. Everything else is a failure: another error than
+Each file goes through check-data, the training reader, evaluation with a results file, the reader
+of distillation and split-data; each image through check-data and `read_image`. A file must either
+be read or be refused with one line that names it. Everything else is a failure: an error other than
 ValueError or OSError, a message of several lines or without the file's name, more than 20 seconds,
-the end of the process. Failures are printed with the seed that makes the file again; --keep writes
+the end of the process. Failures are printed with the seed that reproduces the file; --keep writes
 their files to a folder.
 
 Exit status: 0 no failure, 1 failures, 2 wrong call.

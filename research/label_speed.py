@@ -1,12 +1,12 @@
-"""How long it takes to read the labels of a large data set, and how much memory.
+"""Time and memory for reading the labels of a large data set.
 
 Example:
     python -m research.label_speed FOLDER --images 100000
 
-Makes YOLO and Pascal VOC data sets in FOLDER: one JPEG under many names (hard links), each with
-seven random boxes. Each data set is read twice in a process of its own, first from the files, then
-from the record that was kept; printed are seconds and the largest resident memory, with and without
-what Python and PyTorch take. Linux only.
+Creates YOLO and Pascal VOC data sets in FOLDER: one JPEG under many names (hard links), each with
+seven random boxes. Each data set is read twice, each time in a new process: from its files, then
+from the cached record. Prints seconds and peak resident memory, with and without that of Python and
+PyTorch. Linux only.
 """
 
 from __future__ import annotations
@@ -42,12 +42,17 @@ print(json.dumps([len(record.images), len(record), seconds, peak(), peak() - bef
 
 
 def main(args: list[str] | None = None) -> int:
-    """Makes the data sets that are not there yet and reads them; returns the exit status."""
+    """Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="for the data sets")
-    parser.add_argument("--images", type=positive_int, default=100_000, help="how many")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder for the data sets")
+    parser.add_argument(
+        "--images",
+        type=positive_int,
+        default=100_000,
+        help="images of a data set (default: 100000)",
+    )
     options = parser.parse_args(args)
     for name, make in (("yolo", _make_yolo), ("voc", _make_voc)):
         folder = options.folder / name
@@ -56,7 +61,7 @@ def main(args: list[str] | None = None) -> int:
         environment = {**os.environ, "IGCV3DET_CACHE": str(options.folder / "cache")}
         for place in (options.folder / "cache").glob("*.npz"):
             place.unlink()
-        for what in ("files", "kept record"):
+        for what in ("files", "cached record"):
             done = subprocess.run(
                 [sys.executable, "-c", _READ, str(folder)],
                 env=environment,
@@ -67,7 +72,7 @@ def main(args: list[str] | None = None) -> int:
             images, boxes, seconds, peak, own = json.loads(done.stdout)
             print(
                 f"{name:<5} {what:<12} {images} images, {boxes} boxes: {seconds:.1f} s, "
-                f"{peak:.0f} MiB ({own:.0f} MiB by reading)"
+                f"{peak:.0f} MiB ({own:.0f} MiB for reading)"
             )
     return 0
 
@@ -85,7 +90,7 @@ def _images(folder: Path, count: int) -> list[ImageWithBoxes]:
     source, links = first, 0
     for index in range(count):
         path = folder / f"{index:06d}.jpg"
-        if links == 30_000:  # file systems bound the links to a file
+        if links == 30_000:  # file systems limit the links to a file
             source, links = path, 0
             source.write_bytes(first.read_bytes())
         else:

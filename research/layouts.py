@@ -1,11 +1,11 @@
-"""Makes a COCO data set into every layout that the package reads, and runs five commands on each.
+"""Converts a COCO data set to every layout that the package reads, and runs five commands on each.
 
 Examples:
     python -m research.layouts bccd/bccd.coco.json bccd/BCCD/JPEGImages layouts
     python -m research.layouts bccd/bccd.coco.json bccd/BCCD/JPEGImages layouts --run --minutes 1
 
-Every layout has the same fifth of the images as validation split. With --run, check-data, train,
-eval, predict and export run on each, and a table of their times and of the AP is printed.
+In every layout the same fifth of the images is the validation split. With --run, check-data, train,
+eval, predict and export run on each layout, and a table of their times and APs is printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from igcv3det.datasets.splitting import random_images
 
 
 class Box(NamedTuple):
-    """An object: name and x, y, width, height in pixels."""
+    """An object: class name, and x, y, width, height in pixels."""
 
     name: str
     x: float

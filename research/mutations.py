@@ -1,4 +1,4 @@
-"""Annotation files and images with mistakes: sound ones and a few random changes to them."""
+"""Annotation files and images with random mutations, for fuzzing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VALUES: tuple[Any, ...] = (
     *([0.5, 0.5, 0.1, 0.1], [250, 3, 4, 5], [1, 2, math.nan, 4], ["1", 2, 3, 4], [True, 0, 5, 5]),
     *([[[1]]], {"id": 1}, {"counts": "abc", "size": [2, 3]}),
 )
-"""What a field or an entry of an annotation file is replaced by."""
+"""Values that replace a field or an entry of an annotation file."""
 FIELDS = (
     *("id", "image_id", "category_id", "bbox", "iscrowd", "area", "score", "segmentation"),
     *("file_name", "width", "height", "name"),

@@ -1,10 +1,10 @@
-"""Other projects' detectors as ONNX files: what they take, and what their raw outputs mean.
+"""Other projects' detectors as ONNX files: preprocessing and decoding of their outputs.
 
 Written from the formats that the projects document: NanoDet's v0.x configurations and GFL head,
-YOLOX's ONNX demo, FastestDet's README and post-processing. NMS thresholds are the
-projects' own; for a fair table every class of a cell counts from 0.01 up and 100 detections are
-kept, as COCO's evaluation does. (YOLOX and FastestDet report with the best class of a cell only,
-which gives them about 0.006 less.)
+YOLOX's ONNX demo, FastestDet's README and postprocessing. NMS thresholds are the projects' own. For
+a fair comparison all classes of a cell with scores above 0.01 count, and 100 detections are kept,
+as in COCO's evaluation. (YOLOX and FastestDet evaluate with the best class of a cell only, which
+gives about 0.006 less AP.)
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ STRIDES = (8, 16, 32)
 
 
 class Placed(NamedTuple):
-    """An image as a network takes it, and where it lies in there.
+    """A network input, and the position of the image in it.
 
     Attributes:
         inputs: [1, 3, S, S].
         scale: (x, y), pixels of the input per pixel of the image.
-        shift: (x, y) of the image's corner, pixels of the input.
+        shift: (x, y) of the image's upper left corner, pixels of the input.
     """
 
     inputs: Array
@@ -47,7 +47,7 @@ class Placed(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Decoded, before NMS: xyxy [N, 4] in pixels of the input, and scores [N, 80]."""
+    """Decoded outputs before NMS: boxes xyxy [N, 4] in pixels of the input, scores [N, 80]."""
 
     boxes: Array
     scores: Array
@@ -55,13 +55,13 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True)
 class Peer:
-    """One file of another project.
+    """A detector of another project.
 
     Attributes:
-        name: for the table.
-        file: its name.
-        iou_threshold: of the project's class-wise NMS.
-        place: image and S to input.
+        name: name in the table.
+        file: name of the ONNX file.
+        iou_threshold: IoU threshold of the project's class-wise NMS.
+        place: preprocessing: image and S to input.
         decode: raw outputs and S to candidates.
     """
 
@@ -72,7 +72,7 @@ class Peer:
     decode: Callable[[Sequence[Array], int], Candidates]
 
     def detect(self, image: Image, size: int, run: Callable[[Array], list[Array]]) -> Detections:
-        """Everything from the image to its objects, ``run`` being the network."""
+        """Detections of an image; ``run`` computes the network."""
         placed = self.place(image, size)
         boxes, scores = self.decode(run(placed.inputs), size)
         return suppress(restored(boxes, placed), scores, image.shape[:2], self.iou_threshold)
@@ -85,7 +85,7 @@ def restored(boxes: Array, placed: Placed) -> Array:
 
 
 def suppress(boxes: Array, scores: Array, size: Sequence[int], iou_threshold: float) -> Detections:
-    """Class-wise NMS of all scores above 0.01; the best 100."""
+    """Class-wise NMS of all scores above 0.01; at most 100 detections."""
     rows, classes = torch.from_numpy(scores > SCORE_THRESHOLD).nonzero(as_tuple=True)
     likely = torch.from_numpy(scores)[rows, classes]
     inside = clip_boxes_to_image(torch.from_numpy(boxes)[rows], (size[0], size[1]))
@@ -94,7 +94,7 @@ def suppress(boxes: Array, scores: Array, size: Sequence[int], iou_threshold: fl
 
 
 def centred(image: Image, size: int) -> Placed:
-    """NanoDet's: aspect kept, black around, BGR, mean and deviation of ImageNet."""
+    """NanoDet: centred letterbox with black borders, BGR, ImageNet's mean and deviation."""
     height, width = image.shape[:2]
     scale = min(size / width, size / height)
     shift = ((size - scale * width) / 2, (size - scale * height) / 2)
@@ -105,7 +105,7 @@ def centred(image: Image, size: int) -> Placed:
 
 
 def top_left(image: Image, size: int) -> Placed:
-    """YOLOX's: aspect kept, in the upper left corner, grey around, BGR in 0..255."""
+    """YOLOX: letterbox in the upper left corner with grey borders, BGR in 0..255."""
     height, width = image.shape[:2]
     scale = min(size / width, size / height)
     resized = cv2.resize(image[..., ::-1], (int(width * scale), int(height * scale)))
@@ -115,7 +115,7 @@ def top_left(image: Image, size: int) -> Placed:
 
 
 def stretched(image: Image, size: int) -> Placed:
-    """FastestDet's: stretched to the square, BGR in 0..1."""
+    """FastestDet: resized to the square, BGR in 0..1."""
     height, width = image.shape[:2]
     resized = cv2.resize(image[..., ::-1], (size, size)).astype(np.float32)
     return Placed(_planes(resized / 255), (size / width, size / height), (0.0, 0.0))
@@ -124,8 +124,8 @@ def stretched(image: Image, size: int) -> Placed:
 def decode_nanodet(outputs: Sequence[Array], size: int) -> Candidates:
     """Scores after sigmoid, and four distributions over 0..7 strides from the centre of each cell.
 
-    Outputs come in any order: classes have 80 columns, distributions 32, and the number of rows
-    says the map.
+    Outputs are in any order: class scores have 80 columns, distributions 32, and the number of rows
+    identifies the level.
     """
     bins = np.arange(8, dtype=np.float32)
     boxes, scores = [], []

@@ -1,10 +1,10 @@
-"""What another project's detector finds in images, as ``tools/infer.py --json`` writes it.
+"""Detections of another project's detector, in the JSON format of ``tools/infer.py --json``.
 
 Usage:
     python -m research.peer_records yolox_nano.onnx IMAGES --json FILE [--threshold 0.05]
 
-So that ``tools/fuse_boxes.py`` can take its opinion. The files are those of
-`research.peer_models`. Exit status: 0 done, 1 could not.
+The output is an input of ``tools/fuse_boxes.py``; `research.peer_models` has the supported files.
+Exit status: 0 done, 1 could not be done.
 """
 
 from __future__ import annotations

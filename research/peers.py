@@ -1,4 +1,4 @@
-r"""Our detectors and other projects' light detectors, side by side under ONNX Runtime.
+r"""Compares detectors of this package with other projects' lightweight detectors.
 
 Usage:
     python -m research.peers [CHECKPOINT...] --peers DIR [--annotations JSON --images DIR]
@@ -8,11 +8,11 @@ Example:
     python -m research.peers teacher.safetensors --peers downloads/peers --json peers.json \
         --annotations data/coco/annotations/instances_val2017.json --images data/coco/val2017
 
-DIR holds any of nanodet.onnx, nanodet_m.onnx, FastestDet.onnx and yolox_nano.onnx. Parameters and
-multiply-adds are counted in the ONNX graphs (weights and biases of convolutions and matrix
-products, after batch normalisation has been folded in). Latency is the median of the network
-alone, batch 1, all models taking turns in one run. AP is COCO's, scores from 0.01 up, 100
-detections an image.
+All models run under ONNX Runtime. DIR holds any of nanodet.onnx, nanodet_m.onnx, FastestDet.onnx
+and yolox_nano.onnx. Parameters and multiply-adds are counted in the ONNX graphs (weights and biases
+of convolutions and matrix products, after batch normalisation has been folded in). Latency is the
+median of the network alone, batch 1, all models timed in turn. AP is COCO's, with scores from 0.01
+up and 100 detections per image.
 
 Exit status: 0 all done, 1 a model or the data could not be read, 2 wrong call.
 """
@@ -66,7 +66,7 @@ class PeerRow(ComparisonRow):
 
 
 class OnnxNetwork:
-    """A detector's raw network under ONNX Runtime, for `Predictor`."""
+    """The network of a detector under ONNX Runtime, for `Predictor`."""
 
     def __init__(self, detector: SSDLite, run: Callable[[Array], list[Array]]) -> None:
         self.config: DetectorConfig = detector.config
@@ -85,7 +85,7 @@ class PeerDetector:
     """Another project's detector, for `score_images`; it preprocesses inside `detect`.
 
     Args:
-        peer: what its input and raw outputs mean.
+        peer: its preprocessing and decoding.
         size: side of its input, pixels.
         run: the network on [1, 3, S, S].
     """
@@ -113,9 +113,9 @@ class ComparedDetector:
     Attributes:
         name: of the model.
         size: side of its input, pixels.
-        graph: for counting.
+        graph: ONNX graph, for counting.
         run: the network on [1, 3, S, S].
-        detector: from images to detections.
+        detector: detects with ``run``.
     """
 
     name: str
@@ -195,7 +195,7 @@ def peer_target(peer: Peer, path: Path, threads: int) -> ComparedDetector:
 
 
 def our_target(path: Path, threads: int) -> ComparedDetector:
-    """A detector of this package, its raw network exported to ONNX on the way."""
+    """A detector of this package, its network exported to ONNX."""
     detector = load_detector(path)
     size = detector.config.image_size
     with tempfile.TemporaryDirectory() as folder:
@@ -213,7 +213,7 @@ def our_target(path: Path, threads: int) -> ComparedDetector:
 
 
 def _session(graph: onnx.ModelProto, threads: int) -> Callable[[Array], list[Array]]:
-    # Older exporters list weights among the inputs, which keeps the runtime from folding them
+    # older exporters list weights as inputs, which the runtime then cannot fold
     weights = {tensor.name for tensor in graph.graph.initializer}
     inputs = [value for value in graph.graph.input if value.name not in weights]
     del graph.graph.input[:]
@@ -221,7 +221,7 @@ def _session(graph: onnx.ModelProto, threads: int) -> Callable[[Array], list[Arr
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # a session that waits busily would slow the one whose turn it is
+    # spinning threads of one session would slow the others
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -244,7 +244,7 @@ def count(graph: onnx.ModelProto) -> tuple[int, int]:
     """(parameters, multiply-adds) of the convolutions and matrix products of a graph, batch 1.
 
     Raises:
-        ValueError: the shape of a layer's output cannot be told from the graph.
+        ValueError: the output shape of a layer cannot be inferred from the graph.
     """
     inferred = shape_inference.infer_shapes(graph, data_prop=True).graph
     values = [*inferred.value_info, *inferred.output, *inferred.input]

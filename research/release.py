@@ -1,13 +1,12 @@
-"""Packs a trained detector as the weights that come with the package.
+"""Packs a trained detector as pretrained weights of the package.
 
 Example:
     python tools/release.py --checkpoint best.ckpt --facts facts.json --output FILE.safetensors
 
-``facts.json`` holds the texts that the file carries as metadata: ``status`` ("preview" or
-"release"), ``figures``, ``data``, ``teachers`` ("none" where there are none), ``licence``. Metadata
-of the checkpoint is kept where the facts do not replace it. The weights become float16;
-``--images`` reports the largest change of a score. Exit status: 0 written, 1 could not be done, 2
-wrong call.
+``facts.json`` has the metadata of the file: ``status`` ("preview" or "release"), ``figures``,
+``data``, ``teachers`` ("none" if there are none), ``licence``. Other metadata of the checkpoint is
+kept. The weights are stored as float16; ``--images`` reports the largest change of a score. Exit
+status: 0 written, 1 could not be done, 2 wrong call.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def _facts(path: Path) -> dict[str, str]:
         raise ValueError(f"{path}: not JSON ({error})") from error
     missing = [name for name in FACTS if not isinstance(facts.get(name), str)]
     if missing:
-        raise ValueError(f"{path}: lacks a text for {', '.join(missing)}")
+        raise ValueError(f"{path}: no text for {', '.join(missing)}")
     if facts[STATUS] not in ("preview", "release"):
         raise ValueError(f"{path}: {STATUS} must be preview or release, got {facts[STATUS]!r}")
     return dict(facts)
@@ -105,7 +104,7 @@ def _compare(detector: SSDLite, released: SSDLite, folder: str) -> None:
         with torch.no_grad():
             ours, theirs = (d(image).logits[..., 1:].sigmoid() for d in (detector, released))
         worst = max(worst, float((ours - theirs).abs().max()))
-    print(f"float16 moves no score by more than {worst:.4f} on {len(paths)} images")
+    print(f"float16 changes scores by at most {worst:.4f} on {len(paths)} images")
 
 
 if __name__ == "__main__":

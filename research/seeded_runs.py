@@ -1,4 +1,4 @@
-"""Training runs of several rows and seeds; finished ones are not repeated."""
+"""Training runs with several seeds; finished runs are not repeated."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def train_once(
     folder: Path,
     summary: Callable[[Path, Path], Any],
 ) -> Any:  # noqa: ANN401
-    """Trains a run, resumes it from its last checkpoint, or reads its result.
+    """The result of a run, which is trained or resumed if it is not finished.
 
     Args:
-        cli: command line class that trains.
-        arguments: of the run, without seed and folder.
-        seed: of the run.
-        folder: of the run; ``result.json`` in it means that the run is finished.
-        summary: maps the run's folder and its ``best.safetensors`` to the result to store.
+        cli: command line of the training task.
+        arguments: arguments of the run, without seed and folder.
+        seed: random seed.
+        folder: run folder; ``result.json`` in it means that the run is finished.
+        summary: maps the run folder and its ``best.safetensors`` to the result to store.
 
     Raises:
-        OSError: a file is not there.
-        ValueError: data or weights do not fit.
+        OSError: a file cannot be read.
+        ValueError: data or weights do not match the configuration.
     """
     result = folder / RESULT
     if not result.exists():

@@ -1,13 +1,13 @@
-r"""How long the commands take to start, beside the import of PyTorch, in one run.
+r"""Start-up time of the commands, relative to the import of PyTorch.
 
 Usage:
     python -m research.startup [--rounds 5] [--clock cpu] [--json FILE]
 
-Every row is a process of its own; the rows are timed in turn, and a round shows the same machine to
-all of them. Limits: ``--help`` of every command and the error of a wrong call 1.5 s; ``predict`` on
-one image 1.3 times the import of PyTorch with the weights and the network on an input; ``import
-igcv3det`` the import of PyTorch plus 0.3 s. ``--clock cpu`` counts processor time with one thread,
-for machines that are busy. Exit status: 0 all within the limits, 1 not, 2 wrong call.
+Every row starts a new process; the rows are timed in turn, under the same load of the machine.
+Limits: 1.5 s for ``--help`` of every command and for the error of a wrong call; for ``predict`` on
+one image 1.3 times the import of PyTorch, loading the weights and one pass of the network; for
+``import igcv3det`` the import of PyTorch plus 0.3 s. ``--clock cpu`` counts processor time with one
+thread, for busy machines. Exit status: 0 within all limits, 1 not, 2 wrong call.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HELP_S, PREDICT_RATIO, IMPORT_S = 1.5, 1.3, 0.3
 TORCH, NETWORK, PREDICT = "import torch", "torch, weights, network", "predict IMAGE"
 PACKAGE, PREDICTOR = "import igcv3det", "from igcv3det import Predictor"
-# Threads that wait for others would count as busy
+# waiting threads would count as processor time
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 NETWORK_CODE = """
 import torch
@@ -51,12 +51,12 @@ with torch.inference_mode():
 
 
 class Row(NamedTuple):
-    """One kind of start.
+    """One row of the table.
 
     Attributes:
-        name: shown in the table.
-        command: the process.
-        status: its exit status.
+        name: name of the row.
+        command: command line of the process.
+        status: expected exit status.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Row(NamedTuple):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Prints the table; returns the exit status."""
+    """Returns the exit status."""
     options = _parse(args)
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "image.png"

@@ -1,14 +1,14 @@
-"""How much of the network's bare forward-backward speed is left in training.
+"""Speed of training relative to bare forward and backward passes of its network.
 
 Usage:
     python research/train_overhead.py [--config FILE] [--batch-size 8] [--workers 2]
-    python research/train_overhead.py --workers 0 --clock cpu     on a machine that is busy
+    python research/train_overhead.py --workers 0 --clock cpu     on a busy machine
 
-Training steps (loading, augmentation, matching, loss, optimizer, averaged weights and logging
-included) and bare forward-backward passes of the same network on a fixed batch take turns in one
-process, so that both meet the same machine. The first steps of each turn are left out: workers
-prepared their batches while the bare passes ran. Prints one line of JSON; ratio 0.9 means nine
-tenths of the bare speed. Processor time is that of this process, so it needs ``--workers 0``.
+Training steps (with loading, augmentation, matching, loss, optimizer, averaged weights and logging)
+and bare forward and backward passes of the same network on a fixed batch are timed in turn in one
+process, under the same load of the machine. The first steps of each turn are not counted: workers
+prepared their batches during the bare passes. Prints one line of JSON; a ratio of 0.9 means 0.9 of
+the bare speed. ``--clock cpu`` counts this process alone, so it needs ``--workers 0``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SKIPPED_STEPS = 5  # four batches wait in two workers' queues
 COUNTED_STEPS = 8
 
 
-class TakeTurns(Callback):
+class TimeInTurn(Callback):
     """Times blocks of training steps, each followed by as many bare passes.
 
     Attributes:
@@ -53,13 +53,13 @@ class TakeTurns(Callback):
         self._end = 0.0
 
     def on_train_start(self, trainer, pl_module) -> None:  # noqa: ANN001
-        """Takes a copy, so that the bare passes leave training alone."""
+        """Copies the network, so that the bare passes do not change the training."""
         self._network = copy.deepcopy(pl_module.detector).train()
         size = self._network.config.image_size
         self._images = torch.randn(trainer.datamodule.batch_size, 3, size, size)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:  # noqa: ANN001
-        """Counts the step that has just ended."""
+        """Records the duration of the step that has ended."""
         now = self._clock()
         if self._steps >= SKIPPED_STEPS:
             self.training_s.append(now - self._end)
@@ -78,8 +78,8 @@ class TakeTurns(Callback):
             self.bare_s.append(self._clock() - start)
 
 
-def measure(options: argparse.Namespace, folder: Path) -> TakeTurns:
-    """Trains for some turns in ``folder``."""
+def measure(options: argparse.Namespace, folder: Path) -> TimeInTurn:
+    """Trains for some turns, writing to ``folder``."""
     steps = options.turns * (SKIPPED_STEPS + COUNTED_STEPS)
     write_shapes(folder / "data", train=8 * options.batch_size, val=1, image_size=640)
     cli = DetectionCLI(
@@ -93,14 +93,14 @@ def measure(options: argparse.Namespace, folder: Path) -> TakeTurns:
             *("--trainer.limit_val_batches", "0"),
         ]
     )
-    turns = TakeTurns(time.process_time if options.clock == "cpu" else time.perf_counter)
+    turns = TimeInTurn(time.process_time if options.clock == "cpu" else time.perf_counter)
     cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
     cli.fit()
     return turns
 
 
 def main(args: list[str] | None = None) -> int:
-    """Measures and prints."""
+    """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="configs/igcv3_ssdlite320_coco.yaml")
     parser.add_argument("--batch-size", type=int, default=8)
@@ -112,7 +112,7 @@ def main(args: list[str] | None = None) -> int:
     if options.clock == "cpu" and options.workers:
         parser.error("--clock cpu does not see other processes: pass --workers 0")
     torch.set_num_threads(options.threads)
-    tune_malloc()  # as the training tools do
+    tune_malloc()  # as the training commands do
     with tempfile.TemporaryDirectory() as folder:
         turns = measure(options, Path(folder))
     training, bare = median(turns.training_s), median(turns.bare_s)

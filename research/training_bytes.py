@@ -1,12 +1,12 @@
-"""Where the time and the bytes of a training step go, by kind of operation.
+"""Time and memory traffic of a training step, by kind of operation.
 
 Usage:
     python research/training_bytes.py [CONFIG...] [--batch 16] [--rounds 3]
 
-Every operation that PyTorch runs in a step, forward, backward and optimizer, is timed and its
-tensors, read and written, are added up. Without CONFIG: the two SSDLite configurations, in the fast
-implementation, channels-last, bfloat16. The bytes are those of whole tensors, as if nothing was
-cached. Exit status: 0 done, 1 could not.
+Every operation that PyTorch runs in a step (forward, backward, optimizer) is timed, and the sizes
+of the tensors that it reads and writes are added up, as if nothing was cached. Without CONFIG: the
+two SSDLite configurations with the fast conv_impl, channels-last, bfloat16. Exit status: 0 done,
+1 could not be done.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ OTHER = "other"
 ORDER = ("1x1", "depthwise", "3x3", "batch norm", "ReLU6", "weight gathering", "changes of type")
 
 
-class Ledger(TorchDispatchMode):
-    """Adds up time and bytes of all operations run inside it, by kind.
+class OperationProfiler(TorchDispatchMode):
+    """Adds up time and bytes of all operations inside its ``with`` block, by kind.
 
     Attributes:
-        seconds: by kind.
-        bytes: by kind, of all tensors read and written.
+        seconds: time by kind.
+        bytes: bytes of all tensors read and written, by kind.
     """
 
     def __init__(self) -> None:
@@ -73,9 +73,9 @@ class Ledger(TorchDispatchMode):
         kwargs: Any = None,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Runs one operation."""
-        begun = time.perf_counter()
+        start = time.perf_counter()
         out = func(*args, **(kwargs or {}))
-        elapsed = time.perf_counter() - begun
+        elapsed = time.perf_counter() - start
         if func.is_view:
             return out
         kind = kind_of(func, args)
@@ -85,7 +85,7 @@ class Ledger(TorchDispatchMode):
 
 
 def kind_of(func: Any, args: tuple[Any, ...]) -> str:  # noqa: ANN401
-    """Which row of the table an operation belongs to."""
+    """The kind of an operation, a column of the table."""
     name = func.overloadpacket.__name__
     if name in ("convolution", "convolution_overrideable"):
         return _convolution(args[1], int(args[8]))
@@ -112,7 +112,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("config", nargs="*", default=list(CONFIGS), metavar="CONFIG")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
+    parser.add_argument("--rounds", type=int, default=3, help="steps, after one to warm up")
     options = parser.parse_args(args)
     try:
         rows = [row for path in options.config for row in _rows(path, options)]
@@ -128,14 +128,14 @@ def _rows(path: str, options: argparse.Namespace) -> list[list[str]]:
     target = BenchmarkTarget(Path(path).stem, path, "torch", "bf16", options.threads, options.batch)
     step = open_training_step(target, TrainingStepOptions("fast"))
     step()
-    ledgers = []
+    profiles = []
     for _ in range(options.rounds):
-        with Ledger() as ledger:
+        with OperationProfiler() as profile:
             step()
-        ledgers.append(ledger)
+        profiles.append(profile)
     kinds = (*ORDER, OTHER)
-    times = [1e3 * median(ledger.seconds[kind] for ledger in ledgers) for kind in kinds]
-    sizes = [ledgers[-1].bytes[kind] / 1e6 for kind in kinds]
+    times = [1e3 * median(profile.seconds[kind] for profile in profiles) for kind in kinds]
+    sizes = [profiles[-1].bytes[kind] / 1e6 for kind in kinds]
     return [
         [target.model, "ms", *(format_number(value, ".0f") for value in (sum(times), *times))],
         ["", "MB", *(format_number(value, ".0f") for value in (sum(sizes), *sizes))],

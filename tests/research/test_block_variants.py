@@ -28,10 +28,10 @@ def run(tmp_path):
     return run
 
 
-def test_every_form_and_width(run, capsys):
+def test_every_variant_and_width(run, capsys):
     rows = run("--backend", "torch", "--precision", "fp32", "--widths", "--clock", "cpu")
-    whole = ["mobilenetv2", *WHOLE_VARIANTS, "as deploy writes it"]
-    names = [row["form"] for row in rows]
+    whole = ["mobilenetv2", *WHOLE_VARIANTS, "deploy's choice"]
+    names = [row["variant"] for row in rows]
     assert names[: len(whole)] == whole
     widths = {name.split(":")[0] for name in names[len(whole) :]}
     assert "8 to 4" in widths

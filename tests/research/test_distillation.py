@@ -47,16 +47,16 @@ def begun(monkeypatch):
     return runs
 
 
-def _call(question, teacher, folder, *more):
+def _call(study, teacher, folder, *more):
     places = ["--images", str(folder / "images"), "--teacher", str(teacher)]
     output = ["--output", str(folder / "out"), "--runs", str(folder / "runs")]
-    return distillation.main([question, *places, *output, "--seeds", "0", *more])
+    return distillation.main([study, *places, *output, "--seeds", "0", *more])
 
 
 def test_the_rows_of_start_differ_in_one_setting(teacher, begun, tmp_path):
     evaluate = ("--evaluate", "VOC", "voc.json", "voc")
     assert _call("start", teacher, tmp_path, *evaluate) == 0
-    shared, random, gentle, morphed, relu, shallow = (run.model for run in begun)
+    shared, random, low_rates, morphed, relu, shallow = (run.model for run in begun)
     assert {run.config.trainer.val_check_interval for run in begun} == {50}
     starts = [run.model.distillation.start for run in begun]
     assert starts == ["shared", "random", "shared", "morph", "shared", "shared"]
@@ -66,7 +66,7 @@ def test_the_rows_of_start_differ_in_one_setting(teacher, begun, tmp_path):
     copied = [torch.equal(next(run.model.detector.head.parameters()), head) for run in begun]
     assert copied == [True, False, True, True, True, True]
     assert [len(model.detector.backbone.blocks) for model in (shared, shallow)] == [32, 17]
-    relus = [model.detector.config.backbone.relu for model in (random, gentle, morphed, relu)]
+    relus = [model.detector.config.backbone.relu for model in (random, low_rates, morphed, relu)]
     assert relus == ["depthwise", "depthwise", "depthwise", "both"]
     assert all(
         p.requires_grad for p in shared.parameters()

@@ -28,7 +28,7 @@ def test_finished_runs_are_not_repeated_but_tabulated(tmp_path, finished):
     assert _call(tmp_path) == 0
     table = (tmp_path / "out" / "table.md").read_text().splitlines()
     # means of 0.1; of the second of four, 0.2; of 0.5 and 0.7
-    assert table[2].split("|")[2:7] == [" 2 ", " 0.100 ", " 0.200 ", " 0.600 ", " 0.500, 0.700 "]
+    assert table[2].split("|")[2:7] == [" 2 ", " 0.100 ", " 0.200 ", " 0.600 ", " 0.500 to 0.700 "]
     assert table[5].startswith("| MobileNetV2, from scratch | 2 | 0.100 | 0.200 | 0.300 |")
     with Image.open(tmp_path / "out" / "curves.png") as image:
         assert image.width > 500
