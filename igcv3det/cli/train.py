@@ -31,11 +31,9 @@ PROGRAM = ("igcv3det.tasks.detect.train", "DetectionCLI")
 def main(args: list[str] | None = None) -> int:
     """Trains as the arguments say; returns the exit status."""
     words = sys.argv[1:] if args is None else args
-    return (
-        _train_data(words)
-        if is_data_call(words)
-        else run_training("train", PROGRAM, __doc__, words)
-    )
+    if is_data_call(words):
+        return _train_data(words)
+    return run_training("train", PROGRAM, __doc__, words)
 
 
 def _train_data(words: list[str]) -> int:

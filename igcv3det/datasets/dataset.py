@@ -66,14 +66,8 @@ class Dataset:
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: no such data set")
-        self.format: DataFormat = data_format or _recognise(self.path)
-        place = self.path
-        if data_format and not _READERS[data_format].recognise(place):
-            place = _only_folder(place) or place
-            if not _READERS[data_format].recognise(place):
-                raise AnnotationError(f"{self.path}: has nothing of the format {data_format}")
-        elif not data_format and self.path.is_dir() and not _found(self.path):
-            place = _only_folder(self.path) or place
+        self.format: DataFormat
+        self.format, place = _located(self.path, data_format)
         self._splits: Splits = cached_splits(self.format, place, _READERS[self.format].open_splits)
 
     @property
@@ -83,10 +77,7 @@ class Dataset:
 
     @property
     def description(self) -> str:
-        """Format and splits, for a message.
-
-        Example: "YOLO (train, val)".
-        """
+        """Format and splits, for a message: YOLO (train, val)."""
         return f"{_NAMES[self.format]} ({', '.join(self._splits)})"
 
     def notice(self, split: str) -> str | None:
@@ -135,12 +126,16 @@ class Dataset:
         return SplitRecord(with_images(record, chosen if is_validation else ~chosen), folder)
 
 
-def _recognise(path: Path) -> DataFormat:
-    found = _found(path)
-    if not found and (below := _only_folder(path)):
-        found = _found(below)
-    if len(found) == 1:
-        return next(iter(found))
+def _located(path: Path, wanted: DataFormat | None) -> tuple[DataFormat, Path]:
+    """The format of a data set, and its folder: the one given, or the only folder in it."""
+    for place in filter(None, (path, _only_folder(path))):
+        found = _found(place, wanted)
+        if len(found) == 1:
+            return next(iter(found)), place
+        if found:
+            break
+    if wanted is not None:
+        raise AnnotationError(f"{path}: has nothing of the format {wanted}")
     if found:
         listed = " and ".join(f"{_NAMES[name]} ({file})" for name, file in found.items())
         raise AnnotationError(
@@ -153,9 +148,10 @@ def _recognise(path: Path) -> DataFormat:
     )
 
 
-def _found(path: Path) -> dict[DataFormat, str]:
+def _found(path: Path, wanted: DataFormat | None) -> dict[DataFormat, str]:
     """Formats that the files of a folder show, with the file that shows each."""
-    found = {name: reader.recognise(path) for name, reader in _READERS.items()}
+    readers = _READERS if wanted is None else {wanted: _READERS[wanted]}
+    found = {name: reader.recognise(path) for name, reader in readers.items()}
     return {name: file for name, file in found.items() if file is not None}
 
 

@@ -25,6 +25,7 @@ from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.values import shown
 from igcv3det.structures import Categories
 
+_LOOKED_AT = 5  # XML files of a folder: one with many is Pascal VOC's
 _SHAPES = frozenset({"box", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "tag"})
 
 
@@ -127,7 +128,8 @@ class _Document:
 
 
 def _file(folder: Path) -> Path | None:
-    return next((f for f in sorted(folder.glob("*.xml")) if root_tag(f) == "annotations"), None)
+    first = sorted(folder.glob("*.xml"))[:_LOOKED_AT]
+    return next((file for file in first if root_tag(file) == "annotations"), None)
 
 
 def _box(tag: str, attributes: dict[str, str]) -> list[float] | str:

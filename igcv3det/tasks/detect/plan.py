@@ -223,6 +223,8 @@ class Plan:
         if self._minutes is not None:
             steps, text = self._steps_of_minutes(self._minutes)
             return Choice("length", text, {"trainer.max_steps": steps, **self._validation_interval})
+        if "trainer.max_steps" in self._given:
+            return Choice("length", "as given", self._validation_interval)
         text = f"{self._planned_epochs} epochs of {len(self._store)} images"
         if self._epochs is None:
             text += "; --epochs or --minutes decides otherwise"

@@ -97,6 +97,11 @@ def test_minutes_become_steps(folder, weights, monkeypatch):
     assert "trainer.max_epochs" not in found
 
 
+def test_steps_of_the_user_have_no_epochs_beside_them(folder, weights):
+    found = options(Plan(folder, {"trainer.max_steps": 3}, weights).choices())
+    assert not {"trainer.max_epochs", "trainer.max_steps"} & found.keys()
+
+
 def test_empty_classes_are_left_out(folder, weights):
     (folder / "classes.txt").write_text("unicorn\ncat\ndog\nzebra\n")
     (choice, *_) = Plan(folder, {}, weights).choices()
