@@ -37,7 +37,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--config", type=Path, metavar="FILE", help="configuration of the detector (for anchors)")
     add("--json", type=Path, metavar="FILE", help="write the report with all issues to this file")
     add("--strict", action="store_true", help="exit with status 1 if there are issues")
-    add("--allow-outside", action="store_true", help="file names may lead out of the folder")
+    add("--allow-outside", action="store_true", help="allow file names outside the folder")
     options = parser.parse_args(args)
     require_data(parser, options)
     refuse_overwriting(parser, options, [options.annotations, options.config], ["json"])

@@ -34,7 +34,7 @@ def add_data_options(parser: argparse.ArgumentParser, split: str) -> None:
 def add_format(parser: argparse.ArgumentParser) -> None:
     """Adds ``--format``."""
     parser.add_argument(
-        "--format", choices=FORMATS, help="format of the data set (default: recognised by looking)"
+        "--format", choices=FORMATS, help="format of the data set (default: recognised)"
     )
 
 

@@ -39,13 +39,13 @@ MEANINGS = {
     "AP50": "precision at IoU .50",
     "AP75": "precision at IoU .75",
     "APs": "AP of objects below 32x32 pixels",
-    "APm": "AP of objects between",
+    "APm": "AP of objects between these sizes",
     "APl": "AP of objects above 96x96 pixels",
     "AR1": "recall, mean over IoU .50:.95, 1 detection an image",
     "AR10": "recall, 10 detections an image",
     "AR100": "recall, 100 detections an image",
     "ARs": "AR100 of objects below 32x32 pixels",
-    "ARm": "AR100 of objects between",
+    "ARm": "AR100 of objects between these sizes",
     "ARl": "AR100 of objects above 96x96 pixels",
 }
 
@@ -60,7 +60,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
     add_data_options(parser, "val")
-    add("--allow-outside", action="store_true", help="file names may lead out of the folder")
+    add("--allow-outside", action="store_true", help="allow file names outside the folder")
     add("--output", type=Path, metavar="JSON", help="write the metrics to this file")
     add("--detections", type=Path, metavar="JSON", help="write the detections as COCO results")
     add("--categories", type=integers, metavar="IDS", help="only these category ids: 1,2,3")

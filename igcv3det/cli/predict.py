@@ -10,7 +10,7 @@ video. Annotated images go to --output; without it they go to runs/infer, or now
 
 The JSON file is a list of one record an image or frame:
     {"file", "width", "height", "detections": [{"label", "category_id", "score", "box"}]}
-with box [x0, y0, x1, y1] in pixels; frames of a video also have "frame" and "time" (seconds); an
+with box [x0, y0, x1, y1] in pixels; frames of a video also have "frame" and "time" (seconds); a
 file that could not be read is {"file", "error"}.
 
 No source is written over: a drawing whose name is taken gets a number.
@@ -127,7 +127,7 @@ def _predict(predictor: Predictor, options: argparse.Namespace) -> int:
             images += 1
             objects += len(detections)
     places = ", ".join(map(str, results))
-    _print(f"{objects} objects in {images} images{failures.summary}; results in {places}")
+    _print(f"objects: {objects}, images: {images}{failures.summary}; results in {places}")
     return 1 if failures.reasons else 0
 
 

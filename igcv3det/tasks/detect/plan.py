@@ -233,8 +233,12 @@ class Plan:
 
     @property
     def _validation_interval(self) -> dict[str, Any]:
-        """Few training images are not validated after each epoch."""
-        return {_INTERVAL: max(1, round(200 / len(self._store)))}
+        """With few training images not every epoch is validated, but the last one is."""
+        most = max(1, round(200 / len(self._store)))
+        if self._minutes is not None or "trainer.max_steps" in self._given:
+            return {_INTERVAL: most}  # a run of steps is validated at its end
+        epochs = self._planned_epochs
+        return {_INTERVAL: max(n for n in range(1, most + 1) if epochs % n == 0)}
 
     def _steps_of_minutes(self, minutes: float) -> tuple[int, str]:
         store, validation, _, folder = self._splits

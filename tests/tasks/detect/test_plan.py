@@ -65,6 +65,13 @@ def test_the_batch_fits_the_memory(folder, weights, free_mib, size):
     )
 
 
+@pytest.mark.parametrize(("epochs", "interval"), [(1, 1), (3, 3), (100, 50), (120, 40), (53, 1)])
+def test_the_last_epoch_is_validated(folder, weights, epochs, interval):
+    """Four images would be validated every 50 epochs."""
+    found = options(Plan(folder, {}, weights, epochs=epochs).choices())
+    assert found["trainer.check_val_every_n_epoch"] == interval
+
+
 def test_unknown_classes_train_at_a_higher_rate(folder, tmp_path):
     weights = save_tiny_detector(tmp_path / "other.safetensors", Categories((1, 2), ("a", "b")))
     found = options(Plan(folder, {}, str(weights)).choices())
