@@ -225,6 +225,7 @@ def main(args: list[str] | None = None) -> int:
     add("output", type=Path, metavar="FOLDER", help="new folder for the layouts, one each")
     add("--only", choices=WRITERS, help="only this layout")
     add("--run", action="store_true", help="run the five commands on each layout")
+    add("--skip", action="append", default=[], metavar="NAME", help="do not run this command")
     add("--minutes", type=float, default=1.0, help="of training on each (default: 1)")
     options = parser.parse_args(args)
     record = read_coco(options.annotations)
@@ -237,11 +238,12 @@ def main(args: list[str] | None = None) -> int:
             WRITERS[layout](folder, splits, names)
         print(f"{folder}: {sum(map(len, splits.values()))} images")
         if options.run:
-            status |= _run_commands(folder, options.output / f"{layout}-run", options.minutes)
+            run = options.output / f"{layout}-run"
+            status |= _run_commands(folder, run, options.minutes, options.skip)
     return status
 
 
-def _run_commands(folder: Path, run: Path, minutes: float) -> int:
+def _run_commands(folder: Path, run: Path, minutes: float, skipped: Sequence[str]) -> int:
     """Runs the five commands on a data set and prints how long each took."""
     weights = run / "checkpoints" / "best.safetensors"
     output = ["--output", str(run / "metrics.json")]
@@ -254,7 +256,7 @@ def _run_commands(folder: Path, run: Path, minutes: float) -> int:
         ["export", "--checkpoint", str(weights), "--output", str(run / "detector.onnx")],
     ]
     shutil.rmtree(run, ignore_errors=True)
-    for command in commands:
+    for command in [command for command in commands if command[0] not in skipped]:
         start = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "igcv3det", *command],

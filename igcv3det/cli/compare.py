@@ -2,6 +2,7 @@ r"""Compares detectors: parameters, multiply-adds, CPU latency and, on a data se
 
 Examples:
     igcv3det compare
+    igcv3det compare best.safetensors mobilenetv2 --data data/mine
     igcv3det compare igcv3.safetensors mobilenetv2.safetensors --images data/coco/val2017 \
         --annotations data/coco/annotations/instances_val2017.json --json comparison.json
 
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.data_options import add_data_options, read_data, require_data
 from igcv3det.cli.errors import error_line
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.config_files import config_folder
@@ -46,14 +48,12 @@ def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("compare", __doc__)
     add = parser.add_argument
     add("model", nargs="*", type=Path, metavar="MODEL", help="detectors; the first is the baseline")
-    add("--annotations", type=Path, metavar="JSON", help="COCO annotation file, to measure AP")
-    add("--images", type=Path, metavar="DIR", help="folder of its images")
+    add_data_options(parser, "val")
     add("--json", type=Path, metavar="FILE", help="write the figures to this file")
     add("--threads", type=positive_int, default=2, help="threads (default: 2)")
     add("--rounds", type=positive_int, default=20, help="timings of each model (default: 20)")
     options = parser.parse_args(args)
-    if bool(options.annotations) != bool(options.images):
-        parser.error("--annotations and --images go together")
+    require_data(parser, options, need_data=False)
     refuse_overwriting(parser, options, [*options.model, options.annotations], ["json"])
     return options
 
@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.measure.comparison import compare
     from igcv3det.measure.targets import unique_names
 
-    if options.annotations:
+    if options.data or options.annotations:
         importlib.import_module("pycocotools")  # a missing one is reported before anything runs
     failures: list[str] = []
     models = unique_names(options.model or [config_folder() / name for name in DEFAULT_MODELS])
@@ -108,23 +108,20 @@ def _average_precisions(
 ) -> dict[str, float | None]:
     """AP of every detector that has trained weights; what goes wrong is added to the failures."""
     precisions: dict[str, float | None] = {}
-    if not options.annotations:
+    if not options.data and not options.annotations:
         return precisions
-    from igcv3det.datasets.coco import read_coco
     from igcv3det.evaluation import CocoEvaluator
     from igcv3det.evaluation.dataset_inference import average_precision
 
     try:
-        record = read_coco(options.annotations)
+        record, images = read_data(options)
         CocoEvaluator(record).require_objects()
     except (OSError, ValueError) as error:
         failures.append(error_line(error))
         return precisions
     for name in [n for n in detectors if models[n].suffix not in (".yaml", ".yml")]:
         try:
-            precisions[name], unreadable = average_precision(
-                detectors[name], record, options.images
-            )
+            precisions[name], unreadable = average_precision(detectors[name], record, images)
         except (OSError, ValueError) as error:
             failures.append(f"{name}: {error}")
             continue

@@ -39,7 +39,11 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def require_data(
-    parser: argparse.ArgumentParser, options: argparse.Namespace, *, need_images: bool = True
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    *,
+    need_images: bool = True,
+    need_data: bool = True,
 ) -> None:
     """Ends a call that names no data set, or two.
 
@@ -47,15 +51,18 @@ def require_data(
         parser: of the command; its ``error`` ends the call.
         options: as parsed.
         need_images: the command opens images.
+        need_data: the command does nothing without a data set.
     """
     if options.data and (options.annotations or options.images):
         parser.error("--data goes without --annotations and --images")
     if not options.data and (options.split or options.format):
         parser.error("--split and --format go with --data")
-    if not options.data and not options.annotations:
+    if need_data and not options.data and not options.annotations:
         parser.error("the following arguments are required: --data, or --annotations and --images")
     if options.annotations and need_images and not options.images:
         parser.error("the following arguments are required: --images")
+    if options.images and not options.annotations:
+        parser.error("the following arguments are required: --annotations")
 
 
 def read_data(options: argparse.Namespace) -> SplitRecord:
