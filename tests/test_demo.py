@@ -1,5 +1,6 @@
 """The demonstration, from generating images to drawing detections, and make-shapes."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from igcv3det import load_detector
 from igcv3det.io.images import read_image
+from igcv3det.shapes.dataset import write_shapes
 from tools import demo, make_shapes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +30,16 @@ def test_make_shapes_keeps_what_is_there(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("make-shapes: ")
     assert "choose another folder" in line
+
+
+def test_the_help_of_make_shapes_has_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        make_shapes.main(["--help"])
+    text = capsys.readouterr().out
+    for parameter in list(inspect.signature(write_shapes).parameters.values())[1:]:
+        option = f"--{parameter.name.replace('_', '-')} "
+        (line,) = [line for line in text.splitlines() if line.strip().startswith(option)]
+        assert line.endswith(f"(default: {parameter.default})")
 
 
 def test_make_shapes_wrong_call():

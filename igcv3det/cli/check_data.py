@@ -7,8 +7,8 @@ Examples:
 
 Every image is opened. Issues are listed on standard error; training drops these images and boxes,
 or refuses the file with ``data.strict``. Coverage is that of the anchors of --config, else of the
-default detector. Exit status: 0 checked, 1 could not, there is nothing to train on, or (with
---strict) there are issues, 2 wrong call.
+default detector. Exit status: 0 checked, 1 the data set could not be
+read, it has nothing to train on, or (with --strict) there are issues, 2 wrong call.
 """
 
 from __future__ import annotations

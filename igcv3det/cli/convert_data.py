@@ -8,7 +8,7 @@ SOURCE is a folder or a file of COCO JSON, YOLO, Pascal VOC, LabelMe, CVAT XML o
 class names are kept as they are; the file names start from the folder that is printed. What cannot
 be used is named on standard error and counted. A file of other content is not overwritten.
 
-Exit status: 0 written, 1 could not, or (with --strict) something is wrong, 2 wrong call.
+Exit status: 0 written, 1 could not be done, or (with --strict) there are issues, 2 wrong call.
 """
 
 from __future__ import annotations

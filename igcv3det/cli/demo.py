@@ -26,7 +26,7 @@ IMAGES, COLUMNS = 6, 3
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the demonstration; None takes the command line's arguments."""
+    """Returns the exit status."""
     return run_command("demo", _parse, _run, args)
 
 
@@ -38,8 +38,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--config", default=CONFIG, help=f"training configuration (default: {CONFIG})")
     add("--seed", type=int, default=0, help="seed of the run (default: 0)")
     add("--max_steps", type=positive_int, metavar="N", help="stop after N steps, at a lower AP")
-    add("--train", type=positive_int, metavar="N", help="number of training images")
-    add("--val", type=positive_int, metavar="N", help="number of validation images")
+    add("--train", type=positive_int, metavar="N", help="number of training images (default: 4000)")
+    add("--val", type=positive_int, metavar="N", help="number of validation images (default: 200)")
     return parser.parse_args(args)
 
 

@@ -5,7 +5,7 @@ Examples:
     igcv3det distill --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
 
 Configuration files, run folder and resuming are as in ``igcv3det train``. Exit status: 0 trained, 1
-could not, 2 wrong call.
+could not be done, 2 wrong call.
 """
 
 from __future__ import annotations

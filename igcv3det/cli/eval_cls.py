@@ -50,7 +50,13 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--limit", type=positive_int, metavar="N", help="evaluate on N images, at equal intervals")
     add("--cache", metavar="DIR", help="folder for decoded images (default: data/cache)")
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
-    add("--batch-size", type=positive_int, default=100, metavar="N", help="default: 100")
+    add(
+        "--batch-size",
+        type=positive_int,
+        default=100,
+        metavar="N",
+        help="default: 100",
+    )
     add("--workers", type=int, default=2, help="processes that decode images (default: 2)")
     options = parser.parse_args(args)
     if options.output and options.output.suffix == ".png":

@@ -9,7 +9,7 @@ Examples:
 RECORDS are files of ``igcv3det predict --json`` with COCO's 80 classes. ``--true`` names
 annotations of some of the images: their boxes replace the detectors' for the classes of
 ``--classes``, which must be annotated completely. The output is a COCO annotation file with scores.
-Exit status: 0 written, 1 could not, 2 wrong call.
+Exit status: 0 written, 1 could not be done, 2 wrong call.
 """
 
 from __future__ import annotations

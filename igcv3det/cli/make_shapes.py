@@ -1,10 +1,10 @@
-"""Generates the synthetic shapes data set, in COCO's layout, that the shapes configurations use.
+"""Generates the synthetic shapes data set of the shapes configurations, in COCO's layout.
 
 Example:
     igcv3det make-shapes data/shapes
 
-OUT receives train2017/, val2017/ and annotations/. A data set that is complete is kept; one made
-with other parameters is never overwritten (exit status 1).
+OUT receives train2017/, val2017/ and annotations/. A complete data set is kept; one of other
+parameters is not overwritten. Exit status: 0 complete, 1 could not be done, 2 wrong call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DEFAULT_FOLDER = Path("data/shapes")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Generates what the arguments ask for; None takes the command line's."""
+    """Returns the exit status."""
     return run_command("make-shapes", _parse, _run, args)
 
 
@@ -37,10 +37,15 @@ def _parse(args: list[str]) -> argparse.Namespace:
         default=DEFAULT_FOLDER,
         help=f"folder of the data set (default: {DEFAULT_FOLDER})",
     )
-    add("--train", type=positive_int, metavar="N", help="number of training images")
-    add("--val", type=positive_int, metavar="N", help="number of validation images")
-    add("--image-size", type=positive_int, metavar="PX", help="longer side of the images, pixels")
-    add("--seed", type=int, metavar="S", help="seed of the random generator")
+    add("--train", type=positive_int, metavar="N", help="number of training images (default: 4000)")
+    add("--val", type=positive_int, metavar="N", help="number of validation images (default: 200)")
+    add(
+        "--image-size",
+        type=positive_int,
+        metavar="PX",
+        help="longer side of the images, pixels (default: 224)",
+    )
+    add("--seed", type=int, metavar="S", help="random seed (default: 0)")
     return parser.parse_args(args)
 
 

@@ -3,7 +3,8 @@
 Example:
     igcv3det models --json models.json
 
-A name is accepted wherever a command takes MODEL. Exit status: 0 listed, 1 could not, 2 wrong call.
+A name is accepted wherever a command takes MODEL. Exit status: 0 listed, 1 could not be done,
+2 wrong call.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ image a line, with or without its extension and leading folders; without it, a r
 chosen. Every image goes to one of the two with all its annotations, those of a COCO file with all
 their fields; both get all categories. A file of other content is not overwritten.
 
-Exit status: 0 written, 1 could not, 2 wrong call.
+Exit status: 0 written, 1 could not be done, 2 wrong call.
 """
 
 from __future__ import annotations

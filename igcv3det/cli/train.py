@@ -7,13 +7,13 @@ Examples:
     igcv3det train --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
 
 The first form fine-tunes a pretrained detector on a data set of any format and chooses the options
-itself: ``igcv3det train DATA --help``. Several configuration files may be stacked: the last one
-wins, and the command line wins over all.
+itself: ``igcv3det train DATA --help``. --config can be repeated: later files override earlier ones,
+and options of the command line override all files.
 
-The run folder (``--trainer.default_root_dir``, else ``runs/`` and the first file's name) receives
-``config.yaml``, ``metrics.csv``, ``checkpoints/`` and ``images/``; a folder that holds a run
-already is not touched, the new run gets a numbered one. Exit status: 0 trained, 1 could not, 2
-wrong call.
+The run folder is ``--trainer.default_root_dir``, else ``runs/`` and the first file's name; it
+receives ``config.yaml``, ``metrics.csv``, ``checkpoints/`` and ``images/``. If it holds a run
+already, a folder with a number is created instead. Exit status: 0 trained, 1 could not be done,
+2 wrong call.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ option here too, and has precedence; ``--config FILE`` adds a configuration file
 The run folder (--output, else ``runs/`` and the name of DATA) receives ``config.yaml``,
 ``metrics.csv``, ``checkpoints/`` and ``images/``.
 
-Exit status: 0 trained, 1 could not, 2 wrong call.
+Exit status: 0 trained, 1 could not be done, 2 wrong call.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ def run_training(
         args: arguments of the command; None takes those of the process.
 
     Returns:
-        Exit status: 0 trained, 1 could not, 2 wrong call, 130 or 143 ended by Ctrl-C or SIGTERM.
+        Exit status: 0 trained, 1 could not be done, 2 wrong call, 130 or 143 ended by Ctrl-C or
+        SIGTERM.
     """
 
     def parse(words: list[str]) -> list[str]:
