@@ -4,7 +4,7 @@ Example:
     igcv3det eval-cls --checkpoint runs/cifar10/checkpoints/best.safetensors \
         --data cifar10.zip --output metrics.json
 
-MODEL is a .safetensors or .ckpt file, or a configuration such as configs/cls/cifar10.yaml (random
+MODEL is a .safetensors or .ckpt file, or a configuration such as cls/cifar10.yaml (random
 weights). PATH is a data set as for training: a folder with ``val`` or ``test`` of class folders, a
 zip file of one, or the folder that torchvision keeps CIFAR in. Prints top-1 and top-5 accuracy and
 the top-1 accuracy of each class. --output also writes them to a JSON file, and the confusion matrix

@@ -11,6 +11,7 @@ from torch import nn
 
 from igcv3det.checkpoint import load_weights, read_model_config
 from igcv3det.config import config_from_dict
+from igcv3det.config_files import SUFFIXES, find_config
 from igcv3det.description import DESCRIPTION, FORMAT
 from igcv3det.tasks.classify.config import ClassifierConfig
 from igcv3det.tasks.classify.networks import build_network
@@ -70,17 +71,19 @@ def load_classifier(path: str | Path) -> Classifier:
 
     Args:
         path: ``*.safetensors``, Lightning's ``*.ckpt`` (the averaged weights if it has them), or a
-            configuration ``*.yaml`` (random weights).
+            configuration ``*.yaml``, also by name (random weights).
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is none of these, or weights and description do not match.
     """
-    path = existing_file(path)
-    if path.suffix in (".yaml", ".yml"):
+    path = Path(path)
+    if path.suffix in SUFFIXES:
+        path = find_config(path)
         config = read_classifier_config(path)
         network = _built(config, path)
         return Classifier(network.eval(), config, numbered_names(config.num_classes))
+    path = existing_file(path)
     weights, description = read_described(path, NETWORK_PREFIX, "classifier")
     config, names = _described(description, path)
     network = _built(config, path)

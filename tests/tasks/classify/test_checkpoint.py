@@ -47,6 +47,13 @@ def test_a_configuration_gives_random_weights(tmp_path):
     assert loaded.network(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
 
 
+def test_configurations_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_classifier("cls/cifar100.yaml").config.num_classes == 100
+    with pytest.raises(FileNotFoundError, match=r"cls/cifar\.yaml: no such file.*cls/cifar10"):
+        load_classifier("cls/cifar.yaml")
+
+
 def test_a_detector_starts_from_a_classifier(tmp_path):
     saved = classifier(CONFIGS["igcv3"])
     save_classifier(saved, tmp_path / "x.safetensors")
