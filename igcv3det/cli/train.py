@@ -29,7 +29,7 @@ PROGRAM = ("igcv3det.tasks.detect.train", "DetectionCLI")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Trains as the arguments say; returns the exit status."""
+    """Returns the exit status."""
     words = sys.argv[1:] if args is None else args
     if is_data_call(words):
         return _train_data(words)

@@ -1,4 +1,4 @@
-"""What the user gave to a training command, before its parser sees it: renamed keys, given keys.
+"""Arguments of a training command before its parser sees them: renamed keys, given keys.
 
 Keys are dotted, as on the command line: ``model.optim.lr`` is ``--model.optim.lr`` there and nested
 mappings in YAML.

@@ -35,7 +35,7 @@ class RunInterruptedError(Exception):
 
     @property
     def exit_status(self) -> int:
-        """Of the program, as shells count it: 130 or 143."""
+        """Exit status of the program, 128 plus the signal: 130 or 143."""
         return 128 + self.signum
 
 

@@ -178,7 +178,7 @@ class RunCLI(RunOptions):
         return Path("runs") / (Path(str(files[0])).stem if files else "igcv3det")
 
     def _own_callbacks(self, given: Any) -> list[Callback]:  # noqa: ANN401
-        """Those of this kind of training; they come before the writers of checkpoints."""
+        """Callbacks of this task; they run before those that write checkpoints."""
         raise NotImplementedError
 
     def _callbacks(self, given: Any) -> list[Callback]:  # noqa: ANN401

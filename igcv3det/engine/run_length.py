@@ -1,4 +1,4 @@
-"""How many optimizer steps a run has, and of how many images."""
+"""Number of optimizer steps of a run, and of images per step."""
 
 from __future__ import annotations
 

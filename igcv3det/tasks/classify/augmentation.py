@@ -47,7 +47,7 @@ class CropFlipSampler:
             [B, 3] int64: top and left of the crop in the padded image, and 1 for a flip.
         """
         if epoch != self._epoch:
-            rng = np.random.default_rng((self.seed, epoch, 1))  # (seed, epoch) alone is the order's
+            rng = np.random.default_rng((self.seed, epoch, 1))  # (seed, epoch): the order
             high = 2 * self.config.pad + 1
             self._drawn = rng.integers(0, (high, high, 2), (self.count, 3))
             self._drawn[:, 2] *= self.config.flip

@@ -143,7 +143,7 @@ class DistillationDataModule(LightningDataModule):
         return images, self._targets([row for _, row in keys], regions, images.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """What determines the batches, besides the step, which Lightning keeps."""
+        """Everything that determines the batches, except the step, which Lightning saves."""
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,

@@ -113,7 +113,7 @@ class DistillationModule(LightningModule):
         self.losses: dict[str, Tensor] = {}
         """The latest batch's terms, detached."""
         self.max_steps: int | None = None
-        """Where the schedule ends if that is before the trainer's own end."""
+        """Step at which the schedule ends, if before the trainer's own end."""
 
     def _initialise(self, teacher: SSDLite, weights: str | None) -> None:
         if weights is not None:
