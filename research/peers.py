@@ -111,7 +111,7 @@ class ComparedDetector:
     """A row of the table, before measuring.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         size: side of its input, pixels.
         graph: ONNX graph, for counting.
         run: the network on [1, 3, S, S].
