@@ -348,6 +348,10 @@ def test_columns_of_csv(tmp_path):
     turned += [",".join(reversed(row.split(","))) for row in rows]
     (folder / "train.csv").write_text("\n".join(turned))
     assert Dataset(folder).read("train").record.boxes.tolist() == expected.boxes.tolist()
+    (folder / "train.csv").write_text("image,xmin,ymin,xmax\na.png,1,2,3\n")
+    with pytest.raises(AnnotationError, match=r"train.csv: line 1: no column ymax, label"):
+        Dataset(folder).read("train")
+    (folder / "train.csv").write_text("\n".join(turned))
     (folder / "more.csv").write_text("\n".join(turned))
     (folder / "train.csv").rename(folder / "one.csv")
     (folder / "val.csv").unlink()

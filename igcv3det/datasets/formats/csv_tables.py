@@ -25,7 +25,7 @@ from igcv3det.datasets.formats.folders import (
     with_common_names,
 )
 from igcv3det.datasets.image_sizes import read_size
-from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.issues import AnnotationError, IssueKind
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.text_files import read_text
 from igcv3det.datasets.values import shown, whole_number
@@ -96,8 +96,7 @@ def _is_table(file: Path) -> bool:
             first = next(csv.reader([stream.readline(10_000)]), [])
     except (OSError, csv.Error):
         return False
-    columns = _header(first)
-    return {*columns} >= {*COLUMNS} if columns else _is_row(first)
+    return bool(_header(first)) or _is_row(first)
 
 
 def _header(fields: list[str]) -> dict[str, int]:
@@ -160,9 +159,10 @@ class _Images:
             try:
                 sides = list(read_size(self._folder / name))
             except ImageReadError as error:
-                kind = "missing file" if "no such file" in str(error) else "unreadable file"
+                is_there = (self._folder / name).is_file()
+                kind: IssueKind = "unreadable file" if is_there else "missing file"
                 detail = f"line {line}: {error}; its boxes are left out"
-                self._builder.add_issue(kind, self._file, detail)  # type: ignore[arg-type]
+                self._builder.add_issue(kind, self._file, detail)
                 return None
         self._builder.add_image(number, name, sides[1], sides[0], position=line)
         return number
