@@ -25,13 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from igcv3det.config import config_from_dict
 from igcv3det.engine.arguments import notify
 from igcv3det.tasks.classify.config import ClassifierConfig
 from igcv3det.tasks.classify.datamodule import ClassificationDataModule
 from igcv3det.tasks.classify.networks import build_network
+from igcv3det.yaml_files import read_yaml
 
 RENAMED = {"questions": "comparison_groups"}  # old keys of plans
 FIELDS = {"title", "seeds", "comparison_groups", "base", "experiments"}
@@ -129,10 +128,7 @@ def read_plan(path: Path, data: str | None = None) -> Plan:
         FileNotFoundError: the file does not exist.
         ValueError: the plan is wrong; the message names the file and the field.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as YAML: {error}") from error
+    content = read_yaml(path)
     if isinstance(content, dict):
         for old in RENAMED.keys() & content.keys():
             notify(old, RENAMED)
@@ -142,14 +138,18 @@ def read_plan(path: Path, data: str | None = None) -> Plan:
     base, groups, seeds = content["base"], content["comparison_groups"], content["seeds"]
     if not isinstance(base, dict) or not {"model", "data", "trainer"} <= base.keys() <= SECTIONS:
         raise ValueError(f"{path}: base must be a mapping with model, data and trainer")
-    if not seeds or len(set(seeds)) != len(seeds) or not all(type(s) is int for s in seeds):
+    is_list = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
+    if not is_list or not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"{path}: seeds must be different whole numbers, got {seeds}")
+    entries = content["experiments"]
+    if not isinstance(groups, dict) or not isinstance(entries, dict):
+        raise ValueError(f"{path}: comparison_groups and experiments must be mappings")
     base = copy.deepcopy(base)
     if data is not None:
         base["data"]["root"] = data
     experiments = tuple(
-        _experiment(name, _with_new_keys(entry or {}), groups, path)
-        for name, entry in content["experiments"].items()
+        _experiment(str(name), {} if entry is None else entry, groups, path)
+        for name, entry in entries.items()
     )
     plan = Plan(path, str(content["title"]), tuple(seeds), groups, base, experiments)
     if not experiments or len({e.slug for e in experiments}) < len(experiments):
@@ -159,8 +159,11 @@ def read_plan(path: Path, data: str | None = None) -> Plan:
     return plan
 
 
-def _experiment(name: str, entry: dict[str, Any], groups: dict[str, str], path: Path) -> Experiment:
+def _experiment(name: str, entry: object, groups: dict[str, str], path: Path) -> Experiment:
     where = f"{path}: experiment {name!r}"
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where} must be a mapping with comparison_groups and changes")
+    entry = _with_new_keys(entry)
     if unknown := entry.keys() - {"comparison_groups", "changes"}:
         raise ValueError(f"{where} has no field {sorted(unknown)}")
     own, changes = tuple(entry.get("comparison_groups") or ()), dict(entry.get("changes") or {})

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
-
 from igcv3det.atomic_files import atomic_write
 from igcv3det.engine.checkpoints import LAST
 from igcv3det.engine.run_folder import CHECKPOINTS
 from igcv3det.measure.machine import describe_machine
 from igcv3det.tasks.classify.train import ClassificationCLI
+from igcv3det.yaml_files import dump_yaml
 from research.ablation.plan import Experiment, Plan, run_hash
 
 RESULTS, RUNS = "results", "runs"
@@ -125,7 +124,7 @@ class Run:
         file = self.output / RUNS / f"{self.name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         settings = self.plan.settings(self.experiment)
-        file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        file.write_text(dump_yaml(settings), encoding="utf-8")
         return file
 
 

@@ -63,7 +63,11 @@ def _row(**entry):
         ({"colour": 1}, "a plan needs exactly the fields"),
         ({"seeds": []}, "seeds must be different whole numbers"),
         ({"seeds": [1, 1]}, "seeds must be different"),
+        ({"seeds": 3}, "seeds must be different whole numbers, got 3"),
         ({"base": {"model": {}}}, "base must be a mapping"),
+        ({"comparison_groups": ["p"]}, "comparison_groups and experiments must be mappings"),
+        ({"experiments": ["row"]}, "comparison_groups and experiments must be mappings"),
+        ({"experiments": {"row": ["p"]}}, "experiment 'row' must be a mapping"),
         (
             _row(comparison_groups=["q"]),
             r"row.*must be among \['p'\], got \['q'\]",
