@@ -21,7 +21,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from igcv3det.cli.command import FAILED, run_command
+from igcv3det.cli.command import FAILED, WRONG_CALL, run_command
 from igcv3det.cli.train_data import DataCall, complete_call, is_data_call, parse_data_call
 from igcv3det.cli.training import prepare_process, run_training, train_program
 
@@ -33,6 +33,12 @@ def main(args: list[str] | None = None) -> int:
     words = sys.argv[1:] if args is None else args
     if is_data_call(words):
         return _train_data(words)
+    if not words:
+        sys.stderr.write(
+            "igcv3det train: a data set is required (igcv3det train DATA), or --config FILE\n"
+            "  (all options: igcv3det train --help)\n"
+        )
+        return WRONG_CALL
     return run_training("train", PROGRAM, __doc__, words)
 
 

@@ -77,8 +77,9 @@ def test_help_describes_every_option(name, capsys):
         (["--config", "{bad}"], "bad.yaml: no such key: model.optim.lrr; did you mean "),
         (["--config", "{text}"], "text.yaml: not readable as YAML"),
         (["--trainer.max_epochs", "1"], "the following arguments are required: --data.root"),
+        ([], "a data set is required (igcv3det train DATA), or --config FILE"),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value[:1]) if isinstance(value, list) else "",
 )
 def test_wrong_calls(args, complaint, tmp_path, capsys):
     (tmp_path / "bad.yaml").write_text("model: {optim: {lrr: 1}, detector: {image_size: 32}}")
