@@ -1,4 +1,4 @@
-"""Trainings that stop dead in front of a step, and what they must share with unbroken ones."""
+"""Trainings that are killed before a step, compared with uninterrupted ones."""
 
 from contextlib import contextmanager
 from unittest.mock import patch

@@ -36,6 +36,11 @@ REPLACED = {
     r"crowded": "over_limit",
     r"raw answers": "raw head outputs",
     r"own business|must not rule": "a plain statement",
+    r"\bledgers?\b|tensorledger": "constants, profile",
+    r"epochmoves|epoch moves": "crops and flips",
+    r"gentle rates?": "low learning rate",
+    r"\bopinions?\b": "detections",
+    r"nothing to learn": "zero loss",
 }
 ALLOWED = {
     "tests/test_words.py": set(REPLACED),
