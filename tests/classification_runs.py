@@ -16,12 +16,12 @@ CLASSIFIER = ClassifierConfig(
 )
 
 
-def run(folder, processes):
+def train(folder, processes, **options):
     """Gradients of every step of one epoch, and the figures of its validation."""
     torch.manual_seed(0)
     optim = OptimConfig(optimizer="sgd", lr=1e-3, lr_batch_size=None, warmup_steps=0)
     recorded = Recorded()
-    trainer = make_trainer(folder, processes, [recorded, FrozenNorms()], max_epochs=1)
+    trainer = make_trainer(folder, processes, [recorded, FrozenNorms()], max_epochs=1, **options)
     # eleven images to measure on, one at a time: one process has one more than the other
     batches = ClassificationDataModule(
         source="shapes", drawn=(12, 11), batch_size=4 // processes, val_batch_size=1, image_size=16
@@ -33,4 +33,4 @@ def run(folder, processes):
 
 def run_as_one_of_two(rank, folder):
     """Writes what one of two processes finds."""
-    torch.save(run(folder, 2), folder / f"{rank}.pt")
+    torch.save(train(folder, 2), folder / f"{rank}.pt")

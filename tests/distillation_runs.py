@@ -7,6 +7,7 @@ from distributed_runs import TRAININGS, Recorded, make_trainer
 
 from igcv3det.checkpoint import save_detector
 from igcv3det.config import OptimConfig
+from igcv3det.engine.ema import AveragedWeights
 from igcv3det.io.images import write_image
 from igcv3det.tasks.distill.config import CropConfig, DistillationConfig
 from igcv3det.tasks.distill.datamodule import DistillationDataModule
@@ -35,7 +36,7 @@ def write_inputs(folder, images):
         write_image(folder / "images" / f"{number:02}.png", small.repeat(16, 0).repeat(16, 1))
 
 
-def module(folder, config, optimizer="sgd"):
+def module(folder, config, optimizer="sgd", teacher_runtime="torch"):
     torch.manual_seed(0)
     return DistillationModule(
         str(folder / "teacher.safetensors"),
@@ -43,10 +44,11 @@ def module(folder, config, optimizer="sgd"):
         distillation=config,
         # small: rounding would grow from step to step in a student whose features are far off
         optim=OptimConfig(optimizer=optimizer, lr=1e-6, lr_batch_size=None, warmup_steps=0),
+        teacher_runtime=teacher_runtime,
     )
 
 
-def data(folder, batch_size):
+def data(folder, batch_size, on_device=False):
     return DistillationDataModule(
         [str(folder / "images")],
         side=WHOLE.size,
@@ -54,6 +56,7 @@ def data(folder, batch_size):
         batch_size=batch_size,
         held_out=4,
         crop=WHOLE,
+        on_device=on_device,
     )
 
 
@@ -73,6 +76,15 @@ def train(folder, processes, name):
     )
     trainer.fit(student, datamodule=data(folder, images // processes))
     return recorded.gradients, dict(student.detector.state_dict())
+
+
+def fit(folder, config, teacher_runtime="torch", on_device=False, **options):
+    """The figures of a training of one epoch and its validation."""
+    averaged = AveragedWeights(0.9, "detector")
+    trainer = make_trainer(folder, 1, [averaged], max_epochs=1, **options)
+    student = module(folder, config, "adamw", teacher_runtime)
+    trainer.fit(student, datamodule=data(folder, 2, on_device))
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
 def validate(folder, processes):

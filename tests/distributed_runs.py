@@ -55,10 +55,9 @@ class FrozenNorms(Callback):
 
 
 def make_trainer(folder, processes, callbacks=(), **options):
+    strategy = "ddp" if processes > 1 else "auto"
     return Trainer(
-        accelerator="cpu",
-        devices=processes,
-        strategy="ddp" if processes > 1 else "auto",
+        **({"accelerator": "cpu", "devices": processes, "strategy": strategy} | options),
         logger=False,
         callbacks=list(callbacks),
         enable_checkpointing=False,
@@ -67,7 +66,6 @@ def make_trainer(folder, processes, callbacks=(), **options):
         num_sanity_val_steps=0,
         default_root_dir=folder,
         use_distributed_sampler=False,
-        **options,
     )
 
 

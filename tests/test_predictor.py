@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from coco_files import THREE, save_tiny_detector, write_noise
+from fake_cuda import GPUS, gpu
 from PIL import Image
 from torch.testing import assert_close
 
@@ -194,13 +195,19 @@ def test_devices_that_do_not_exist():
         Predictor(OneBox(), "cuda:99")
 
 
-@pytest.mark.gpu
-def test_the_gpu_finds_what_the_cpu_finds(tmp_path, image):
+@pytest.mark.parametrize("kind", GPUS)
+def test_the_gpu_finds_what_the_cpu_finds(tmp_path, image, kind, monkeypatch):
     path = save_tiny_detector(tmp_path / "tiny.safetensors")
-    cpu = Predictor.load(path, score_threshold=0.0)(image)
-    gpu = Predictor.load(path, "cuda", score_threshold=0.0)(image)
-    assert gpu.boxes.device.type == "cpu"
-    assert_close(gpu.scores, cpu.scores, rtol=1e-3, atol=1e-4)
+    whole = read_image(image)
+    images = [whole, whole[:, :90]]
+    cpu = Predictor.load(path, score_threshold=0.0)(images)
+    if kind == "fake":
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with gpu(kind):
+        found = Predictor.load(path, "cuda", score_threshold=0.0)(images)
+    for ours, theirs in zip(found, cpu, strict=True):
+        assert {t.device.type for t in (ours.boxes, ours.scores, ours.labels)} == {"cpu"}
+        assert_close(ours.scores, theirs.scores, rtol=1e-3, atol=1e-4)
 
 
 def test_the_network_is_put_in_evaluation_mode():

@@ -147,8 +147,8 @@ def test_weights_on_a_gpu_stay_there(backbone, variant):
     with fake_cuda(), torch.device("cuda"):
         deployed = deploy(build_detector(config), variant)
         outputs = deployed(torch.zeros(2, 3, SIZE, SIZE))
-    tensors = [*outputs, *deployed.parameters(), *deployed.buffers()]
-    assert {tensor.device.type for tensor in tensors} == {"cuda"}
+        tensors = [*outputs, *deployed.parameters(), *deployed.buffers()]
+        assert {tensor.device.type for tensor in tensors} == {"cuda"}
 
 
 @pytest.mark.gpu

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from classification_runs import run, run_as_one_of_two
+from classification_runs import run_as_one_of_two, train
 from processes import run_processes
 from torch.testing import assert_close
 
@@ -10,7 +10,7 @@ from torch.testing import assert_close
 def test_gradients_and_figures_are_those_of_one_process(tmp_path):
     (tmp_path / "two").mkdir()
     run_processes(run_as_one_of_two, tmp_path / "two")
-    gradients, figures = run(tmp_path, 1)
+    gradients, figures = train(tmp_path, 1)
     assert len(gradients) == 3
     assert 0 < figures["val/top5"] < 1
     for rank in range(2):

@@ -1,13 +1,13 @@
-"""Distillation on a GPU: on fake CUDA tensors by default, and on a real one."""
+"""Distillation on a GPU, a fake one by default: its figures are those of the CPU."""
 
-import contextlib
-from unittest import mock
+import dataclasses
 
+import distillation_runs
 import pytest
 import torch
 from distillation_networks import built, small_config
-from fake_cuda import fake_cuda
-from torch import nn
+from distillation_runs import MAPPED, WHOLE_STUDENT
+from fake_cuda import GPUS, fake_cuda, gpu
 
 from igcv3det.config import LossConfig
 from igcv3det.detection.losses import MultiBoxLoss
@@ -15,9 +15,8 @@ from igcv3det.structures import Target
 from igcv3det.tasks.distill.channel_map import build_channel_maps
 from igcv3det.tasks.distill.config import CropConfig, DistillationConfig
 from igcv3det.tasks.distill.crops import random_crops
-from igcv3det.tasks.distill.start import take_statistics
-from igcv3det.tasks.distill.student import STAGES, DistillationObjective
-from igcv3det.tasks.distill.teacher import Teacher, TeacherNetwork, part_name, teacher_tail
+from igcv3det.tasks.distill.student import DistillationObjective
+from igcv3det.tasks.distill.teacher import Teacher, TeacherNetwork, teacher_tail
 
 ALL_BUT_STAGE_4 = ("stem", *(f"stage{n}" for n in (1, 2, 3, 5, 6, 7)), "last", "extras", "head")
 PREFIX = ("stem", "stage1", "stage2")
@@ -26,14 +25,6 @@ CONFIGS = {
     "prefix-and-map": (DistillationConfig(frozen=PREFIX, mapped_stages=(4,)), False),
     "teacher-tail": (DistillationConfig(frozen=ALL_BUT_STAGE_4, teacher_tail=True), False),
 }
-
-
-@contextlib.contextmanager
-def _on_fake_cuda():
-    """Everything is built on the GPU; `nn.Module.to` does not work on fake tensors."""
-    same = mock.patch.object(nn.Module, "to", lambda module, *_, **__: module)
-    with fake_cuda(), torch.device("cuda"), same:
-        yield
 
 
 def _networks():
@@ -55,22 +46,31 @@ def _loss(config, device, *, forced=False):
 
 
 @pytest.mark.parametrize(("config", "forced"), CONFIGS.values(), ids=CONFIGS)
-def test_a_step_mixes_no_devices(config, forced):
-    with _on_fake_cuda():
-        loss, _ = _loss(config, "cuda", forced=forced)
-        assert loss.device.type == "cuda"
-        assert loss.requires_grad
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize(("config", "forced"), CONFIGS.values(), ids=CONFIGS)
-def test_a_step_on_a_gpu(config, forced):
-    with torch.device("cuda"):
+@pytest.mark.parametrize("kind", GPUS)
+def test_a_step_on_a_gpu(config, forced, kind):
+    with gpu(kind), torch.device("cuda"):
         loss, student = _loss(config, "cuda", forced=forced)
         loss.backward()
-    gradients = [p.grad for p in student.parameters() if p.grad is not None]
-    assert torch.isfinite(loss)
-    assert any(gradient.abs().max() > 0 for gradient in gradients)
+        gradients = [p.grad for p in student.parameters() if p.grad is not None]
+        assert loss.device.type == "cuda"
+        assert torch.isfinite(loss)
+        assert any(gradient.abs().max() > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", ["whole student", "frozen prefix and mapped stage"])
+@pytest.mark.parametrize("kind", GPUS)
+def test_a_training_on_a_gpu_is_that_of_the_cpu(tmp_path, name, kind):
+    # a start that takes the teacher's statistics; a teacher of OpenVINO, which torch runs on a GPU
+    config = MAPPED if "mapped" in name else dataclasses.replace(WHOLE_STUDENT, start="shared")
+    runtime = "torch" if "mapped" in name else "openvino"
+    distillation_runs.write_inputs(tmp_path, images=9)
+    expected = distillation_runs.fit(tmp_path, config)
+    with gpu(kind) as options:
+        found = distillation_runs.fit(
+            tmp_path, config, teacher_runtime=runtime, on_device=True, **options
+        )
+    tolerance = 1e-2 if kind == "fake" else 0.05
+    assert found == pytest.approx(expected, rel=tolerance)
 
 
 def _crops(device):
@@ -80,35 +80,23 @@ def _crops(device):
     assert images.shape == (4, 3, 64, 64)
 
 
-def test_crops_are_cut_where_the_images_are():
-    with fake_cuda():
+@pytest.mark.parametrize("kind", GPUS)
+def test_crops_on_a_gpu(kind):
+    with gpu(kind):
         _crops("cuda")
 
 
-@pytest.mark.gpu
-def test_crops_on_a_gpu():
-    _crops("cuda")
-
-
-def test_statistics_are_taken_where_the_features_are():
-    with _on_fake_cuda():
-        teacher, student = _networks()
-        names = [part_name(stage) for stage in STAGES]
-        runner = Teacher(TeacherNetwork(teacher, student, 0, names, "torch"), "torch")
-        found = runner(torch.rand(2, 3, 64, 64))
-        take_statistics(student, [{stage: found[part_name(stage)] for stage in STAGES}])
-
-
-@pytest.mark.gpu
-def test_boxes_with_scores_on_a_gpu():
-    with torch.device("cuda"):
+@pytest.mark.parametrize("kind", GPUS)
+def test_boxes_with_scores_on_a_gpu(kind):
+    with gpu(kind), torch.device("cuda"):
         _, student = _networks()
         outputs = student(torch.rand(1, 3, 64, 64))
         boxes, crowds = torch.tensor([[8.0, 8.0, 40.0, 40.0]]), torch.zeros(0, 4)
         target = Target(boxes, torch.tensor([1]), crowds, 1, (64, 64), torch.tensor([0.7]))
         criterion = MultiBoxLoss(LossConfig(), "sigmoid", student.config.variances)
         losses = criterion(outputs, student.anchors, [target])
-    assert all(torch.isfinite(loss) for loss in losses.values())
+        sum(losses.values()).backward()
+        assert all(torch.isfinite(loss) for loss in losses.values())
 
 
 def test_openvino_refuses_images_on_a_gpu():
