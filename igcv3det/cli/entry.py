@@ -15,7 +15,7 @@ COMMANDS = {
     name: f"igcv3det.cli.{name.replace('-', '_')}"
     for name in (
         *("predict", "train", "eval", "export"),
-        *("models", "compare", "benchmark"),
+        *("models", "compare", "compress", "benchmark"),
         *("check-data", "convert-data", "split-data", "make-shapes"),
         *("distill", "fuse-boxes", "train-cls", "eval-cls", "demo"),
     )

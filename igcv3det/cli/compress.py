@@ -1,0 +1,147 @@
+r"""Fits a trained detector to a device, with unlabelled images alone.
+
+Examples:
+    igcv3det compress --checkpoint best.safetensors --images photos --output runs/compress
+    igcv3det compress --checkpoint mobilenetv2 --images photos --output runs/compress \
+        --latency 0.8 0.6 --parameters 0.75 --backend openvino
+
+Every part of the detector gets cheaper replacements (narrower blocks, IGCV3's grouped blocks, no
+block, split and narrower prediction layers). Each starts from the detector's weights, is trained
+alone against its features and judged by what it changes in the outputs; its latency is measured on
+the backend. The best combination for each budget is assembled and written to DIR, with report.md,
+report.json and front.png. Train it further as a whole with the printed `igcv3det distill` command.
+
+Budgets are shares of the detector's own cost; several make several detectors. Two kinds of budgets
+hold together: one value of a kind goes with all values of the other. A run that was stopped goes on
+where it was; other budgets need only the last steps.
+
+Exit status: 0 all done, 1 the detector or the images cannot be used, or a budget cannot be met,
+2 wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from igcv3det.cli.arguments import integers, positive_int
+from igcv3det.cli.command import command_parser, report, run_command
+
+MEASURES = ("latency", "multiply_adds", "parameters")
+DEFAULT_LATENCIES = (0.8, 0.6)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    return run_command("compress", _parse, _run, args)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share in (0, 1]")
+    return share
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("compress", __doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="MODEL", help="detector: a file or a name")
+    add("--images", required=True, metavar="DIR", help="unlabelled images like those in use")
+    add("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    for measure in MEASURES:
+        add(
+            f"--{measure.replace('_', '-')}",
+            type=_share,
+            nargs="+",
+            metavar="SHARE",
+            help=f"budgets, shares of the detector's own {measure.replace('_', '-')}"
+            + (" (default, if no budget is given: 0.8 0.6)" if measure == "latency" else ""),
+        )
+    backends = ("onnxruntime", "openvino", "torch")
+    add("--backend", choices=backends, default="onnxruntime", help="(default: onnxruntime)")
+    add("--threads", type=positive_int, default=2, help="of the backend (default: 2)")
+    add("--workers", type=positive_int, default=2, help="candidates trained at once (default: 2)")
+    add("--image-count", type=positive_int, default=512, help="images trained on (default: 512)")
+    add("--steps", type=positive_int, default=160, help="for each candidate (default: 160)")
+    add("--finish-steps", type=int, default=80, help="for each part, assembled (default: 80)")
+    add(
+        "--grouped-stages",
+        type=integers,
+        default=[],
+        metavar="N,N",
+        help="stages, 1 to 7, in which only IGCV3's grouped blocks are allowed",
+    )
+    options = parser.parse_args(args)
+    options.budgets = _budgets(parser, options)
+    if not set(options.grouped_stages) <= set(range(1, 8)):
+        parser.error("--grouped-stages takes numbers from 1 to 7")
+    if options.finish_steps < 0:
+        parser.error("--finish-steps must be >= 0")
+    return options
+
+
+def _budgets(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> list[dict[str, float]]:
+    given = {m: getattr(options, m) for m in MEASURES if getattr(options, m)}
+    given = given or {"latency": list(DEFAULT_LATENCIES)}
+    count = max(len(values) for values in given.values())
+    if any(len(values) not in (1, count) for values in given.values()):
+        parser.error("budgets of two kinds need equally many values, or one of a kind")
+    return [
+        {m: values[n if len(values) > 1 else 0] for m, values in given.items()}
+        for n in range(count)
+    ]
+
+
+def _run(options: argparse.Namespace) -> int:
+    from igcv3det.tasks.compress.front import choose_point, front, measured_shares, write_point
+    from igcv3det.tasks.compress.report import write_report
+    from igcv3det.tasks.compress.search import Search, SearchOptions
+    from igcv3det.tasks.compress.training import PartTraining
+
+    search = Search(
+        SearchOptions(
+            options.checkpoint,
+            options.images,
+            options.output,
+            options.backend,
+            options.threads,
+            options.workers,
+            options.image_count,
+            tuple(options.grouped_stages),
+            tuple(options.budgets[0]),
+            PartTraining(options.steps),
+        ),
+        say=lambda line: print(line, flush=True),
+    )
+    search.run()
+    points, failures = [], []
+    for budgets in options.budgets:
+        try:
+            points.append(choose_point(search, budgets))
+        except ValueError as error:
+            failures.append(str(error))
+    finishing = PartTraining(options.finish_steps, lr=1e-3)
+    files = [write_point(search, point, finishing, options.output) for point in points]
+    shares = measured_shares(search, points)
+    curve = front(search, next(iter(options.budgets[0])))
+    write_report(search, points, shares, curve, options.output)
+    for point, share, file in zip(points, shares, files, strict=True):
+        print(
+            f"{file}: latency {share:.3f} (predicted {point.costs['latency']:.3f}), multiply-adds "
+            f"{point.costs['multiply_adds']:.3f}, parameters {point.costs['parameters']:.3f}"
+        )
+        print(
+            f"  train it as a whole: igcv3det distill --config distill/compressed.yaml "
+            f"--model.teacher {options.checkpoint} --model.weights {file} "
+            f"--data.folders '[{options.images}]'"
+        )
+    print(f"Tables are in {options.output / 'report.md'}")
+    for failure in failures:
+        report("compress", failure)
+    return 1 if failures else 0

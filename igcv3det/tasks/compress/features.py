@@ -1,0 +1,144 @@
+"""The teacher's feature maps of some images on disk, and how much its outputs feel their errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from igcv3det.atomic_files import atomic_write
+from igcv3det.config import PreprocessConfig
+from igcv3det.detector import SSDLite
+from igcv3det.tasks.compress.design import design_of
+from igcv3det.tasks.compress.divergence import fisher_direction
+from igcv3det.tasks.compress.parts import IMAGES, Part, head_outputs, run_parts, split_parts
+from igcv3det.weight_files import read_safetensors, write_safetensors
+
+BATCH = 8  # images
+FISHER_IMAGES = 96
+_DONE, _FISHER = "features.json", "fisher.safetensors"
+Pixels = NDArray[np.uint8]
+
+
+class Features(Protocol):
+    """Values of parts for the same images."""
+
+    count: int
+
+    def read(self, name: str) -> NDArray[np.float16]:
+        """[N, C, H, W] of a value."""
+
+
+class FeatureStore:
+    """The values of all parts of a teacher for some images, as float16 on disk.
+
+    Args:
+        folder: of the files, made by `write_features`.
+
+    Attributes:
+        count: images.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = int(json.loads((folder / _DONE).read_text(encoding="utf-8"))["images"])
+
+    def read(self, name: str) -> NDArray[np.float16]:
+        """[N, C, H, W] of a value, mapped into memory."""
+        found: NDArray[np.float16] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        return found
+
+
+def normalised(pixels: Pixels, config: PreprocessConfig) -> Tensor:
+    """The network's input [B, 3, S, S] of images [B, S, S, 3]."""
+    images = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float()
+    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (config.mean, config.std))
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def write_features(teacher: SSDLite, pixels: Pixels, rows: Sequence[int], folder: Path) -> None:
+    """Writes the values of all parts of a teacher; does nothing where they are complete.
+
+    Args:
+        teacher: with listed blocks (`design.explicit_detector`).
+        pixels: [N, S, S, 3] uint8 RGB; every second image that is taken is mirrored.
+        rows: the images to take.
+        folder: for the files.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if (folder / _DONE).is_file() and FeatureStore(folder).count == len(rows):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = split_parts(teacher, design_of(teacher.config))
+    files: dict[str, NDArray[np.float16]] = {}
+    for start in range(0, len(rows), BATCH):
+        taken = np.array(pixels[list(rows[start : start + BATCH])])
+        taken[1::2] = taken[1::2, :, ::-1]
+        found = run_parts(parts, {IMAGES: normalised(taken, teacher.config.preprocess)})
+        for name, value in found.items():
+            if name not in files:
+                shape = (len(rows), *value.shape[1:])
+                path = folder / f"{name}.npy"
+                files[name] = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+            files[name][start : start + len(taken)] = value.clamp(-6e4, 6e4).half().numpy()
+    for file in files.values():
+        file.flush()  # type: ignore[attr-defined]
+    atomic_write(folder / _DONE, json.dumps({"images": len(rows)}))
+
+
+def fisher_factors(
+    teacher: SSDLite, pixels: Pixels, rows: Sequence[int], folder: Path, seed: int = 0
+) -> dict[str, Tensor]:
+    """The Fisher information of the outputs about each value, averaged over cells.
+
+    This is the factor of K-FAC (Martens and Grosse, arXiv 1503.05671) that belongs to the outputs
+    of a layer: what an error of a feature map does to class scores and offsets, to second order.
+
+    Args:
+        teacher: with listed blocks.
+        pixels: [N, S, S, 3] uint8 RGB.
+        rows: the images to use.
+        folder: for the file; one that is there is read.
+        seed: of the random directions.
+
+    Returns:
+        [C, C] by name of the value: nats for each cell and unit of squared error.
+    """
+    path = folder / _FISHER
+    if path.is_file():
+        return read_safetensors(path)[0]
+    parts = split_parts(teacher, design_of(teacher.config))
+    generator = torch.Generator().manual_seed(seed)
+    sums: dict[str, Tensor] = {}
+    for start in range(0, len(rows), BATCH):
+        images = normalised(pixels[list(rows[start : start + BATCH])], teacher.config.preprocess)
+        for name, gradient in _gradients(teacher, parts, images, generator).items():
+            cells = gradient.permute(0, 2, 3, 1).flatten(0, 2)  # [B H W, C]
+            share = len(images) / len(rows) / len(cells)
+            sums[name] = sums.get(name, torch.zeros(())) + cells.T @ cells * share
+    write_safetensors(path, {name: value.contiguous() for name, value in sums.items()}, {})
+    return sums
+
+
+def _gradients(
+    teacher: SSDLite,
+    parts: Mapping[str, Part],
+    images: Tensor,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    found = run_parts(parts, {IMAGES: images.requires_grad_(True)})
+    outputs = head_outputs(found, teacher.head.columns)
+    direction = fisher_direction(outputs, teacher.config.head.activation, generator)
+    names = [name for name in found if name != IMAGES]
+    wanted = [found[name] for name in names]
+    gradients = torch.autograd.grad(tuple(outputs), wanted, tuple(direction))
+    return dict(zip(names, gradients, strict=True))

@@ -1,0 +1,103 @@
+"""Convolutions of a part as plain weights and biases, and back into layers with norms."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from igcv3det.fastpath.block_variants import Block, block_convs, dense_elements, gather_weight
+from igcv3det.models.layers import BATCH_NORMS, ChannelPermutation
+
+
+class Affine(NamedTuple):
+    """A convolution with its norm folded: ``weight`` [C', C, kH, kW] and ``bias`` [C']."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class FoldedBlock(NamedTuple):
+    """A block or extra layer without groups and permutations, norms folded.
+
+    Attributes:
+        expand: dense; None for a block without expansion.
+        depthwise: [E, 1, 3, 3].
+        project: dense, columns in the order of the expansion.
+    """
+
+    expand: Affine | None
+    depthwise: Affine
+    project: Affine
+
+
+def fold(sequence: nn.Module) -> Affine:
+    """A convolution and the norm after it, as `conv_norm` makes them; or a bare convolution."""
+    if isinstance(sequence, nn.Conv2d):
+        bias = sequence.bias
+        zeros = sequence.weight.new_zeros(sequence.out_channels)
+        return Affine(sequence.weight.detach(), zeros if bias is None else bias.detach())
+    conv, norm = (cast(nn.Sequential, sequence)[i] for i in (0, 1))
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, BATCH_NORMS)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = (norm.weight * torch.rsqrt(norm.running_var + norm.eps)).detach()
+    shift = norm.bias.detach() - norm.running_mean * scale
+    return Affine(conv.weight.detach() * scale[:, None, None, None], shift)
+
+
+def fold_block(block: Block) -> FoldedBlock:
+    """A block as three folded convolutions, dense and in one order of channels."""
+    names = block.PARTS
+    own = [block.get_submodule(name) for name in names]
+    depthwise, project = fold(own[1]), fold(own[2])
+    if not isinstance(own[0], nn.Sequential):
+        return FoldedBlock(None, depthwise, _dense(project, own[2]))
+    expand = _dense(fold(own[0]), own[0])
+    conv, _, _ = block_convs(block)
+    order = np.arange(conv.out_channels)
+    if isinstance(block.p1, ChannelPermutation):
+        order = block.p1.index
+    at = torch.from_numpy(np.argsort(order))  # where P1 puts each channel of the expansion
+    dense = _dense(project, own[2])
+    return FoldedBlock(
+        expand,
+        Affine(depthwise.weight[at], depthwise.bias[at]),
+        Affine(dense.weight[:, at], dense.bias),
+    )
+
+
+def _dense(affine: Affine, sequence: nn.Module) -> Affine:
+    conv = cast(nn.Conv2d, cast(nn.Sequential, sequence)[0])
+    if conv.groups == 1:
+        return affine
+    elements = torch.from_numpy(dense_elements(conv))
+    return Affine(gather_weight(affine.weight, elements), affine.bias)
+
+
+@torch.no_grad()
+def set_folded(sequence: nn.Module, affine: Affine) -> None:
+    """Gives `conv_norm`'s layers weights that compute a folded convolution, in place.
+
+    Rows get a root mean square of 1 / sqrt(fan-in), with the rest of the scale in the norm, so that
+    one learning rate suits all.
+    """
+    if isinstance(sequence, nn.Conv2d):
+        sequence.weight.copy_(affine.weight)
+        if sequence.bias is not None:
+            sequence.bias.copy_(affine.bias)
+        return
+    conv, norm = (cast(nn.Sequential, sequence)[i] for i in (0, 1))
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, BATCH_NORMS)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = affine.weight.flatten(1).norm(dim=1).clamp(min=1e-6)
+    conv.weight.copy_(affine.weight / scale[:, None, None, None])
+    norm.weight.copy_(scale)
+    norm.bias.copy_(affine.bias)
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1 - norm.eps)

@@ -1,0 +1,119 @@
+"""From the judged candidates to detectors on the front: choice, assembly, measurement, files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from igcv3det.checkpoint import save_detector
+from igcv3det.tasks.compress.assembly import assemble, chosen_design, finish
+from igcv3det.tasks.compress.candidates import Candidate
+from igcv3det.tasks.compress.choice import choose, least_cost
+from igcv3det.tasks.compress.features import FISHER_IMAGES, FeatureStore, fisher_factors
+from igcv3det.tasks.compress.price import Pricer
+from igcv3det.tasks.compress.search import MEASURES, Search
+from igcv3det.tasks.compress.training import PartLoss, PartTraining
+
+Budgets = Mapping[str, float]
+FRONT_STEPS = 24
+"""Budgets between the least and 1 at which the front is drawn."""
+
+
+class Point(NamedTuple):
+    """A detector on the front.
+
+    Attributes:
+        budgets: what it was chosen for, by measure.
+        chosen: a candidate for each position.
+        costs: predicted, by measure, as shares of the original's.
+        loss: sum of the candidates' divergences, nats for an image.
+    """
+
+    budgets: Budgets
+    chosen: dict[str, Candidate]
+    costs: dict[str, float]
+    loss: float
+
+    @property
+    def name(self) -> str:
+        """Name of its file: measures and shares."""
+        return "-".join(f"{m.replace('_', '-')}{share:.2f}" for m, share in self.budgets.items())
+
+
+def choose_point(search: Search, budgets: Budgets) -> Point:
+    """The detector of least loss within the budgets.
+
+    Raises:
+        ValueError: no combination keeps them; the message names the least.
+    """
+    by_position = search.options_by_position()
+    positions = [[option for _, option in own] for own in by_position.values()]
+    indices = choose(positions, budgets)
+    pairs = [own[i] for own, i in zip(by_position.values(), indices, strict=True)]
+    chosen = {c.position: c for c, _ in pairs}
+    costs = {m: 1 + sum(option.costs[m] for _, option in pairs) for m in MEASURES}
+    return Point(budgets, chosen, costs, sum(option.loss for _, option in pairs))
+
+
+def front(search: Search, measure: str) -> list[Point]:
+    """Points from the least share of a measure to the original's."""
+    positions = [[o for _, o in own] for own in search.options_by_position().values()]
+    least = least_cost(positions, measure)
+    shares = [least + (1 - least) * n / FRONT_STEPS for n in range(FRONT_STEPS + 1)]
+    return [choose_point(search, {measure: share + 1e-6}) for share in shares]
+
+
+def write_point(search: Search, point: Point, finishing: PartTraining, folder: Path) -> Path:
+    """Assembles a point, finishes its parts and writes the detector, unless that is done.
+
+    Returns:
+        The file.
+    """
+    path = folder / f"{point.name}.safetensors"
+    if path.is_file():
+        return path
+    search.say(f"{path.name}: assembling")
+    torch.set_num_threads(search.options.workers)
+    teacher, store = search.teacher, FeatureStore(search.work / "train")
+    files = {c.key: search.file_of(c) for c in point.chosen.values()}
+    detector, order = assemble(teacher, point.chosen, files)
+    rows = list(range(FISHER_IMAGES))
+    loss = PartLoss(teacher, store, fisher_factors(teacher, search.cache.pixels, rows, search.work))
+    finish(
+        detector,
+        teacher,
+        point.chosen,
+        loss,
+        store,
+        finishing,
+        tap_order=order,
+        progress=lambda name: search.say(f"{path.name}: finishing {name}"),
+    )
+    source = f"compressed from {search.options.checkpoint} by igcv3det compress"
+    save_detector(detector, path, {"source": source})
+    return path
+
+
+def measured_shares(search: Search, points: Sequence[Point]) -> list[float]:
+    """Latency of whole networks as shares of the original's, timed in turn."""
+    teacher = search.teacher
+    pricer = Pricer(teacher, search.options.backend, search.options.threads)
+    designs = [pricer.original, *(chosen_design(teacher, point.chosen) for point in points)]
+    whole, *others = pricer.whole(designs)
+    return [milliseconds / whole for milliseconds in others]
+
+
+def describe_point(point: Point, measured: float | None) -> dict[str, Any]:
+    """Plain values of a point for the report."""
+    replaced = {p: c.name for p, c in point.chosen.items() if not c.is_original}
+    return {
+        "name": point.name,
+        "budgets": dict(point.budgets),
+        "predicted": point.costs,
+        "measured_latency": measured,
+        "loss": point.loss,
+        "replaced": replaced,
+    }

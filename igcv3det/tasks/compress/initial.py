@@ -1,0 +1,197 @@
+"""Initial weights of a replacement, from the weights of what it replaces and the images' features.
+
+Narrower blocks keep the most useful hidden channels; grouped blocks get every hidden channel in the
+cell (expansion group, projection group) that keeps most of it; the last layer is fitted to what the
+original computes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import cast
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from igcv3det.fastpath.block_variants import Block, block_convs
+from igcv3det.models.layers import ChannelPermutation
+from igcv3det.tasks.compress.folded import Affine, FoldedBlock, fold, set_folded
+from igcv3det.tasks.compress.least_squares import cells, eliminate, fit, moments
+
+_CELLS = 60_000  # rows of a fit: more change little
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a replacement is made from.
+
+    Attributes:
+        folded: the original block, dense.
+        hidden: [B, E, h, w], its depthwise convolution's output after ReLU6.
+        target: [B, C', h, w], its projection's output.
+        inputs: [B, C, H, W], of the expansion; of the depthwise convolution if there is none.
+        metric: [C', C'], Fisher information about the target.
+    """
+
+    folded: FoldedBlock
+    hidden: Tensor
+    target: Tensor
+    inputs: Tensor
+    metric: Tensor
+
+
+def sample(x: Tensor) -> Tensor:
+    """Rows [N, C] of the cells of a feature map, at most `_CELLS`."""
+    rows = cells(x)
+    if len(rows) <= _CELLS:
+        return rows
+    chosen = np.random.default_rng(0).choice(len(rows), _CELLS, replace=False)
+    return rows[torch.from_numpy(np.sort(chosen))]
+
+
+def set_projection(sequence: nn.Module, hidden: Tensor, target: Tensor) -> None:
+    """Fits a projection, grouped or not, to rows of its input and of the output wanted, in place.
+
+    Args:
+        sequence: convolution and norm, or a bare convolution.
+        hidden: [N, E], in the order in which the projection reads.
+        target: [N, C'].
+    """
+    conv = sequence if isinstance(sequence, nn.Conv2d) else cast(nn.Sequential, sequence)[0]
+    groups = cast(nn.Conv2d, conv).groups
+    fits = [
+        fit(x, y)
+        for x, y in zip(hidden.chunk(groups, dim=1), target.chunk(groups, dim=1), strict=True)
+    ]
+    weight, bias = (torch.cat(parts) for parts in zip(*fits, strict=True))
+    set_folded(sequence, Affine(weight[:, :, None, None], bias))
+
+
+def narrow(block: Block, source: Source, stem: nn.Module | None = None) -> None:
+    """Gives a narrower dense block the most useful hidden channels of the original, in place.
+
+    Args:
+        block: of the replacement.
+        source: of the original; with a stem ``source.folded.expand`` is the stem's.
+        stem: of the replacement, if its output is the block's hidden layer.
+    """
+    hidden, target = sample(source.hidden), sample(source.target)
+    depthwise = cast(nn.Conv2d, cast(nn.Sequential, block.get_submodule(block.PARTS[1]))[0])
+    kept = eliminate(moments(hidden, target), source.metric, depthwise.in_channels)
+    expand, own = source.folded.expand, source.folded.depthwise
+    assert expand is not None
+    first = stem if stem is not None else block.get_submodule(block.PARTS[0])
+    set_folded(first, Affine(expand.weight[kept], expand.bias[kept]))
+    set_folded(block.get_submodule(block.PARTS[1]), Affine(own.weight[kept], own.bias[kept]))
+    set_projection(block.get_submodule(block.PARTS[2]), hidden[:, kept], target)
+
+
+def group(block: Block, source: Source) -> Tensor:
+    """Gives a grouped block of the original's width its weights, in place.
+
+    Returns:
+        [E]: which hidden channel of the original each of the expansion's is.
+    """
+    expand, depthwise = source.folded.expand, source.folded.depthwise
+    assert expand is not None
+    first, _, last = block_convs(block)
+    rows = sample(source.inputs)
+    weight = expand.weight[:, :, 0, 0]
+    mean, covariance = rows.mean(dim=0).double(), moments(rows, rows).covariance
+    columns = torch.arange(len(mean)).chunk(first.groups)
+    inside = [_within(weight, covariance, own) for own in columns]
+    gain = _gain(source, weight, covariance, inside, last.groups)
+    order = _assign(gain)
+    parts = order.chunk(first.groups)
+    own_weight = torch.cat([inside[n][0][members] for n, members in enumerate(parts)])
+    whole = torch.zeros_like(weight)
+    for n, members in enumerate(parts):
+        whole[members[:, None], columns[n]] = inside[n][0][members]
+    bias = expand.bias + ((weight - whole).double() @ mean).float()
+    set_folded(
+        block.get_submodule(block.PARTS[0]), Affine(own_weight[:, :, None, None], bias[order])
+    )
+    placed = order
+    if isinstance(block.p1, ChannelPermutation):
+        placed = order[torch.from_numpy(block.p1.index)]
+    own = Affine(depthwise.weight[placed], depthwise.bias[placed])
+    set_folded(block.get_submodule(block.PARTS[1]), own)
+    fit_projection(block, source.inputs, source.target)
+    return order
+
+
+@torch.no_grad()
+def fit_projection(block: Block, inputs: Tensor, target: Tensor) -> None:
+    """Fits a block's projection to the output wanted, behind its own layers, in place."""
+    expand, depthwise, project = (block.get_submodule(name) for name in block.PARTS)
+    hidden = depthwise(block.p1(expand(inputs)))
+    set_projection(project, sample(hidden), sample(target))
+
+
+def _within(weight: Tensor, covariance: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights on some input channels alone, and the share of each output's variance they keep."""
+    weight = weight.double()
+    inner = covariance[own][:, own]
+    fitted = torch.linalg.solve(inner, covariance[own] @ weight.T).T  # [E, C / g]
+    kept = ((fitted @ inner) * fitted).sum(dim=1)
+    whole = ((weight @ covariance) * weight).sum(dim=1).clamp(min=1e-12)
+    return fitted.float(), (kept / whole).clamp(0, 1).float()
+
+
+def _gain(
+    source: Source,
+    weight: Tensor,
+    covariance: Tensor,
+    inside: list[tuple[Tensor, Tensor]],
+    groups: int,
+) -> Tensor:
+    """[E, G1, G2]: what of each hidden channel's effect on the outputs a cell keeps."""
+    variance = cells(source.hidden).var(dim=0)
+    out = source.folded.project.weight[:, :, 0, 0]
+    energy = source.metric.diagonal()[:, None] * out.square() * variance  # [C', E]
+    by_group = torch.stack([part.sum(dim=0) for part in energy.chunk(groups)], dim=1)
+    shares = torch.stack([kept for _, kept in inside], dim=1)
+    return shares[:, :, None] * by_group[:, None, :]
+
+
+def _assign(gain: Tensor) -> Tensor:
+    """[E]: hidden channels sorted by cell, each cell of the same size, with the greatest gain."""
+    units, first, second = gain.shape
+    size = units // (first * second)
+    costs = gain.reshape(units, -1).repeat_interleave(size, dim=1)
+    rows, columns = linear_sum_assignment(costs.numpy(), maximize=True)
+    order = torch.empty(units, dtype=torch.int64)
+    order[torch.from_numpy(columns)] = torch.from_numpy(rows)
+    return order
+
+
+@torch.no_grad()
+def block_source(
+    folded: FoldedBlock,
+    block: Block,
+    inputs: Tensor,
+    metric: Tensor,
+    stem: nn.Module | None = None,
+) -> Source:
+    """What the replacements of a block are made from.
+
+    Args:
+        folded: the original block.
+        block: the original itself, for its ReLU6s, stride and padding.
+        inputs: [B, C, H, W], or images with a stem.
+        metric: [C', C'].
+        stem: in front of a block without expansion: it becomes ``folded.expand`` of the result.
+    """
+    expand, depthwise, project = (block.get_submodule(name) for name in block.PARTS)
+    hidden = depthwise(block.p1(expand(inputs if stem is None else stem(inputs))))
+    conv = cast(nn.Conv2d, cast(nn.Sequential, project)[0])
+    affine = fold(project)
+    target = block.p2(F.conv2d(hidden, affine.weight, affine.bias, groups=conv.groups))
+    if isinstance(block.p1, ChannelPermutation):
+        hidden = hidden[:, torch.from_numpy(np.argsort(block.p1.index))]
+    if stem is not None:
+        folded = folded._replace(expand=fold(stem))
+    return Source(folded, hidden, target, inputs, metric)

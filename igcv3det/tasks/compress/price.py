@@ -1,0 +1,193 @@
+"""What each candidate costs: latency in its surroundings, multiply-adds, parameters.
+
+A part's latency alone would contain conversions of layout at its borders that the whole network
+does not have. So a candidate is timed between its neighbours, in turn with the original there, and
+the difference counts.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from igcv3det.detector import SSDLite
+from igcv3det.export.assemble import read_openvino, save_openvino
+from igcv3det.export.tracing import trace_onnx
+from igcv3det.fastpath.deploy import Variant, deploy
+from igcv3det.measure.complexity import count_multiply_adds, count_parameters
+from igcv3det.measure.latency import Timing, quantile, time_in_turn
+from igcv3det.runtime.sessions import open_session
+from igcv3det.tasks.compress.candidates import Candidate
+from igcv3det.tasks.compress.design import Design, build, design_of
+from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, run_parts, split_parts
+
+Backend = Literal["onnxruntime", "openvino", "torch"]
+BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino", "torch")
+ROUNDS = 60  # of a candidate and the original in turn
+Call = Callable[[], object]
+
+
+class Price(NamedTuple):
+    """Costs of a candidate relative to the original's.
+
+    Attributes:
+        latency: milliseconds.
+        multiply_adds: of one image.
+        parameters: number.
+    """
+
+    latency: float
+    multiply_adds: float
+    parameters: float
+
+
+class Chain(nn.Module):
+    """Some parts that follow each other, as one function of named values.
+
+    Args:
+        parts: in the order in which they run.
+        names: of the inputs, in order.
+    """
+
+    def __init__(self, parts: dict[str, Part], names: Sequence[str]) -> None:
+        super().__init__()
+        self.parts, self.names = nn.ModuleDict(parts), tuple(names)
+        written = [name for part in parts.values() for name in part.outputs]
+        read = {name for part in parts.values() for name in part.inputs}
+        self.writes = tuple(name for name in written if name not in read)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The outputs that no part of the chain reads."""
+        parts: dict[str, Part] = dict(self.parts.items())  # type: ignore[arg-type]
+        found = run_parts(parts, dict(zip(self.names, inputs, strict=True)))
+        return tuple(found[name] for name in self.writes)
+
+
+class Pricer:
+    """Measures candidates on one backend.
+
+    Args:
+        teacher: with listed blocks.
+        backend: that runs the detector.
+        threads: of the backend.
+
+    Attributes:
+        original: the teacher's design.
+        counts: its multiply-adds and parameters.
+    """
+
+    def __init__(self, teacher: SSDLite, backend: Backend, threads: int) -> None:
+        self.teacher, self.backend, self.threads = teacher, backend, threads
+        self._shapes = _shapes(teacher)
+        self._known: dict[object, Price] = {}
+        self._originals: dict[tuple[str, ...], Call] = {}
+        self.original = design_of(teacher.config)
+        self.counts = (count_multiply_adds(teacher, self._images), count_parameters(teacher))
+
+    @property
+    def _images(self) -> tuple[int, int, int, int]:
+        size = self.teacher.config.image_size
+        return (1, 3, size, size)
+
+    def price(self, candidate: Candidate) -> Price:
+        """What a candidate costs more than the original; like surroundings are measured once."""
+        if candidate.is_original:
+            return Price(0.0, 0.0, 0.0)
+        key = self._signature(candidate)
+        if key not in self._known:
+            self._known[key] = self._measure(candidate)
+        return self._known[key]
+
+    def whole(self, designs: Sequence[Design]) -> list[float]:
+        """Milliseconds of whole networks, timed in turn."""
+        calls = {}
+        for number, design in enumerate(designs):
+            parts = split_parts(self._deployed(build(design, self.teacher)), design)
+            calls[str(number)] = self._open(parts, [IMAGES])
+        timings = time_in_turn(calls, rounds=ROUNDS, warmup=5)
+        return [_quiet(timing) for timing in timings]
+
+    def _signature(self, candidate: Candidate) -> object:
+        """What the measurement depends on: blocks in the middle of a stage are alike."""
+        parts = split_parts(self.teacher, self.original)
+        part = parts[candidate.position]
+        around = [parts[name] for name in _around(parts, candidate.position)]
+        if not candidate.position.startswith("block") or len(around) != 3:
+            return candidate.key
+        shapes = [(p.stride, [self._shapes[n] for n in (*p.inputs, *p.outputs)]) for p in around]
+        blocks = [
+            self.original[p.outputs[-1].replace("x", "blocks.")] for p in around if p is not part
+        ]
+        return repr((shapes, blocks, list(candidate.changes.values())))
+
+    def _measure(self, candidate: Candidate) -> Price:
+        changed = self.original | candidate.changes
+        detector = build(changed, self.teacher)
+        adds = count_multiply_adds(detector, self._images) - self.counts[0]
+        parameters = count_parameters(detector) - self.counts[1]
+        around = tuple(_around(split_parts(self.teacher, self.original), candidate.position))
+        if around not in self._originals:
+            self._originals[around] = self._chain(self.teacher, self.original, around)
+        calls = {"before": self._originals[around], "after": self._chain(detector, changed, around)}
+        before, after = time_in_turn(calls, rounds=ROUNDS, warmup=5)
+        return Price(_quiet(after) - _quiet(before), adds, parameters)
+
+    def _chain(self, detector: SSDLite, design: Design, around: Sequence[str]) -> Call:
+        parts = split_parts(self._deployed(detector), design)
+        chosen = {position: parts[position] for position in around}
+        written = {name for part in chosen.values() for name in part.outputs}
+        read = [name for part in chosen.values() for name in part.inputs]
+        return self._open(chosen, list(dict.fromkeys(n for n in read if n not in written)))
+
+    def _deployed(self, detector: SSDLite) -> SSDLite:
+        variant: Variant = self.backend
+        return deploy(detector, variant)
+
+    def _open(self, parts: dict[str, Part], names: list[str]) -> Call:
+        chain = Chain(parts, names).eval()
+        inputs = {name: torch.randn(1, *self._shapes[name]) for name in names}
+        if self.backend == "torch":
+            (held,) = (v.contiguous(memory_format=torch.channels_last) for v in inputs.values())
+            return torch.inference_mode()(lambda: chain(held))
+        model = trace_onnx(chain, inputs, chain.writes)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / ("chain.xml" if self.backend == "openvino" else "chain.onnx")
+            if self.backend == "openvino":
+                save_openvino(read_openvino(model), path, "")
+            else:
+                onnx.save(model, path)
+            session = open_session(path, self.threads)
+        (array,) = (value.numpy() for value in inputs.values())
+        return lambda: session.run(array)
+
+
+def _quiet(timing: Timing) -> float:
+    """Milliseconds of the faster runs: other load on the machine only ever adds time."""
+    return quantile(timing.milliseconds, 0.25)
+
+
+def _around(parts: Mapping[str, Part], position: str) -> list[str]:
+    """A position and its neighbours: parts with one input in common."""
+    names = list(parts)
+    own, end = names.index(position), names.index("last")
+    tap = next(name for name, part in parts.items() if TAP in part.outputs)
+    if position == "head0":
+        return [tap, "head0"]
+    if own >= end:
+        return [name for name in names[end - 1 :] if name != "head0"]
+    around = names[max(0, own - 1) : own + 2]
+    return [*around, "head0"] if tap in around else around
+
+
+@torch.no_grad()
+def _shapes(teacher: SSDLite) -> dict[str, tuple[int, ...]]:
+    size = teacher.config.image_size
+    parts = split_parts(teacher, design_of(teacher.config))
+    found = run_parts(parts, {IMAGES: torch.zeros(1, 3, size, size)})
+    return {name: tuple(value.shape[1:]) for name, value in found.items()}

@@ -1,0 +1,122 @@
+"""The report of a search: tables in Markdown, figures in JSON, the front as an image."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from igcv3det.atomic_files import atomic_write
+from igcv3det.tasks.compress.front import Point, describe_point
+from igcv3det.tasks.compress.search import Search
+
+_WIDTH_INCHES, _HEIGHT_INCHES, _DPI = 7.0, 4.5, 120
+
+
+def write_report(
+    search: Search,
+    points: Sequence[Point],
+    measured: Sequence[float],
+    curve: Sequence[Point],
+    folder: Path,
+) -> None:
+    """Writes ``report.json``, ``report.md`` and ``front.png``.
+
+    Args:
+        search: done.
+        points: the detectors that were written.
+        measured: their latency as shares of the original's.
+        curve: points of the whole front.
+        folder: for the files.
+    """
+    own = search.own_costs
+    machine = json.loads((search.work / "original.json").read_text(encoding="utf-8"))["machine"]
+    content = {
+        "checkpoint": search.options.checkpoint,
+        "backend": search.options.backend,
+        "threads": search.options.threads,
+        "machine": machine,
+        "images": {"used": len(search.cache), "unreadable": search.unreadable},
+        "original": own._asdict(),
+        "detectors": [
+            describe_point(point, share) for point, share in zip(points, measured, strict=True)
+        ],
+        "front": [describe_point(point, None) for point in curve],
+        "candidates": _candidates(search),
+    }
+    atomic_write(folder / "report.json", json.dumps(content, indent=1))
+    atomic_write(folder / "report.md", _markdown(content))
+    draw_front(curve, points, search.options.measures[0], folder / "front.png")
+
+
+def _candidates(search: Search) -> list[dict[str, Any]]:
+    return [
+        {
+            "position": judged.candidate.position,
+            "name": judged.candidate.name,
+            **judged.price._asdict(),
+            "loss": judged.loss if math.isfinite(judged.loss) else None,
+        }
+        for own in search.judged().values()
+        for judged in own
+    ]
+
+
+def _markdown(content: dict[str, Any]) -> str:
+    own, images = content["original"], content["images"]
+    lines = [
+        f"# {content['checkpoint']}, compressed",
+        "",
+        f"{content['backend']}, {content['threads']} threads, {content['machine']}; "
+        f"{images['used']} images, {images['unreadable']} unreadable. The original: "
+        f"{own['latency']:.2f} ms, {own['multiply_adds'] / 1e6:.0f} M multiply-adds, "
+        f"{own['parameters'] / 1e6:.2f} M parameters.",
+        "",
+        "Shares of the original; loss: divergence of scores and offsets in nats for an image, the "
+        "sum over the replaced parts, before any training together.",
+        "",
+        "| detector | latency, predicted | measured | off | multiply-adds | parameters | loss |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in content["detectors"]:
+        predicted, measured = row["predicted"], row["measured_latency"]
+        lines.append(
+            f"| {row['name']} | {predicted['latency']:.3f} | {measured:.3f} | "
+            f"{predicted['latency'] / measured - 1:+.1%} | {predicted['multiply_adds']:.3f} | "
+            f"{predicted['parameters']:.3f} | {row['loss']:.1f} |"
+        )
+    names = [row["name"] for row in content["detectors"]]
+    lines += ["", "| part | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for position in dict.fromkeys(row["position"] for row in content["candidates"]):
+        cells = [row["replaced"].get(position, "") for row in content["detectors"]]
+        lines.append(f"| {position} | " + " | ".join(cells) + " |")
+    lines += [
+        *("", "## Candidates", ""),
+        "| part | candidate | latency, ms | multiply-adds, M | parameters, k | loss |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for row in content["candidates"]:
+        loss = "not trained" if row["loss"] is None else f"{row['loss']:.2f}"
+        lines.append(
+            f"| {row['position']} | {row['name']} | {row['latency']:+.3f} | "
+            f"{row['multiply_adds'] / 1e6:+.1f} | {row['parameters'] / 1e3:+.1f} | {loss} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw_front(curve: Sequence[Point], points: Sequence[Point], measure: str, path: Path) -> None:
+    """Draws loss against the share of a measure, and the detectors that were written."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH_INCHES, _HEIGHT_INCHES), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([p.costs[measure] for p in curve], [p.loss for p in curve], marker=".")
+    for point in points:
+        axes.plot(point.costs[measure], point.loss, marker="o", color="tab:red")
+        axes.annotate(point.name, (point.costs[measure], point.loss), fontsize=8)
+    axes.set_xlabel(f"{measure.replace('_', '-')}, share of the original's")
+    axes.set_ylabel("divergence of the outputs, nats for an image")
+    axes.grid(visible=True, alpha=0.3)
+    figure.savefig(path, dpi=_DPI)

@@ -1,0 +1,219 @@
+"""Trains one replacement on the teacher's features, and judges it by the teacher's outputs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from igcv3det.config import require_ranges
+from igcv3det.detector import SSDLite
+from igcv3det.fastpath.conv_impl import set_conv_impl
+from igcv3det.tasks.compress.design import design_of
+from igcv3det.tasks.compress.divergence import logits_divergence, output_divergence
+from igcv3det.tasks.compress.features import Features, FeatureStore
+from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, head_outputs, run_parts, split_parts
+from igcv3det.tasks.compress.start import Metrics, Replacement
+
+logger = logging.getLogger(__name__)
+
+_CROP = 24  # cells of a crop's output; larger maps are cut
+_MARGIN = 2  # cells at a crop's border that lack neighbours
+_PLAIN = 0.05  # weight of the unexplained variance beside the Fisher information
+_WARMUP = 10  # steps
+_JUDGED_AT_ONCE = 16  # images
+
+
+@dataclass(frozen=True)
+class PartTraining:
+    """How each replacement is trained."""
+
+    steps: int = 160
+    batch_size: int = 24
+    lr: float = 2e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_ranges(self, "", steps="[0, inf)", batch_size="[1, inf)", lr="(0, inf)")
+
+
+class PartLoss:
+    """The divergence that errors of a part's outputs cause, nats for an image.
+
+    To second order for feature maps, by the Fisher information of the outputs about them; exactly
+    for class scores.
+
+    Args:
+        teacher: with listed blocks.
+        store: its features.
+        metrics: `features.fisher_factors`.
+    """
+
+    def __init__(self, teacher: SSDLite, store: FeatureStore, metrics: Metrics) -> None:
+        self.activation = teacher.config.head.activation
+        self.columns = teacher.head.columns
+        self.store, self.metrics = store, metrics
+        self._scales: dict[str, tuple[Tensor, Tensor, int]] = {}
+
+    def __call__(self, name: str, own: Tensor, teacher: Tensor) -> Tensor:
+        """The loss of one output [B, C, H, W] against the teacher's, a scalar."""
+        metric, weights, count = self._scale(name)
+        cells = own[0, 0].numel()
+        if name.startswith("logits"):
+            rows = [x.permute(0, 2, 3, 1).reshape(len(x), -1, self.columns) for x in (own, teacher)]
+            divergence = logits_divergence(rows[0], rows[1], self.activation)
+            return divergence.mean() * (count / cells)
+        error = (own - teacher).permute(0, 2, 3, 1).flatten(0, 2)
+        felt = ((error @ metric) * error).sum() / len(error)
+        plain = (error.square() * weights).sum() / len(error)
+        return 0.5 * count * (felt + plain)
+
+    def _scale(self, name: str) -> tuple[Tensor, Tensor, int]:
+        if name not in self._scales:
+            metric = self.metrics[name]
+            some = torch.from_numpy(np.array(self.store.read(name)[:32])).float()
+            variance = some.var(dim=(0, 2, 3))
+            variance = variance.clamp(min=0.05 * float(variance.mean()) + 1e-12)
+            energy = (metric.diagonal() * variance).mean()
+            self._scales[name] = (metric, _PLAIN * energy / variance, some[0, 0].numel())
+        return self._scales[name]
+
+
+def train_part(
+    replacement: Replacement, loss: PartLoss, store: Features, options: PartTraining
+) -> tuple[float, float]:
+    """Trains a replacement's part in place; norms keep their statistics.
+
+    Returns:
+        The mean loss of the first and of the last tenth of the steps.
+    """
+    part = replacement.part.eval().requires_grad_(True)
+    if options.steps == 0 or next(part.parameters(), None) is None:
+        return math.nan, math.nan
+    if TAP not in part.outputs:
+        set_conv_impl(part, "fast")
+    part.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(part.parameters(), lr=options.lr, weight_decay=0.0)
+    random = np.random.default_rng(options.seed)
+    losses: list[float] = []
+    for step in range(options.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = options.lr * _schedule(step, options.steps)
+        inputs, targets = _batch(part, store, random, options.batch_size)
+        if replacement.tap_order is not None:
+            targets[TAP] = targets[TAP][:, replacement.tap_order]
+        margin = _MARGIN if _is_cropped(part, store) else 0
+        total = torch.zeros(())
+        for name, own in zip(part.outputs, part(inputs), strict=True):
+            total = total + loss(name, _inner(own, margin), _inner(targets[name], margin))
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(total.detach()))
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError("the loss is not finite")
+    set_conv_impl(part, "reference")
+    part.requires_grad_(False)
+    tenth = max(1, options.steps // 10)
+    first, last = losses[:tenth], losses[-tenth:]
+    return sum(first) / len(first), sum(last) / len(last)
+
+
+@torch.no_grad()
+def judge(
+    teacher: SSDLite, position: str, replacement: Replacement | None, store: FeatureStore
+) -> float:
+    """Divergence of a teacher's outputs with one part replaced, nats for an image.
+
+    Args:
+        teacher: with listed blocks.
+        position: of the part.
+        replacement: for the part; None judges the teacher itself: what rounding alone does.
+        store: the teacher's features of held-out images.
+    """
+    parts = split_parts(teacher, design_of(teacher.config))
+    names = list(parts)
+    later = {name: parts[name] for name in names[names.index(position) + 1 :]}
+    part = parts[position] if replacement is None else replacement.part
+    order = None if replacement is None else replacement.tap_order
+    kept = _needed(parts, names[: names.index(position)], later)
+    total = 0.0
+    for start in range(0, store.count, _JUDGED_AT_ONCE):
+        rows = slice(start, start + _JUDGED_AT_ONCE)
+        found = {name: _read(store.read(name)[rows]) for name in kept}
+        (reads,) = part.inputs
+        outputs = dict(zip(part.outputs, part(_read(store.read(reads)[rows])), strict=True))
+        if order is not None:
+            outputs[TAP] = outputs[TAP][:, torch.argsort(order)]
+        found = run_parts(later, found | outputs)
+        expected = {name: _read(store.read(name)[rows]) for name in _final(parts)}
+        own = head_outputs({name: found[name] for name in expected}, teacher.head.columns)
+        target = head_outputs(expected, teacher.head.columns)
+        total += float(output_divergence(own, target, teacher.config.head.activation).sum())
+    return total / store.count
+
+
+def _final(parts: Mapping[str, Part]) -> list[str]:
+    names = [name for part in parts.values() for name in part.outputs]
+    return [name for name in names if name.startswith(("logits", "offsets"))]
+
+
+def _needed(parts: Mapping[str, Part], before: list[str], later: Mapping[str, Part]) -> list[str]:
+    """Values of the parts before that later parts or the outputs read."""
+    written = {name for position in before for name in parts[position].outputs} | {IMAGES}
+    read = {name for part in later.values() for name in part.inputs} | set(_final(parts))
+    return sorted(written & read)
+
+
+def _read(values: NDArray[np.float16]) -> Tensor:
+    x = torch.from_numpy(np.array(values)).float()
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _schedule(step: int, steps: int) -> float:
+    warm = min(1.0, (step + 1) / _WARMUP)
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def _is_cropped(part: Part, store: Features) -> bool:
+    side: int = store.read(part.outputs[-1]).shape[-1]
+    return side > _CROP + 2 * _MARGIN
+
+
+def _inner(x: Tensor, margin: int) -> Tensor:
+    return x[..., margin:-margin, margin:-margin] if margin else x
+
+
+def _batch(
+    part: Part, store: Features, random: np.random.Generator, count: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Inputs and targets of some images, cut to the same random window where maps are large."""
+    rows = np.sort(random.choice(store.count, min(count, store.count), replace=False))
+    (reads,) = part.inputs
+    files: dict[str, Any] = {name: store.read(name) for name in (reads, *part.outputs)}
+    if not _is_cropped(part, store):
+        taken = {name: _read(file[rows]) for name, file in files.items()}
+        return taken[reads], {name: taken[name] for name in part.outputs}
+    whole, entering = files[part.outputs[-1]].shape[-1], files[reads].shape[-1]
+    side = _CROP + 2 * _MARGIN
+    # the same parity as the whole side: SAME padding depends on it
+    width = part.stride * side - (entering % 2 if part.stride > 1 else 0)
+    y, x = (int(v) for v in random.integers(0, whole - side + 1, 2))
+    inputs = _window(files[reads], rows, y * part.stride, x * part.stride, width)
+    targets = {}
+    for name in part.outputs:
+        scale = files[name].shape[-1] / whole  # the fine map has the input's size
+        step = part.stride if scale > 1 else 1
+        targets[name] = _window(files[name], rows, y * step, x * step, side * step)
+    return inputs, targets
+
+
+def _window(file: Any, rows: NDArray[np.int64], y: int, x: int, side: int) -> Tensor:  # noqa: ANN401
+    return _read(np.stack([file[row, :, y : y + side, x : x + side] for row in rows]))

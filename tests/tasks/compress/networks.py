@@ -1,0 +1,39 @@
+"""Small detectors whose norms and weights are not those of a fresh network."""
+
+import torch
+from torch import nn
+
+from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig
+from igcv3det.detector import build_detector
+from igcv3det.tasks.compress.design import explicit_detector
+
+SIZE = 64
+MOBILENETV2 = DetectorConfig(
+    num_classes=2,
+    image_size=SIZE,
+    padding="same",
+    backbone=BackboneConfig(name="mobilenetv2", width=0.25),
+    head=HeadConfig(extra_channels=(32, 32), activation="sigmoid"),
+)
+IGCV3 = DetectorConfig(
+    num_classes=2,
+    image_size=SIZE,
+    backbone=BackboneConfig(width=0.25, repeats=(1, 2, 1, 2, 1, 2, 1)),
+    head=HeadConfig(extra_channels=(32, 32)),
+)
+
+
+def small_detector(config, seed=0):
+    torch.manual_seed(seed)
+    detector = build_detector(config)
+    for part in detector.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.7, 1.3)
+            nn.init.normal_(part.bias, std=0.3)
+            nn.init.normal_(part.running_mean, std=0.1)
+            nn.init.uniform_(part.running_var, 0.7, 1.3)
+    return detector.eval()
+
+
+def teacher_of(config, seed=0):
+    return explicit_detector(small_detector(config, seed))

@@ -1,0 +1,58 @@
+"""The integer program against enumeration."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy")
+from igcv3det.tasks.compress.choice import Option, choose, least_cost
+
+
+def _options(rng):
+    costs = rng.uniform(-0.2, 0.05, (rng.integers(1, 5), 2))
+    return [Option({"latency": a, "parameters": b}, rng.uniform(0, 3)) for a, b in costs]
+
+
+def _within(combination, budgets):
+    return all(1 + sum(o.costs[m] for o in combination) <= b + 1e-9 for m, b in budgets.items())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_choice_is_the_best_of_all_combinations(seed):
+    rng = np.random.default_rng(seed)
+    positions = [_options(rng) for _ in range(5)]
+    for share in (0.0, 0.3, 0.7):
+        least = least_cost(positions, "latency")
+        budgets = {"latency": least + share * (1 - least)}
+        if share > 0:
+            budgets["parameters"] = least_cost(positions, "parameters") + 0.15
+        allowed = [c for c in itertools.product(*positions) if _within(c, budgets)]
+        if not allowed:
+            with pytest.raises(ValueError, match="no combination keeps all of"):
+                choose(positions, budgets)
+            continue
+        chosen = choose(positions, budgets)
+        picked = [options[index] for options, index in zip(positions, chosen, strict=True)]
+        assert _within(picked, {m: b + 1e-6 for m, b in budgets.items()})
+        best = min(sum(o.loss for o in combination) for combination in allowed)
+        assert sum(o.loss for o in picked) == pytest.approx(best, abs=1e-5)
+
+
+def test_a_budget_out_of_reach_names_the_least():
+    positions = [[Option({"latency": 0}, 0), Option({"latency": -0.25}, 1)]]
+    with pytest.raises(ValueError, match=r"latency 0\.5: .* the least is 0\.750"):
+        choose(positions, {"latency": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("positions", "complaint"),
+    [
+        ([[Option({"latency": 0}, 0)], []], "position 1 has no candidates"),
+        ([[Option({"latency": float("nan")}, 0)]], "must be finite"),
+        ([[Option({"latency": 0}, float("inf"))]], "must be finite"),
+    ],
+)
+def test_wrong_tables_are_refused(positions, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        choose(positions, {"latency": 1})
