@@ -29,7 +29,7 @@ from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, run_parts, split_pa
 
 Backend = Literal["onnxruntime", "openvino", "torch"]
 BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino", "torch")
-ROUNDS = 60  # of a candidate and the original in turn
+ROUNDS = 100  # of a candidate and the original in turn
 Call = Callable[[], object]
 
 
@@ -43,6 +43,13 @@ class Price(NamedTuple):
     """
 
     latency: float
+    multiply_adds: float
+    parameters: float
+
+
+class _Opened(NamedTuple):
+    before: Call
+    after: Call
     multiply_adds: float
     parameters: float
 
@@ -86,6 +93,7 @@ class Pricer:
         self.teacher, self.backend, self.threads = teacher, backend, threads
         self._shapes = _shapes(teacher)
         self._known: dict[object, Price] = {}
+        self._opened: dict[object, _Opened] = {}
         self._originals: dict[tuple[str, ...], Call] = {}
         self.original = design_of(teacher.config)
         self.counts = (count_multiply_adds(teacher, self._images), count_parameters(teacher))
@@ -95,13 +103,34 @@ class Pricer:
         size = self.teacher.config.image_size
         return (1, 3, size, size)
 
+    def open(self, candidate: Candidate) -> None:
+        """Opens what `price` times: tracing disturbs timings and takes longer than they do."""
+        key = self._signature(candidate)
+        if candidate.is_original or key in self._opened:
+            return
+        changed = self.original | candidate.changes
+        detector = build(changed, self.teacher)
+        around = tuple(_around(split_parts(self.teacher, self.original), candidate.position))
+        if around not in self._originals:
+            self._originals[around] = self._chain(self.teacher, self.original, around)
+        self._opened[key] = _Opened(
+            self._originals[around],
+            self._chain(detector, changed, around),
+            count_multiply_adds(detector, self._images) - self.counts[0],
+            count_parameters(detector) - self.counts[1],
+        )
+
     def price(self, candidate: Candidate) -> Price:
-        """What a candidate costs more than the original; like surroundings are measured once."""
+        """What a candidate costs more than the original; like surroundings are timed once."""
         if candidate.is_original:
             return Price(0.0, 0.0, 0.0)
+        self.open(candidate)
         key = self._signature(candidate)
         if key not in self._known:
-            self._known[key] = self._measure(candidate)
+            opened = self._opened[key]
+            calls = {"before": opened.before, "after": opened.after}
+            before, after = (_quiet(t) for t in time_in_turn(calls, rounds=ROUNDS, warmup=5))
+            self._known[key] = Price(after - before, opened.multiply_adds, opened.parameters)
         return self._known[key]
 
     def whole(self, designs: Sequence[Design]) -> list[float]:
@@ -117,26 +146,15 @@ class Pricer:
         """What the measurement depends on: blocks in the middle of a stage are alike."""
         parts = split_parts(self.teacher, self.original)
         part = parts[candidate.position]
-        around = [parts[name] for name in _around(parts, candidate.position)]
-        if not candidate.position.startswith("block") or len(around) != 3:
+        names = _around(parts, candidate.position)
+        if len(names) != 3 or not all(name.startswith("block") for name in names):
             return candidate.key
+        around = [parts[name] for name in names]
         shapes = [(p.stride, [self._shapes[n] for n in (*p.inputs, *p.outputs)]) for p in around]
         blocks = [
             self.original[p.outputs[-1].replace("x", "blocks.")] for p in around if p is not part
         ]
         return repr((shapes, blocks, list(candidate.changes.values())))
-
-    def _measure(self, candidate: Candidate) -> Price:
-        changed = self.original | candidate.changes
-        detector = build(changed, self.teacher)
-        adds = count_multiply_adds(detector, self._images) - self.counts[0]
-        parameters = count_parameters(detector) - self.counts[1]
-        around = tuple(_around(split_parts(self.teacher, self.original), candidate.position))
-        if around not in self._originals:
-            self._originals[around] = self._chain(self.teacher, self.original, around)
-        calls = {"before": self._originals[around], "after": self._chain(detector, changed, around)}
-        before, after = time_in_turn(calls, rounds=ROUNDS, warmup=5)
-        return Price(_quiet(after) - _quiet(before), adds, parameters)
 
     def _chain(self, detector: SSDLite, design: Design, around: Sequence[str]) -> Call:
         parts = split_parts(self._deployed(detector), design)
@@ -169,7 +187,7 @@ class Pricer:
 
 def _quiet(timing: Timing) -> float:
     """Milliseconds of the faster runs: other load on the machine only ever adds time."""
-    return quantile(timing.milliseconds, 0.25)
+    return quantile(timing.milliseconds, 0.15)
 
 
 def _around(parts: Mapping[str, Part], position: str) -> list[str]:

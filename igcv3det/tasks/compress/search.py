@@ -193,10 +193,13 @@ class Search:
         everything = [c for own in self.candidates.values() for c in own]
         missing = [c for c in everything if c.key not in known]
         for number, candidate in enumerate(missing, 1):
+            pricer.open(candidate)
+            if number % 20 == 0:
+                self.say(f"opened for timing: {number} of {len(missing)}")
+        self.say(f"timing {len(missing)} candidates: other load on the machine disturbs it now")
+        for candidate in missing:
             known[candidate.key] = list(pricer.price(candidate))
             self._write(name, known)
-            if number % 10 == 0 or number == len(missing):
-                self.say(f"prices: {number} of {len(missing)}")
         self.prices = {c.key: Price(*known[c.key]) for c in everything}
 
     def _train(self) -> None:
