@@ -23,9 +23,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import integers, positive_int
 from igcv3det.cli.command import command_parser, report, run_command
+
+if TYPE_CHECKING:
+    from igcv3det.tasks.compress.search import Search
 
 MEASURES = ("latency", "multiply_adds", "parameters")
 DEFAULT_LATENCIES = (0.8, 0.6)
@@ -99,31 +103,15 @@ def _budgets(
 
 
 def _run(options: argparse.Namespace) -> int:
-    from igcv3det.tasks.compress.front import choose_point, front, measured_shares, write_point
+    from igcv3det.tasks.compress.front import choose_measured, front, measured_shares, write_point
     from igcv3det.tasks.compress.report import write_report
-    from igcv3det.tasks.compress.search import Search, SearchOptions
     from igcv3det.tasks.compress.training import PartTraining
 
-    search = Search(
-        SearchOptions(
-            options.checkpoint,
-            options.images,
-            options.output,
-            options.backend,
-            options.threads,
-            options.workers,
-            options.image_count,
-            tuple(options.grouped_stages),
-            tuple(options.budgets[0]),
-            PartTraining(options.steps),
-        ),
-        say=lambda line: print(line, flush=True),
-    )
-    search.run()
+    search = _search(options)
     points, failures = [], []
     for budgets in options.budgets:
         try:
-            points.append(choose_point(search, budgets))
+            points.append(choose_measured(search, budgets))
         except ValueError as error:
             failures.append(str(error))
     finishing = PartTraining(options.finish_steps, lr=1e-3)
@@ -141,7 +129,29 @@ def _run(options: argparse.Namespace) -> int:
             f"--model.teacher {options.checkpoint} --model.weights {file} "
             f"--data.folders '[{options.images}]'"
         )
-    print(f"Tables are in {options.output / 'report.md'}")
+    print(f"Tables are in {options.output / f'{search.prefix}report.md'}")
     for failure in failures:
         report("compress", failure)
     return 1 if failures else 0
+
+
+def _search(options: argparse.Namespace) -> Search:
+    """The search that the options ask for, done."""
+    from igcv3det.tasks.compress.search import Search, SearchOptions
+    from igcv3det.tasks.compress.training import PartTraining
+
+    wanted = SearchOptions(
+        checkpoint=options.checkpoint,
+        images=options.images,
+        folder=options.output,
+        backend=options.backend,
+        threads=options.threads,
+        workers=options.workers,
+        image_count=options.image_count,
+        grouped_stages=tuple(options.grouped_stages),
+        measures=tuple(options.budgets[0]),
+        training=PartTraining(options.steps),
+    )
+    search = Search(wanted, say=lambda line: print(line, flush=True))
+    search.run()
+    return search

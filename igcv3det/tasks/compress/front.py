@@ -18,6 +18,8 @@ from igcv3det.tasks.compress.search import MEASURES, Search
 from igcv3det.tasks.compress.training import PartLoss, PartTraining
 
 Budgets = Mapping[str, float]
+_CORRECTIONS = 3
+_SLACK = 0.003  # of the original's latency, for the noise of a measurement
 FRONT_STEPS = 24
 """Budgets between the least and 1 at which the front is drawn."""
 
@@ -58,6 +60,31 @@ def choose_point(search: Search, budgets: Budgets) -> Point:
     return Point(budgets, chosen, costs, sum(option.loss for _, option in pairs))
 
 
+def choose_measured(search: Search, budgets: Budgets) -> Point:
+    """As `choose_point`, with the latency of whole networks within its budget.
+
+    Where the sum of the parts' latencies promises too much, the choice is repeated with a smaller
+    budget.
+
+    Raises:
+        ValueError: as `choose_point`.
+    """
+    point = choose_point(search, budgets)
+    wanted = budgets.get("latency")
+    for _ in range(_CORRECTIONS if wanted is not None else 0):
+        assert wanted is not None
+        (share,) = measured_shares(search, [point])
+        if share <= wanted:
+            break
+        smaller = point.costs["latency"] - (share - wanted) - _SLACK
+        try:
+            closer = choose_point(search, {**budgets, "latency": smaller})
+        except ValueError:
+            break
+        point = closer._replace(budgets=budgets)
+    return point
+
+
 def front(search: Search, measure: str) -> list[Point]:
     """Points from the least share of a measure to the original's."""
     positions = [[o for _, o in own] for own in search.options_by_position().values()]
@@ -72,7 +99,7 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
     Returns:
         The file.
     """
-    path = folder / f"{point.name}.safetensors"
+    path = folder / f"{search.prefix}{point.name}.safetensors"
     if path.is_file():
         return path
     search.say(f"{path.name}: assembling")

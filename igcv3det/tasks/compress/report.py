@@ -46,9 +46,9 @@ def write_report(
         "front": [describe_point(point, None) for point in curve],
         "candidates": _candidates(search),
     }
-    atomic_write(folder / "report.json", json.dumps(content, indent=1))
-    atomic_write(folder / "report.md", _markdown(content))
-    draw_front(curve, points, search.options.measures[0], folder / "front.png")
+    atomic_write(folder / f"{search.prefix}report.json", json.dumps(content, indent=1))
+    atomic_write(folder / f"{search.prefix}report.md", _markdown(content))
+    draw_front(curve, points, search.options.measures[0], folder / f"{search.prefix}front.png")
 
 
 def _candidates(search: Search) -> list[dict[str, Any]]:

@@ -13,33 +13,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from igcv3det.atomic_files import atomic_write
 from igcv3det.checkpoint import load_detector
 from igcv3det.datasets.image_cache import ImageCache, images_in
-from igcv3det.detector import SSDLite
 from igcv3det.measure.machine import describe_machine
-from igcv3det.tasks.compress.assembly import TAP_ORDER
 from igcv3det.tasks.compress.candidates import Candidate, find_candidates
 from igcv3det.tasks.compress.choice import Option
-from igcv3det.tasks.compress.design import design_of, explicit_detector
-from igcv3det.tasks.compress.features import (
-    FISHER_IMAGES,
-    FeatureStore,
-    fisher_factors,
-    write_features,
-)
-from igcv3det.tasks.compress.parts import split_parts
+from igcv3det.tasks.compress.design import explicit_detector
+from igcv3det.tasks.compress.features import FISHER_IMAGES, fisher_factors, write_features
 from igcv3det.tasks.compress.price import Backend, Price, Pricer
-from igcv3det.tasks.compress.start import start_candidate
-from igcv3det.tasks.compress.training import PartLoss, PartTraining, judge, train_part
-from igcv3det.weight_files import write_safetensors
+from igcv3det.tasks.compress.training import PartTraining
+from igcv3det.tasks.compress.workers import open_worker, train_candidate
 
 MEASURES = ("latency", "multiply_adds", "parameters")
 MIN_IMAGES = 40
 _HELD_OUT = 96  # images, at most a fifth of all
-_STARTED_ON = 48  # images
 _FEATURE_BYTES = 3_000_000_000
 
 Say = Callable[[str], None]
@@ -113,6 +102,12 @@ class Search:
         self._write_features()
         self._measure_prices()
         self._train()
+
+    @property
+    def prefix(self) -> str:
+        """What names of the results begin with: a restricted search has its own."""
+        stages = self.options.grouped_stages
+        return f"grouped{''.join(map(str, sorted(stages)))}-" if stages else ""
 
     @property
     def own_costs(self) -> Price:
@@ -236,11 +231,11 @@ class Search:
         context = multiprocessing.get_context("spawn")
         arguments = (self.options.checkpoint, str(self.work), self.options.training)
         pool = ProcessPoolExecutor(
-            min(self.options.workers, len(candidates)), context, _open_worker, arguments
+            min(self.options.workers, len(candidates)), context, open_worker, arguments
         )
         try:
             futures: list[Future[tuple[str, float]]] = [
-                pool.submit(_train_candidate, candidate) for candidate in candidates
+                pool.submit(train_candidate, candidate) for candidate in candidates
             ]
             for future in as_completed(futures):
                 yield future.result()
@@ -257,47 +252,3 @@ class Search:
 
 def _shares(price: Price, whole: Price) -> dict[str, float]:
     return {m: getattr(price, m) / getattr(whole, m) for m in MEASURES}
-
-
-class _Worker(NamedTuple):
-    teacher: SSDLite
-    work: Path
-    loss: PartLoss
-    train: FeatureStore
-    held_out: FeatureStore
-    options: PartTraining
-
-
-_worker: _Worker | None = None
-
-
-def _open_worker(checkpoint: str, work: str, options: PartTraining) -> None:
-    global _worker  # one for each process of the pool
-    torch.set_num_threads(1)
-    folder = Path(work)
-    teacher = explicit_detector(load_detector(checkpoint))
-    train, held_out = FeatureStore(folder / "train"), FeatureStore(folder / "held_out")
-    metrics = fisher_factors(teacher, np.zeros((0, 0, 0, 3), np.uint8), [], folder)
-    loss = PartLoss(teacher, train, metrics)
-    _worker = _Worker(teacher, folder, loss, train, held_out, options)
-
-
-def _train_candidate(candidate: Candidate) -> tuple[str, float]:
-    """Trains a candidate in a worker and writes its files; the JSON file last."""
-    assert _worker is not None
-    teacher, work, loss, train, held_out, options = _worker
-    started = time.monotonic()
-    (reads,) = split_parts(teacher, design_of(teacher.config))[candidate.position].inputs
-    inputs = torch.from_numpy(np.array(train.read(reads)[:_STARTED_ON])).float()
-    replacement = start_candidate(candidate, teacher, inputs, loss.metrics)
-    first, last = train_part(replacement, loss, train, options)
-    judged = judge(teacher, candidate.position, replacement, held_out)
-    weights = {k: v.contiguous() for k, v in replacement.part.state_dict().items()}
-    if replacement.tap_order is not None:
-        weights[TAP_ORDER] = replacement.tap_order
-    path = work / "candidates" / f"{candidate.key}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    write_safetensors(path, weights, {})
-    result = {"loss": judged, "first": first, "last": last, "s": time.monotonic() - started}
-    atomic_write(path.with_suffix(".json"), json.dumps(result), durable=False)
-    return candidate.key, judged

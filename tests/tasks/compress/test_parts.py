@@ -117,7 +117,7 @@ def test_fisher_directions_predict_the_divergence_of_small_changes(activation):
     outputs = HeadOutputs(
         2 * torch.randn(1, 3, 4, generator=generator), torch.randn(1, 3, 4, generator=generator)
     )
-    draws = [fisher_direction(outputs, activation, generator) for _ in range(20_000)]
+    draws = [fisher_direction(outputs, activation, generator) for _ in range(6_000)]
     change = HeadOutputs(
         0.05 * torch.randn(1, 3, 4, generator=generator),
         0.05 * torch.randn(1, 3, 4, generator=generator),
@@ -127,7 +127,7 @@ def test_fisher_directions_predict_the_divergence_of_small_changes(activation):
     )
     moved = HeadOutputs(*(a + b for a, b in zip(outputs, change, strict=True)))
     expected = output_divergence(moved, outputs, activation)
-    assert_close(0.5 * felt.square().mean(), expected[0], rtol=0.06, atol=0)
+    assert_close(0.5 * felt.square().mean(), expected[0], rtol=0.1, atol=0)
 
 
 def test_designs_that_do_not_fit_are_refused():

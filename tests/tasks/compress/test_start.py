@@ -32,8 +32,8 @@ def _metrics(found):
     return {name: torch.eye(value.shape[1]) for name, value in found.items()}
 
 
-def _started(teacher, candidate):
-    parts, found = _values(teacher)
+def _started(teacher, candidate, values=None):
+    parts, found = values or _values(teacher)
     part = parts[candidate.position]
     (reads,) = part.inputs
     replacement = start_candidate(candidate, teacher, found[reads], _metrics(found))
@@ -116,9 +116,10 @@ def test_every_candidate_starts_better_than_the_mean():
     candidates = find_candidates(teacher.config)
     names = {c.name.split(" ")[0] for own in candidates.values() for c in own}
     assert {"groups", "hidden", "nothing", "two", "channels", "extra"} <= names
+    values = _values(teacher)
     for own in candidates.values():
         for candidate in own[1:]:
-            outputs, expected, replacement = _started(teacher, candidate)
+            outputs, expected, replacement = _started(teacher, candidate, values)
             for name, mine, value in zip(replacement.part.outputs, outputs, expected, strict=True):
                 is_constant = float(value.var(dim=(0, 2, 3)).mean()) < 1e-9
                 if name == TAP or candidate.name == "nothing" or is_constant:
