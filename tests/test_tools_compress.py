@@ -43,7 +43,7 @@ def _call(folder, output, *others):
 def _few(config, grouped_stages=()):
     """Some candidates of four positions; the originals of the others."""
     found = find_candidates(config, grouped_stages)
-    kept = {"stem": 2, "block3": 3, "block13": 2, "last": 3}
+    kept = {"stem": 2, "block3": 3, "block13": 2, "last": 4}
     return {position: own[: kept.get(position, 1)] for position, own in found.items()}
 
 

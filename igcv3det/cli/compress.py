@@ -12,7 +12,7 @@ the backend. The best combination for each budget is assembled and written to DI
 report.json and front.png. Train it further as a whole with the printed `igcv3det distill` command.
 
 Budgets are shares of the detector's own cost; several make several detectors. Two kinds of budgets
-hold together: one value of a kind goes with all values of the other. A run that was stopped goes on
+hold together: one value of a kind goes with all values of the other. A stopped run resumes
 where it was; other budgets need only the last steps.
 
 Exit status: 0 all done, 1 the detector or the images cannot be used, or a budget cannot be met,

@@ -133,17 +133,20 @@ def _last(design: Design, columns: int) -> Iterator[Named]:
     rank = _rounded(min(last, columns) * 0.4)
     is_split = design["class_rank.1"] is None and rank * (last + columns) < 0.8 * last * columns
     split = {"class_rank.1": rank} if is_split else {}
-    extra = {} if hidden is None else {"extra_hidden.0": _rounded(hidden * 0.5)}
+    half = 0 if hidden is None else _rounded(hidden * 0.5)
+    extra = {"extra_hidden.0": half} if hidden is not None and half < hidden else {}
     if split:
         yield f"rank {rank}", split
         if _fits((2, 2), last, rank, columns):
             yield f"rank {rank} groups 2x2", {**split, "class_groups.1": (2, 2)}
     if extra:
         yield "extra 0.5", extra
-        if hidden is not None and _fits((2, 2), last, hidden, hidden * 2):
-            yield "extra groups 2x2", {"extra_groups.0": (2, 2)}
+    if hidden is not None and _fits((2, 2), last, hidden, hidden * 2):
+        yield "extra groups 2x2", {"extra_groups.0": (2, 2)}
     for share in SHARES:
         narrow: dict[str, Any] = {"last": _rounded(last * share)}
+        if narrow["last"] >= last:
+            continue
         yield f"channels {share:g}", narrow
         if split:
             yield f"channels {share:g} rank {rank}", narrow | split

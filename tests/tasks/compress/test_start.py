@@ -115,7 +115,7 @@ def test_every_candidate_starts_better_than_the_mean():
     teacher = teacher_of(MOBILENETV2)
     candidates = find_candidates(teacher.config)
     names = {c.name.split(" ")[0] for own in candidates.values() for c in own}
-    assert {"groups", "hidden", "nothing", "two", "channels", "extra"} <= names
+    assert {"groups", "hidden", "nothing", "two", "channels"} <= names
     values = _values(teacher)
     for own in candidates.values():
         for candidate in own[1:]:
