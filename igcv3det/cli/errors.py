@@ -7,7 +7,7 @@ EXPECTED = (ValueError, OSError, ImportError)
 EXTRAS = {
     "train": frozenset(
         {
-            *("pytorch_lightning", "albumentations", "pycocotools", "torchmetrics"),
+            *("pytorch_lightning", "albumentations", "pycocotools", "scipy", "torchmetrics"),
             *("matplotlib", "jsonargparse"),
         }
     ),
