@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -21,20 +21,23 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         durable: wait until the content is on the disk, so that it survives a power failure.
 
     Raises:
-        OSError: it cannot be written; a full disk is named as such.
+        OSError: it cannot be written, naming ``path``; a full disk is named as such.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         if durable:
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
         partial.replace(path)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(f"{path}: the disk is full, so the file was not written") from error
+        if isinstance(error, OSError) and str(error.filename) == str(partial):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -1,6 +1,9 @@
 """Files that are replaced as a whole."""
 
+import errno
 import multiprocessing
+import os
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +30,28 @@ def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(errno.EROFS, "Read-only file system"), (errno.ENOSPC, "disk is full")]
+)
+def test_an_error_names_the_file_and_not_the_partial_one(tmp_path, monkeypatch, number, message):
+    def fail(partial, content):
+        # a write to a full disk names no file
+        names = [str(partial)] if number == errno.EROFS else []
+        raise OSError(number, os.strerror(number), *names)
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match=message) as raised:
+        atomic_write(tmp_path / "x.txt", "new")
+    assert "x.txt" in str(raised.value)
+    assert "partial" not in str(raised.value)
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(OSError, match=r"a'"):
+        atomic_write(tmp_path / "a" / "x.txt", "new")
 
 
 def test_two_processes_replace_one_file(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 EXPECTED = (ValueError, OSError, ImportError)
 """Errors whose message is for the user; the others are named by their type as well."""
 EXTRAS = {
@@ -40,6 +42,8 @@ def error_line(error: BaseException) -> str:
         for extra, modules in EXTRAS.items():
             if (module := error.name.partition(".")[0]) in modules:
                 return f"needs {module}: pip install 'igcv3det[{extra}]'"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"  # without "[Errno 13]"
     kind = type(error).__name__
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     own = [line for line in lines if not line.startswith(_OF_TRACEBACK)]

@@ -5,10 +5,12 @@ Subgraphs are connected by tensor names: each input reads what was last written 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.description import DESCRIPTION
 from igcv3det.runtime.sessions import first_line, openvino_core
 from igcv3det.version import __version__
@@ -70,11 +72,15 @@ def join_onnx(subgraphs: Sequence[Subgraph], outputs: Sequence[str]) -> onnx.Mod
 
 
 def save_onnx(model: onnx.ModelProto, path: Path, description: str) -> None:
-    """Writes a model with its description."""
+    """Writes a model with its description.
+
+    Raises:
+        OSError: the file cannot be written; an earlier one is then left as it was.
+    """
     import onnx
 
     onnx.helper.set_model_props(model, {DESCRIPTION: description})
-    onnx.save(model, path)
+    atomic_write(path, model.SerializeToString())
 
 
 def read_openvino(model: onnx.ModelProto) -> openvino.Model:
@@ -120,16 +126,20 @@ def save_openvino(model: openvino.Model, path: Path, description: str) -> None:
     """Writes a model with its description; the weights go to a ``.bin`` beside it.
 
     Raises:
-        OSError: the files cannot be written.
+        OSError: the files cannot be written; earlier ones are then left as they were.
     """
     import openvino
 
     model.set_rt_info(description, [DESCRIPTION])
-    try:
-        # Not compressed: a network in half precision is so already, the rest must not be
-        openvino.save_model(model, path, compress_to_fp16=False)
-    except RuntimeError as error:
-        raise OSError(f"{path}: OpenVINO cannot write it: {first_line(error)}") from error
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / path.name
+        try:
+            # Not compressed: a network in half precision is so already, the rest must not be
+            openvino.save_model(model, written, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise OSError(f"{path}: OpenVINO cannot write it: {first_line(error)}") from error
+        for suffix in (".bin", ".xml"):
+            atomic_write(path.with_suffix(suffix), written.with_suffix(suffix).read_bytes())
 
 
 def _append(

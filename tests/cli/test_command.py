@@ -38,6 +38,7 @@ def failing(error):
         ),
         (ModuleNotFoundError("No module named 'mine'", name="mine"), "No module named 'mine'"),
         (ImportError("nope"), "nope"),
+        (PermissionError(13, "Permission denied", "a.json"), "a.json: Permission denied"),
     ],
 )
 def test_an_error_is_one_line(error, line, capsys):
