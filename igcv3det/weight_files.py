@@ -133,6 +133,11 @@ def read_torch(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else "it ends early"
         raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # a file that is cut off cannot be mapped into memory, and is not named
+        raise ValueError(f"{path}: not a readable checkpoint ({error.strerror})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not a mapping of weights")
     return content

@@ -21,7 +21,7 @@ from igcv3det.description import DESCRIPTION
 from igcv3det.detector import build_detector
 from igcv3det.models.mobilenetv2 import mobilenet_v2
 from igcv3det.structures import Categories
-from igcv3det.weight_files import read_metadata
+from igcv3det.weight_files import read_metadata, read_torch
 
 CONFIG = DetectorConfig(
     num_classes=2,
@@ -121,6 +121,16 @@ def test_unreadable_files_are_named(tmp_path, suffix, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"rubbish.{suffix}: "):
         load_detector(path)
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 39_000])
+def test_a_checkpoint_that_is_cut_off_is_named(tmp_path, size):
+    path = tmp_path / "cut.ckpt"
+    torch.save({"state_dict": {"detector.a": torch.zeros(10_000)}}, path)
+    path.write_bytes(path.read_bytes()[:size])
+    for mmap in (False, True):
+        with pytest.raises(ValueError, match=r"cut\.ckpt: not a readable checkpoint \("):
+            read_torch(path, mmap=mmap)
 
 
 def test_a_truncated_file_is_refused_by_name(detector, tmp_path):

@@ -143,6 +143,23 @@ def test_annotations_without_an_image_are_reported(folders, capsys):
     assert "2 annotations of no image are in neither file" in capsys.readouterr().err
 
 
+def test_what_is_nested_too_deeply_is_one_line(folders, capsys, monkeypatch):
+    def fail(content):  # Python writes fewer levels than it reads
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(json, "dumps", fail)
+    assert split(folders, "cam1/0000.jpg") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("all.json: nested too deeply to be written again")
+
+
+def test_the_notice_of_issues_comes_after_the_files(tmp_path, capsys):
+    (tmp_path / "a.xml").write_text("<annotation><filename>gone.png</filename></annotation>")
+    assert main([str(tmp_path / "a.xml"), "--output", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "leaves one of the two empty" in line
+
+
 def test_what_cannot_be_split(paths, tmp_path, capsys):
     for share in ("0.01", "0.99"):
         assert main([str(paths.annotations), "--output", str(tmp_path), "--share", share]) == 1

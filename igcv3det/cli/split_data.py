@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.datasets.splitting import images_of, named_images, random_images
     from igcv3det.datasets.text_files import read_text
 
-    content = _content(options)
+    content, notice = _content(options)
     source = options.annotations
     try:
         images = images_of(content)
@@ -75,11 +75,13 @@ def _run(options: argparse.Namespace) -> int:
         for name, ids in (("train", known - chosen), ("val", chosen))
     }
     _write(parts, len(content["annotations"]), options.annotations)
+    if notice:
+        report("split-data", notice)
     return 0
 
 
-def _content(options: argparse.Namespace) -> dict[str, Any]:
-    """What a COCO file has, or the content that another data set would have as one."""
+def _content(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """What a COCO file has, or another data set would have as one; and what was left out."""
     from igcv3det.datasets.coco import read_sections
     from igcv3det.datasets.coco_writer import coco_content
     from igcv3det.datasets.dataset import Dataset
@@ -88,12 +90,10 @@ def _content(options: argparse.Namespace) -> dict[str, Any]:
     source: Path = options.annotations
     is_coco_file = options.format in (None, "coco") and not source.is_dir()
     if is_coco_file and source.suffix.lower() not in OTHER_FILES:
-        return read_sections(source)
+        return read_sections(source), ""
     record, images = Dataset(source, options.format).read("all")
-    if record.issues:
-        report("split-data", summarize(record.issues, source))
     print(f"file names start from {images}")
-    return coco_content(record)
+    return coco_content(record), summarize(record.issues, source) if record.issues else ""
 
 
 def _part(content: dict[str, Any], ids: set[int]) -> dict[str, Any]:
@@ -110,7 +110,10 @@ def _part(content: dict[str, Any], ids: set[int]) -> dict[str, Any]:
 
 
 def _write(parts: dict[Path, dict[str, Any]], annotations: int, source: Path) -> None:
-    texts = {path: json.dumps(part) for path, part in parts.items()}
+    try:
+        texts = {path: json.dumps(part) for path, part in parts.items()}
+    except RecursionError:
+        raise ValueError(f"{source}: nested too deeply to be written again") from None
     for path, text in texts.items():
         if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
             raise FileExistsError(

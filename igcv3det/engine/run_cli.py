@@ -14,7 +14,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ProgressBar
@@ -41,6 +40,7 @@ from igcv3det.engine.run_folder import (
     drop_if_empty,
 )
 from igcv3det.engine.run_options import RunOptions
+from igcv3det.weight_files import read_torch
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +226,12 @@ class RunCLI(RunOptions):
         return loggers
 
     def _resume_tables(self, ckpt_path: Path) -> None:
-        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = read_torch(ckpt_path, mmap=True)
+        if "global_step" not in checkpoint:
+            raise ValueError(
+                f"--ckpt_path {ckpt_path}: holds weights, not the state of a run as last.ckpt; "
+                "a new run starts from it with --model.weights"
+            )
         for table in self.trainer.loggers:
             if isinstance(table, MetricsFile):
                 table.resume(checkpoint["global_step"])

@@ -194,6 +194,15 @@ def test_wrong_calls(arguments, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
+def test_what_no_run_can_be_resumed_from(arguments, folder, tmp_path):
+    weights = str(folder / "trained.safetensors")
+    with pytest.raises(ValueError, match=r"trained\.safetensors: holds weights, not the state"):
+        DetectionCLI(arguments("--ckpt_path", weights)).fit()
+    (tmp_path / "cut.ckpt").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(ValueError, match=r"cut\.ckpt: not a readable checkpoint"):
+        DetectionCLI(arguments("--ckpt_path", str(tmp_path / "cut.ckpt"))).fit()
+
+
 def test_a_batch_of_one_image(arguments):
     options = ["--data.batch_size", "1", "--model.detector.image_size", "32"]
     with pytest.raises(ValueError, match=r"a batch of one image .*--data\.batch_size 2"):
