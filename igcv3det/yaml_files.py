@@ -51,6 +51,8 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401
     except (yaml.YAMLError, ValueError) as error:  # ValueError: of values such as !!int x
         reason = " ".join(str(error).split())
         raise ValueError(f"not readable as YAML: {reason}") from error
+    except RecursionError:
+        raise ValueError("not readable as YAML: nested too deeply") from None
 
 
 def read_yaml(path: str | Path) -> Any:  # noqa: ANN401

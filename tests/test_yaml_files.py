@@ -36,6 +36,12 @@ def test_errors_name_the_file_and_the_place(tmp_path):
         read_yaml(tmp_path / "absent.yaml")
 
 
+def test_deep_nesting_is_an_error_of_the_file(tmp_path):
+    (tmp_path / "deep.yaml").write_text("[" * 5000 + "]" * 5000)
+    with pytest.raises(ValueError, match=r"deep\.yaml: not readable as YAML: nested too deeply"):
+        read_yaml(tmp_path / "deep.yaml")
+
+
 def test_a_byte_order_mark_is_no_content(tmp_path):
     (tmp_path / "a.yaml").write_bytes("\ufeffa: 1".encode())
     assert read_yaml(tmp_path / "a.yaml") == {"a": 1}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from igcv3det.atomic_files import atomic_write
+from igcv3det.atomic_files import atomic_write, replacing
 from igcv3det.description import DESCRIPTION
 from igcv3det.runtime.sessions import first_line, openvino_core
 from igcv3det.version import __version__
@@ -138,8 +138,9 @@ def save_openvino(model: openvino.Model, path: Path, description: str) -> None:
             openvino.save_model(model, written, compress_to_fp16=False)
         except RuntimeError as error:
             raise OSError(f"{path}: OpenVINO cannot write it: {first_line(error)}") from error
-        for suffix in (".bin", ".xml"):
-            atomic_write(path.with_suffix(suffix), written.with_suffix(suffix).read_bytes())
+        with replacing(path.with_suffix(".bin")) as weights, replacing(path) as graph:
+            weights.write_bytes(written.with_suffix(".bin").read_bytes())
+            graph.write_bytes(written.read_bytes())
 
 
 def _append(

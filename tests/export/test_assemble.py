@@ -44,6 +44,6 @@ def test_a_file_that_cannot_be_written_leaves_the_earlier_one(tmp_path, monkeypa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match=r"a\.(onnx|bin): the disk is full"):
+    with pytest.raises(OSError, match=r"a\.(onnx|xml): the disk is full"):
         save()
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
