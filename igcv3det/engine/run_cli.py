@@ -250,6 +250,8 @@ class RunCLI(RunOptions):
     def _resume_command(self, last: Path) -> str:
         script = Path(sys.argv[0])
         start = ["python", str(script)] if script.suffix == ".py" else ["igcv3det", self.program[0]]
+        if script.parts[-2:] == ("igcv3det", "__main__.py"):
+            start = ["python", "-m", "igcv3det", self.program[0]]
         config = self.run_folder / CONFIG
         return shlex.join([*start, "--config", str(config), "--ckpt_path", str(last)])
 

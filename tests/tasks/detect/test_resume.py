@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -192,6 +193,22 @@ def test_a_signal_saves_and_names_the_command_that_resumes(
     assert f"after step {saved}, which is saved" in line
     assert main(shlex.split(command)[2:]) == 0
     assert_same_run(unbroken, folder / name)
+
+
+@pytest.mark.parametrize(
+    ("script", "start"),
+    [
+        ("tools/train_det.py", "python tools/train_det.py"),
+        ("/usr/bin/igcv3det", "igcv3det train"),
+        ("/site-packages/igcv3det/__main__.py", "python -m igcv3det train"),
+    ],
+)
+def test_the_command_that_resumes_is_the_one_that_was_called(monkeypatch, script, start):
+    monkeypatch.setattr(sys, "argv", [script])
+    run = SimpleNamespace(run_folder=Path("run a"), program=DetectionCLI.program)
+    command = DetectionCLI._resume_command(run, Path("run a/checkpoints/last.ckpt"))
+    options = "--config 'run a/config.yaml' --ckpt_path 'run a/checkpoints/last.ckpt'"
+    assert command == f"{start} {options}"
 
 
 def test_a_signal_before_training_saves_nothing(folder, monkeypatch, capsys):
