@@ -16,6 +16,7 @@ from igcv3det.models.layers import BATCH_NORMS
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design, build, design_of
 from igcv3det.tasks.compress.features import BATCH, FeatureStore
+from igcv3det.tasks.compress.folded import rescale
 from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, PredictionPart, split_parts
 from igcv3det.tasks.compress.start import Replacement
 from igcv3det.tasks.compress.training import PartLoss, PartTraining, train_part
@@ -85,6 +86,7 @@ def assemble(
             order = replacement.tap_order if replacement.tap_order is not None else order
         if position == "head0" and order is not None:
             _reorder_inputs(cast(PredictionPart, part), order)
+    rescale(detector)
     return detector, order
 
 

@@ -101,3 +101,16 @@ def set_folded(sequence: nn.Module, affine: Affine) -> None:
     norm.bias.copy_(affine.bias)
     norm.running_mean.zero_()
     norm.running_var.fill_(1 - norm.eps)
+
+
+def rescale(module: nn.Module) -> None:
+    """Writes every convolution with a norm after it as `set_folded` does, in place.
+
+    The function stays the same. Weights of folded origin can be far smaller than those of a fresh
+    network, and Adam's steps, which do not depend on their size, would then change them too fast.
+    """
+    for sequence in module.modules():
+        if isinstance(sequence, nn.Sequential) and len(sequence) > 1:
+            conv, norm = sequence[0], sequence[1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, BATCH_NORMS):
+                set_folded(sequence, fold(sequence))

@@ -42,7 +42,7 @@ class Point(NamedTuple):
     @property
     def name(self) -> str:
         """Name of its file: measures and shares."""
-        return "-".join(f"{m.replace('_', '-')}{share:.2f}" for m, share in self.budgets.items())
+        return "-".join(f"{m.replace('_', '-')}{share:g}" for m, share in self.budgets.items())
 
 
 def choose_point(search: Search, budgets: Budgets) -> Point:

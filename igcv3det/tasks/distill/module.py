@@ -99,6 +99,7 @@ class DistillationModule(LightningModule):
         self.channel_maps = build_channel_maps(self.detector, network, distillation.mapped_stages)
         tail = teacher_tail(network, conv_impl) if distillation.teacher_tail else None
         self.objective = DistillationObjective(distillation, self.channel_maps, tail)
+        self.objective.require_same_maps(self.detector, network)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
         self.teacher_runtime = teacher_runtime
         self._teacher = (network,)  # in a tuple, so that it is no submodule

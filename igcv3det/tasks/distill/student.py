@@ -70,6 +70,19 @@ class DistillationObjective:
         ):
             raise ValueError("distillation: every part that the loss depends on is frozen")
 
+    def require_same_maps(self, student: SSDLite, teacher: SSDLite) -> None:
+        """Checks that the maps that the heads read can be compared.
+
+        Raises:
+            ValueError: ``tap_weight`` is set, but their channels differ.
+        """
+        own, other = (detector.backbone.feature_channels for detector in (student, teacher))
+        if self.config.tap_weight > 0 and own != other:
+            raise ValueError(
+                f"distillation.tap_weight is set, but the heads read maps of {own} channels, the "
+                f"teacher's of {other}: set it to 0"
+            )
+
     def names(self, *, forced: bool) -> list[str]:
         """The teacher's outputs that the loss needs.
 

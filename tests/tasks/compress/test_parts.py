@@ -17,7 +17,7 @@ from igcv3det.tasks.compress.divergence import (
     logits_divergence,
     output_divergence,
 )
-from igcv3det.tasks.compress.folded import fold_block, set_folded
+from igcv3det.tasks.compress.folded import fold_block, rescale, set_folded
 from igcv3det.tasks.compress.parts import IMAGES, head_outputs, run_parts, split_parts
 
 CONFIGS = pytest.mark.parametrize("config", [MOBILENETV2, IGCV3], ids=["MobileNetV2", "IGCV3"])
@@ -94,6 +94,18 @@ def test_layers_take_folded_weights_exactly():
         for name, affine in zip(block.PARTS, folded, strict=True):
             set_folded(block.get_submodule(name), affine)
         assert_close(block(images), before, rtol=1e-4, atol=1e-5)
+
+
+@CONFIGS
+def test_rescaling_changes_weights_but_not_the_function(config):
+    teacher = teacher_of(config)
+    images = torch.randn(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        before = teacher(images)
+        rescale(teacher)
+        assert_close(tuple(teacher(images)), tuple(before), rtol=1e-4, atol=1e-4)
+    rows = teacher.backbone.blocks[2].project[0].weight.flatten(1).norm(dim=1)
+    assert_close(rows, torch.ones_like(rows))
 
 
 def test_divergences_are_those_of_torch():
