@@ -61,28 +61,33 @@ def choose_point(search: Search, budgets: Budgets) -> Point:
 
 
 def choose_measured(search: Search, budgets: Budgets) -> Point:
-    """As `choose_point`, with the latency of whole networks within its budget.
+    """As `choose_point`, with the measured latency of the whole network within its budget.
 
-    Where the sum of the parts' latencies promises too much, the choice is repeated with a smaller
-    budget.
+    Where the sum of the parts' latencies promises too much or too little, the choice is repeated
+    with a budget that is corrected by the difference.
 
     Raises:
         ValueError: as `choose_point`.
     """
     point = choose_point(search, budgets)
-    wanted = budgets.get("latency")
-    for _ in range(_CORRECTIONS if wanted is not None else 0):
-        assert wanted is not None
+    if "latency" not in budgets:
+        return point
+    wanted = corrected = budgets["latency"]
+    best: Point | None = None
+    for _ in range(_CORRECTIONS):
         (share,) = measured_shares(search, [point])
-        if share <= wanted:
+        if share <= wanted and (best is None or point.loss < best.loss):
+            best = point
+        difference = wanted - share - _SLACK
+        if abs(difference) < _SLACK:
             break
-        smaller = point.costs["latency"] - (share - wanted) - _SLACK
+        corrected += difference
         try:
-            closer = choose_point(search, {**budgets, "latency": smaller})
+            closer = choose_point(search, {**budgets, "latency": corrected})
         except ValueError:
             break
         point = closer._replace(budgets=budgets)
-    return point
+    return best or point
 
 
 def front(search: Search, measure: str) -> list[Point]:

@@ -87,7 +87,11 @@ def _start_blocks(
     blocks = [cast(Block, block) for block in part.blocks]
     if not blocks:
         return None
-    if part.stem is not None:
+    if part.stem is not None and isinstance(source_block.get_submodule("expand"), nn.Sequential):
+        assert original.stem is not None
+        part.stem.load_state_dict(original.stem.state_dict())
+        inputs = original.stem(inputs)
+    elif part.stem is not None:
         source = block_source(fold_block(source_block), source_block, inputs, metric, original.stem)
         narrow(blocks[0], source, part.stem)
         return None

@@ -1,0 +1,36 @@
+"""The choice by measured latency."""
+
+import pytest
+
+pytest.importorskip("scipy")
+from igcv3det.tasks.compress import front
+from igcv3det.tasks.compress.front import Point
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (0.04, 0.75),  # whole networks are slower than their parts promise
+        (-0.04, 0.83),  # faster
+        (0.0, 0.79),
+    ],
+)
+def test_the_whole_network_keeps_the_budget_and_uses_it(monkeypatch, error, expected):
+    def choose(search, budgets):
+        share = round(budgets["latency"], 3)
+        return Point(budgets, {}, {"latency": share}, loss=100 * (1 - share))
+
+    monkeypatch.setattr(front, "choose_point", choose)
+    monkeypatch.setattr(
+        front, "measured_shares", lambda _, points: [p.costs["latency"] + error for p in points]
+    )
+    point = front.choose_measured(None, {"latency": 0.8})
+    assert point.costs["latency"] == pytest.approx(expected, abs=0.012)
+    assert point.costs["latency"] + error <= 0.8
+    assert point.budgets == {"latency": 0.8}
+
+
+def test_budgets_without_latency_measure_nothing(monkeypatch):
+    monkeypatch.setattr(front, "choose_point", lambda _, budgets: Point(budgets, {}, {}, 0.0))
+    monkeypatch.setattr(front, "measured_shares", None)
+    assert front.choose_measured(None, {"parameters": 0.5}).budgets == {"parameters": 0.5}
