@@ -84,9 +84,29 @@ def test_from_a_detector_to_the_front_and_again(folder, offered, capsys, monkeyp
     done[0].unlink()
     assert _call(folder, output, "--parameters", "0.96") == 0
     assert "candidates: 1 to train" in capsys.readouterr().out
+    # other weights under the same name
+    shutil.copy(folder / "model.safetensors", folder / "kept")
+    save_detector(small_detector(MOBILENETV2, seed=1), folder / "model.safetensors")
+    assert _call(folder, output, "--parameters", "0.96") == 1
+    assert "holds another search (checkpoint" in capsys.readouterr().err
+    shutil.move(folder / "kept", folder / "model.safetensors")
     # the folder of another search
     assert _call(folder, output, "--image-count", "30") == 1
     assert "holds another search (image_count 512, not 30)" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_prices_come_from_the_backend(folder, backend, monkeypatch):
+    pytest.importorskip(backend)
+    monkeypatch.setattr(price, "ROUNDS", 3)
+    monkeypatch.setattr(search, "find_candidates", _few)
+    output = folder / backend
+    assert _call(folder, output, "--parameters", "0.97", "--backend", backend) == 0
+    report = json.loads((output / "report.json").read_text())
+    assert report["backend"] == backend
+    assert report["original"]["latency"] > 0
+    assert report["detectors"][0]["measured_latency"] > 0
 
 
 def test_images_that_cannot_be_used_are_named(folder, tmp_path, capsys):

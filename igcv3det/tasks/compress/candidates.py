@@ -132,13 +132,15 @@ def _last(design: Design, columns: int) -> Iterator[Named]:
     last, hidden = design["last"], design.get("extra_hidden.0")
     rank = _rounded(min(last, columns) * 0.4)
     is_split = design["class_rank.1"] is None and rank * (last + columns) < 0.8 * last * columns
-    split = {"class_rank.1": rank} if is_split else {}
+    split: dict[str, Any] = {"class_rank.1": rank} if is_split else {}
     half = 0 if hidden is None else _rounded(hidden * 0.5)
     extra = {"extra_hidden.0": half} if hidden is not None and half < hidden else {}
+    label = f"rank {rank}"
     if split:
-        yield f"rank {rank}", split
-        if _fits((2, 2), last, rank, columns):
-            yield f"rank {rank} groups 2x2", {**split, "class_groups.1": (2, 2)}
+        yield label, split
+        if _fits((2, 2), last, rank, columns):  # loses less than the dense one of its rank
+            split, label = {**split, "class_groups.1": (2, 2)}, f"{label} groups 2x2"
+            yield label, split
     if extra:
         yield "extra 0.5", extra
     if hidden is not None and _fits((2, 2), last, hidden, hidden * 2):
@@ -149,9 +151,9 @@ def _last(design: Design, columns: int) -> Iterator[Named]:
             continue
         yield f"channels {share:g}", narrow
         if split:
-            yield f"channels {share:g} rank {rank}", narrow | split
+            yield f"channels {share:g} {label}", narrow | split
         if extra and split:
-            yield f"channels {share:g} rank {rank} extra 0.5", narrow | split | extra
+            yield f"channels {share:g} {label} extra 0.5", narrow | split | extra
         elif extra:
             yield f"channels {share:g} extra 0.5", narrow | extra
 

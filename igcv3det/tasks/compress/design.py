@@ -99,14 +99,6 @@ def stage_strides(backbone: BackboneConfig) -> dict[int, bool]:
     return first
 
 
-def to_json(design: Design) -> dict[str, Any]:
-    """Plain values."""
-    return {
-        key: [dataclasses.asdict(block) for block in value] if key.startswith("blocks") else value
-        for key, value in design.items()
-    }
-
-
 def halved_blocks(block: BlockConfig, groups: tuple[int, int]) -> tuple[BlockConfig, BlockConfig]:
     """IGCV3-D's two blocks in the place of one (paper section 4.3)."""
     first = dataclasses.replace(block, groups=groups, relu="depthwise")

@@ -91,6 +91,8 @@ class Pricer:
 
     def __init__(self, teacher: SSDLite, backend: Backend, threads: int) -> None:
         self.teacher, self.backend, self.threads = teacher, backend, threads
+        if backend == "torch":
+            torch.set_num_threads(threads)
         self._shapes = _shapes(teacher)
         self._known: dict[object, Price] = {}
         self._opened: dict[object, _Opened] = {}

@@ -25,6 +25,7 @@ from igcv3det.tasks.compress.features import FISHER_IMAGES, fisher_factors, writ
 from igcv3det.tasks.compress.price import Backend, Price, Pricer
 from igcv3det.tasks.compress.training import PartTraining
 from igcv3det.tasks.compress.workers import open_worker, train_candidate
+from igcv3det.weight_files import checksum
 
 MEASURES = ("latency", "multiply_adds", "parameters")
 MIN_IMAGES = 40
@@ -146,7 +147,7 @@ class Search:
 
     def _require_same_search(self, images: int) -> None:
         known = asdict(self.options.training) | {
-            "checkpoint": self.options.checkpoint,
+            "checkpoint": f"{self.options.checkpoint} {checksum(self.teacher.state_dict())[:16]}",
             "images": f"{self.options.images}, {images} files",
             "image_count": self.options.image_count,
         }
