@@ -151,16 +151,20 @@ def compare_ap(
     """AP of both on a data set, scored as ``igcv3det eval`` does.
 
     Returns:
-        "pytorch", "exported" and "loss" (None where the data set has no objects), and "unreadable":
-        one sentence for each image that could not be read.
+        "pytorch", "exported", "loss", and "unreadable": one sentence for each image that could not
+        be read.
 
     Raises:
         FileNotFoundError, ValueError: from `average_precision`.
     """
     ours, unreadable = average_precision(detector, annotations, images)
     theirs, _ = average_precision(exported, annotations, images)
-    loss = None if ours is None or theirs is None else ours - theirs
-    return {"pytorch": ours, "exported": theirs, "loss": loss, "unreadable": unreadable}
+    return {
+        "pytorch": ours,
+        "exported": theirs,
+        "loss": ours - theirs,
+        "unreadable": unreadable,
+    }
 
 
 def limits_of(exported: ExportedDetector) -> Limits:
