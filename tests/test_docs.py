@@ -9,6 +9,9 @@ import PIL.Image
 import pytest
 import yaml
 
+from igcv3det.config import DetectorConfig, config_from_dict
+from igcv3det.detector import build_detector
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     [
@@ -39,6 +42,23 @@ def test_python_runs(page, code, tmp_path, monkeypatch):
     PIL.Image.fromarray(image).save(tmp_path / "street.jpg")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, str(page), "exec"), {"__name__": "page"})
+
+
+def _detectors():
+    for page in PAGES:
+        for code in re.findall(
+            r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S
+        ):
+            content = yaml.safe_load(code)
+            model = content.get("model") if isinstance(content, dict) else None
+            if isinstance(model, dict) and "backbone" in model.get("detector", {}):
+                yield pytest.param(model["detector"], id=_name(page))
+
+
+@pytest.mark.parametrize("detector", list(_detectors()))
+def test_detectors_can_be_built(detector):
+    built = build_detector(config_from_dict(DetectorConfig, detector))
+    assert len(built.anchors) > 0
 
 
 def _prose(page):
