@@ -154,7 +154,7 @@ def test_metadata_of_the_checkpoint_is_kept(packed):
     ("facts", "complaint"),
     [
         ({**FACTS, "status": "done"}, "status must be preview or release"),
-        ({"status": "release"}, "lacks a text for figures, data, teachers, licence"),
+        ({"status": "release"}, "no text for figures, data, teachers, licence"),
         ("{", "not JSON"),
     ],
 )
