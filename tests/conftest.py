@@ -6,7 +6,6 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 # pieces of them to a second thread takes longer than to compute them. Sums depend on it too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import logging
 import random
 from pathlib import Path
 
@@ -23,8 +22,6 @@ def same_start():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (libraries under test draw from the global state)
     torch.manual_seed(0)
-    for handler in logging.getLogger().handlers:  # a library that export uses raises their levels
-        handler.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

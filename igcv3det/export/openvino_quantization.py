@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from igcv3det.export.calibration import CalibrationSet, WeightBits
+from igcv3det.export.tracing import quiet
 from igcv3det.runtime.sessions import import_extra
 
 if TYPE_CHECKING:
@@ -31,16 +32,18 @@ def quantize_openvino(
     os.environ.setdefault("NNCF_CI", "1")  # without it NNCF sends usage statistics
     nncf = import_extra("nncf", "int8 for OpenVINO")
     ranges = import_extra("nncf.quantization.range_estimator", "int8 for OpenVINO")
-    nncf.set_log_level(logging.ERROR)
-    quantized: openvino.Model = nncf.quantize(
-        network,
-        nncf.Dataset(calibration),
-        subset_size=len(calibration),
-        # Zero points for activations that are not centred on zero, as between blocks
-        preset=nncf.QuantizationPreset.MIXED,
-        advanced_parameters=nncf.AdvancedQuantizationParameters(
-            activations_range_estimator_params=ranges.RangeEstimatorParametersSet.MINMAX,
-            overflow_fix=nncf.OverflowFix.ENABLE if weight_bits == 7 else nncf.OverflowFix.DISABLE,
-        ),
-    )
+    overflow = nncf.OverflowFix
+    # nncf.set_log_level would last, and change all handlers of its logger, also those of the caller
+    with quiet("nncf", level=logging.ERROR):
+        quantized: openvino.Model = nncf.quantize(
+            network,
+            nncf.Dataset(calibration),
+            subset_size=len(calibration),
+            # Zero points for activations that are not centred on zero, as between blocks
+            preset=nncf.QuantizationPreset.MIXED,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=ranges.RangeEstimatorParametersSet.MINMAX,
+                overflow_fix=overflow.ENABLE if weight_bits == 7 else overflow.DISABLE,
+            ),
+        )
     return quantized

@@ -24,7 +24,7 @@ def trace_onnx(
     is_dynamic = all(len(value) > 1 for value in inputs.values())
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} for _ in inputs) if is_dynamic else None
-    with _quiet("onnxscript", "onnx_ir"), warnings.catch_warnings():
+    with quiet("onnxscript", "onnx_ir"), warnings.catch_warnings():
         # It warns that two inputs share one name for their batch, which is intended
         warnings.filterwarnings("ignore", message="# The axis name: batch", category=UserWarning)
         program = torch.onnx.export(
@@ -43,14 +43,14 @@ def trace_onnx(
 
 
 @contextlib.contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Limits loggers to warnings: the exporter logs every node that it folds or renames."""
+def quiet(*names: str, level: int = logging.WARNING) -> Iterator[None]:
+    """Limits loggers to a level: exporters and quantisers log every node that they change."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.WARNING)
+        logger.setLevel(level)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)

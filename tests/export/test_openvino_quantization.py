@@ -1,5 +1,7 @@
 """8-bit OpenVINO graphs."""
 
+import logging
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -33,3 +35,15 @@ def test_the_range_of_an_activation_is_that_of_all_images(network):
     )
     low, high = (first.input_value(i).get_node().data.item() for i in (1, 2))
     assert_allclose([low, high], [-1, 9], atol=10 / 255)  # zero is one of the levels
+
+
+def test_the_callers_log_handlers_keep_their_levels(network):
+    handler = logging.NullHandler(logging.INFO)
+    logger = logging.getLogger("nncf")
+    logger.addHandler(handler)
+    level = logger.level
+    try:
+        quantize_openvino(network, [np.zeros((1, 2, 4, 4), np.float32)])
+        assert (logger.level, handler.level) == (level, logging.INFO)
+    finally:
+        logger.removeHandler(handler)
