@@ -7,6 +7,7 @@ from pathlib import Path
 
 import PIL.Image
 
+from igcv3det.datasets.values import whole_number
 from igcv3det.io.images import ImageReadError, read_image
 
 _ORIENTATION_TAG, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
@@ -34,6 +35,16 @@ def read_size(path: Path) -> tuple[int, int]:
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         decoded = read_image(path)  # a format that Pillow does not know
         return decoded.shape[0], decoded.shape[1]
+
+
+def stated_size(height: object, width: object, image: Path) -> tuple[int, int]:
+    """(height, width) as an annotation states them, else those of the image's file.
+
+    Raises:
+        ImageReadError: the annotation does not state both, and the file cannot be read; names it.
+    """
+    stated = whole_number(height) or 0, whole_number(width) or 0
+    return stated if min(stated) >= 1 else read_size(image)
 
 
 def _is_on_its_side(image: PIL.Image.Image) -> bool:

@@ -24,11 +24,11 @@ from igcv3det.datasets.formats.folders import (
     split_name,
     with_common_names,
 )
-from igcv3det.datasets.image_sizes import read_size
+from igcv3det.datasets.image_sizes import stated_size
 from igcv3det.datasets.issues import AnnotationError, IssueKind
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.text_files import read_text
-from igcv3det.datasets.values import shown, whole_number
+from igcv3det.datasets.values import shown
 from igcv3det.io.images import ImageReadError
 from igcv3det.structures import Categories
 
@@ -154,17 +154,15 @@ class _Images:
 
     def _added(self, name: str, row: dict[str, str], line: int) -> int | None:
         number = len(self._numbers) + 1
-        sides = [whole_number(row.get(side)) or 0 for side in ("height", "width")]
-        if min(sides) < 1:
-            try:
-                sides = list(read_size(self._folder / name))
-            except ImageReadError as error:
-                is_there = (self._folder / name).is_file()
-                kind: IssueKind = "unreadable file" if is_there else "missing file"
-                detail = f"line {line}: {error}; its boxes are left out"
-                self._builder.add_issue(kind, self._file, detail)
-                return None
-        self._builder.add_image(number, name, sides[1], sides[0], position=line)
+        image = self._folder / name
+        try:
+            height, width = stated_size(row.get("height"), row.get("width"), image)
+        except ImageReadError as error:
+            kind: IssueKind = "unreadable file" if image.is_file() else "missing file"
+            detail = f"line {line}: {error}; its boxes are left out"
+            self._builder.add_issue(kind, self._file, detail)
+            return None
+        self._builder.add_image(number, name, width, height, position=line)
         return number
 
 

@@ -22,12 +22,12 @@ from igcv3det.datasets.formats.folders import (
     with_common_names,
     without_ending,
 )
-from igcv3det.datasets.image_sizes import read_size
+from igcv3det.datasets.image_sizes import stated_size
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.text_files import read_json
-from igcv3det.datasets.values import is_number, shown, whole_number
+from igcv3det.datasets.values import is_number, shown
 from igcv3det.io.images import ImageReadError
 from igcv3det.structures import Categories
 
@@ -124,14 +124,13 @@ def _add(
         detail = f"no image beside it; imagePath is {shown(given)}: put it back or remove this file"
         builder.add_issue("missing file", file, detail)
         return
-    size = [whole_number(content.get(key)) or 0 for key in ("imageHeight", "imageWidth")]
-    if min(size) < 1:
-        try:
-            size = list(read_size(folder / image))
-        except ImageReadError as error:
-            builder.add_issue("unreadable file", file, f"{error}; the image is left out")
-            return
-    builder.add_image(number, image, size[1], size[0], label_file=file)
+    stated = content.get("imageHeight"), content.get("imageWidth")
+    try:
+        height, width = stated_size(*stated, folder / image)
+    except ImageReadError as error:
+        builder.add_issue("unreadable file", file, f"{error}; the image is left out")
+        return
+    builder.add_image(number, image, width, height, label_file=file)
     for position, shape in enumerate(content["shapes"]):
         box = _box(shape)
         if isinstance(box, str):

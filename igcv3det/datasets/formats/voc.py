@@ -28,11 +28,11 @@ from igcv3det.datasets.formats.folders import (
     without_ending,
 )
 from igcv3det.datasets.formats.xml_events import read_xml, root_tag
-from igcv3det.datasets.image_sizes import read_size
+from igcv3det.datasets.image_sizes import stated_size
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord
-from igcv3det.datasets.values import shown, whole_number
+from igcv3det.datasets.values import shown
 from igcv3det.io.images import ImageReadError
 from igcv3det.structures import Categories
 
@@ -196,14 +196,13 @@ def _add(
         detail = f"no image of this name, or named {shown(annotation.file_name)}, in {folder}"
         builder.add_issue("missing file", file, f"{detail}; put it back or remove the XML file")
         return
-    size = [whole_number(annotation.size.get(side)) or 0 for side in ("height", "width")]
-    if min(size) < 1:
-        try:
-            size = list(read_size(folder / image))
-        except ImageReadError as error:
-            builder.add_issue("unreadable file", file, f"{error}; the image is left out")
-            return
-    builder.add_image(number, image, size[1], size[0], label_file=file)
+    stated = annotation.size.get("height"), annotation.size.get("width")
+    try:
+        height, width = stated_size(*stated, folder / image)
+    except ImageReadError as error:
+        builder.add_issue("unreadable file", file, f"{error}; the image is left out")
+        return
+    builder.add_image(number, image, width, height, label_file=file)
     for item in annotation.objects:
         box = _box(item.corners)
         difficult = {"0": 0, "1": 1}.get(item.difficult)
