@@ -31,10 +31,7 @@ def positive_float(text: str) -> float:
         >>> positive_float("0.5")
         0.5
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number > 0, got {text!r}")
     return value
@@ -50,12 +47,25 @@ def confidence(text: str) -> float:
         >>> confidence("0.3")
         0.3
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be in [0, 1), got {text!r}")
+    return value
+
+
+def share(text: str) -> float:
+    """A share in (0, 1].
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+
+    Example:
+        >>> share("1")
+        1.0
+    """
+    value = _number(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share in (0, 1]")
     return value
 
 
@@ -95,3 +105,11 @@ def some_of(choices: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
         return chosen
 
     return parse
+
+
+def _number(text: str) -> float:
+    """NaN, which no comparison holds for, where the text is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

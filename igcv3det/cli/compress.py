@@ -25,7 +25,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from igcv3det.cli.arguments import integers, positive_int
+from igcv3det.cli.arguments import integers, positive_int, share
 from igcv3det.cli.command import command_parser, report, run_command
 
 if TYPE_CHECKING:
@@ -40,16 +40,6 @@ def main(args: list[str] | None = None) -> int:
     return run_command("compress", _parse, _run, args)
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share in (0, 1]")
-    return share
-
-
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("compress", __doc__)
     add = parser.add_argument
@@ -59,7 +49,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     for measure in MEASURES:
         add(
             f"--{measure.replace('_', '-')}",
-            type=_share,
+            type=share,
             nargs="+",
             metavar="SHARE",
             help=f"budgets, shares of the detector's own {measure.replace('_', '-')}"
@@ -119,10 +109,11 @@ def _run(options: argparse.Namespace) -> int:
     shares = measured_shares(search, points)
     curve = front(search, next(iter(options.budgets[0])))
     write_report(search, points, shares, curve, options.output)
-    for point, share, file in zip(points, shares, files, strict=True):
+    for point, latency, file in zip(points, shares, files, strict=True):
         print(
-            f"{file}: latency {share:.3f} (predicted {point.costs['latency']:.3f}), multiply-adds "
-            f"{point.costs['multiply_adds']:.3f}, parameters {point.costs['parameters']:.3f}"
+            f"{file}: latency {latency:.3f} (predicted {point.costs['latency']:.3f}), "
+            f"multiply-adds {point.costs['multiply_adds']:.3f}, "
+            f"parameters {point.costs['parameters']:.3f}"
         )
         print(
             f"  train it as a whole: igcv3det distill --config distill/compressed.yaml "
