@@ -136,10 +136,12 @@ class SSDLiteHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
         """Predictions of all maps in order: cells row by row, the anchors of a cell together."""
         logits = [
-            _rows(layer(x), self.columns)
+            prediction_rows(layer(x), self.columns)
             for layer, x in zip(self.classification, features, strict=True)
         ]
-        offsets = [_rows(layer(x), 4) for layer, x in zip(self.regression, features, strict=True)]
+        offsets = [
+            prediction_rows(layer(x), 4) for layer, x in zip(self.regression, features, strict=True)
+        ]
         return HeadOutputs(torch.cat(logits, dim=1), torch.cat(offsets, dim=1))
 
 
@@ -177,8 +179,8 @@ def _prediction_layer(
     return nn.Sequential(depthwise, reduce, permutation, predict)
 
 
-def _rows(x: Tensor, columns: int) -> Tensor:
-    # [B, A * columns, H, W] -> [B, H * W * A, columns]
+def prediction_rows(x: Tensor, columns: int) -> Tensor:
+    """One row for each anchor: [B, A * columns, H, W] to [B, H * W * A, columns]."""
     return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, columns)
 
 

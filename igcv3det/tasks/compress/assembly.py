@@ -15,9 +15,9 @@ from igcv3det.detector import SSDLite
 from igcv3det.models.layers import BATCH_NORMS
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design, build, design_of
-from igcv3det.tasks.compress.features import BATCH, FeatureStore
+from igcv3det.tasks.compress.features import BATCH, FeatureStore, from_half, to_half
 from igcv3det.tasks.compress.folded import rescale
-from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, PredictionPart, split_parts
+from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, PredictionPart, parts_of, split_parts
 from igcv3det.tasks.compress.start import Replacement
 from igcv3det.tasks.compress.training import PartLoss, PartTraining, train_part
 from igcv3det.weight_files import read_safetensors
@@ -76,7 +76,7 @@ def assemble(
     """
     design = chosen_design(teacher, chosen)
     detector = build(design, teacher).requires_grad_(False)
-    originals = split_parts(teacher, design_of(teacher.config))
+    originals = parts_of(teacher)
     order: Tensor | None = None
     for position, part in split_parts(detector, design).items():
         if chosen[position].is_original:
@@ -120,15 +120,14 @@ def finish(
     parts = split_parts(detector, design)
     waiting = list(parts)
     for position, part in parts.items():
-        (reads,) = part.inputs
         if not chosen[position].is_original:
             progress(position)
             own = tap_order if TAP in part.outputs else None
-            inputs = RealInputs(store, reads, real[reads])
+            inputs = RealInputs(store, part.reads, real[part.reads])
             train_part(Replacement(part, own), loss, inputs, options)
-        real |= _outputs(part, real[reads])
+        real |= _outputs(part, real[part.reads])
         waiting.remove(position)
-        later = {name for other in waiting for name in parts[other].inputs}
+        later = {parts[other].reads for other in waiting}
         real = {name: value for name, value in real.items() if name in later}
     detector.eval().requires_grad_(False)
 
@@ -137,10 +136,9 @@ def finish(
 def _outputs(part: Part, inputs: NDArray[np.float16]) -> dict[str, NDArray[np.float16]]:
     found: dict[str, list[NDArray[np.float16]]] = {name: [] for name in part.outputs}
     for start in range(0, len(inputs), BATCH):
-        x = torch.from_numpy(np.array(inputs[start : start + BATCH])).float()
-        outputs = part(x.contiguous(memory_format=torch.channels_last))
+        outputs = part(from_half(inputs[start : start + BATCH]))
         for name, value in zip(part.outputs, outputs, strict=True):
-            found[name].append(value.clamp(-6e4, 6e4).half().numpy())
+            found[name].append(to_half(value))
     kept = {name: v for name, v in found.items() if not name.startswith(("logits", "offsets"))}
     return {name: np.concatenate(values) for name, values in kept.items()}
 

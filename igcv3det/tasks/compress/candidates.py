@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from igcv3det.config import BlockConfig, DetectorConfig, Groups
 from igcv3det.detection.anchors import anchors_per_cell
 from igcv3det.models.igcv3 import TAP_STAGE
-from igcv3det.tasks.compress.design import Design, design_of, halved_blocks, stage_strides, values
+from igcv3det.tasks.compress.design import Design, design_of, starts_stage, two_blocks, values
 
 ORIGINAL = "original"
 GROUPS: tuple[Groups, ...] = ((2, 2), (2, 4), (4, 2), (4, 4))
@@ -56,7 +56,7 @@ def find_candidates(
     """
     design = design_of(config)
     found: dict[str, list[Candidate]] = {}
-    first = stage_strides(config.backbone)
+    first = starts_stage(config.backbone)
     tap = _tap(design)
     for number, (block,) in enumerate(values(design, "blocks")):
         name = "stem" if number == 0 else f"block{number}"
@@ -103,7 +103,7 @@ def _blocks(
             if _fits(groups, entering, block.hidden, block.channels):
                 yield f"groups {groups[0]}x{groups[1]}", {key: (grouped,)}
         if _fits((2, 2), entering, block.hidden, block.channels):
-            yield "two blocks 2x2", {key: halved_blocks(block, (2, 2))}
+            yield "two blocks 2x2", {key: two_blocks(block, (2, 2))}
     if not is_tap:
         for share in SHARES:
             hidden = _rounded(block.hidden * share)

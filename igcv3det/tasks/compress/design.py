@@ -9,9 +9,10 @@ A design maps keys to values. ``stem``, ``last`` and ``last_groups`` are channel
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from typing import Any
 
-from igcv3det.config import BackboneConfig, BlockConfig, DetectorConfig
+from igcv3det.config import BackboneConfig, BlockConfig, DetectorConfig, Groups
 from igcv3det.detector import SSDLite, build_detector
 from igcv3det.models.explicit_blocks import explicit_config, explicit_weights
 
@@ -88,20 +89,14 @@ def build(design: Design, original: SSDLite) -> SSDLite:
     return build_detector(config, original.categories).eval()
 
 
-def stage_strides(backbone: BackboneConfig) -> dict[int, bool]:
-    """Whether each listed block is the first of its stage, by number."""
+def starts_stage(backbone: BackboneConfig) -> list[bool]:
+    """For each listed block whether it is the first of its stage."""
     assert backbone.blocks is not None
-    first: dict[int, bool] = {}
-    before = 0
-    for number, block in enumerate(backbone.blocks):
-        first[number] = block.stage > before
-        before = block.stage
-    return first
+    stages = [0, *(block.stage for block in backbone.blocks)]
+    return [stage > before for before, stage in pairwise(stages)]
 
 
-def halved_blocks(block: BlockConfig, groups: tuple[int, int]) -> tuple[BlockConfig, BlockConfig]:
+def two_blocks(block: BlockConfig, groups: Groups) -> tuple[BlockConfig, BlockConfig]:
     """IGCV3-D's two blocks in the place of one (paper section 4.3)."""
     first = dataclasses.replace(block, groups=groups, relu="depthwise")
-    hidden = None if block.hidden is None else block.channels * 6
-    second = dataclasses.replace(first, hidden=hidden, shortcut=True)
-    return first, second
+    return first, dataclasses.replace(first, hidden=block.channels * 6, shortcut=True)

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from igcv3det.atomic_files import atomic_write
-from igcv3det.config import PreprocessConfig
 from igcv3det.detector import SSDLite
-from igcv3det.tasks.compress.design import design_of
+from igcv3det.preprocess import Preprocess
 from igcv3det.tasks.compress.divergence import fisher_direction
-from igcv3det.tasks.compress.parts import IMAGES, Part, head_outputs, run_parts, split_parts
+from igcv3det.tasks.compress.least_squares import cells
+from igcv3det.tasks.compress.parts import IMAGES, Part, head_outputs, parts_of, run_parts
 from igcv3det.weight_files import read_safetensors, write_safetensors
 
 BATCH = 8  # images
 FISHER_IMAGES = 96
+_LARGEST = 6e4  # float16 ends at 65504
 _DONE, _FISHER = "features.json", "fisher.safetensors"
 Pixels = NDArray[np.uint8]
 
@@ -55,11 +56,23 @@ class FeatureStore:
         return found
 
 
-def normalised(pixels: Pixels, config: PreprocessConfig) -> Tensor:
-    """The network's input [B, 3, S, S] of images [B, S, S, 3]."""
-    images = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float()
-    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (config.mean, config.std))
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+def to_half(x: Tensor) -> NDArray[np.float16]:
+    """A value as it is kept."""
+    half: NDArray[np.float16] = x.clamp(-_LARGEST, _LARGEST).half().numpy()
+    return half
+
+
+def from_half(kept: NDArray[np.float16]) -> Tensor:
+    """A kept value, float32 in the channels-last layout."""
+    x = torch.from_numpy(np.array(kept)).float()
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _network_input(teacher: SSDLite, pixels: Pixels) -> Tensor:
+    """[B, 3, S, S] of images [B, S, S, 3] that have the network's size."""
+    preprocess = Preprocess(teacher.config.preprocess, teacher.config.image_size)
+    images = torch.stack([preprocess.normalize(image) for image in pixels])
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
@@ -78,27 +91,27 @@ def write_features(teacher: SSDLite, pixels: Pixels, rows: Sequence[int], folder
     if (folder / _DONE).is_file() and FeatureStore(folder).count == len(rows):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    parts = split_parts(teacher, design_of(teacher.config))
+    parts = parts_of(teacher)
     files: dict[str, NDArray[np.float16]] = {}
     for start in range(0, len(rows), BATCH):
         taken = np.array(pixels[list(rows[start : start + BATCH])])
         taken[1::2] = taken[1::2, :, ::-1]
-        found = run_parts(parts, {IMAGES: normalised(taken, teacher.config.preprocess)})
+        found = run_parts(parts, {IMAGES: _network_input(teacher, taken)})
         for name, value in found.items():
             if name not in files:
                 shape = (len(rows), *value.shape[1:])
                 path = folder / f"{name}.npy"
                 files[name] = np.lib.format.open_memmap(path, "w+", np.float16, shape)
-            files[name][start : start + len(taken)] = value.clamp(-6e4, 6e4).half().numpy()
+            files[name][start : start + len(taken)] = to_half(value)
     for file in files.values():
         file.flush()  # type: ignore[attr-defined]
     atomic_write(folder / _DONE, json.dumps({"images": len(rows)}))
 
 
-def fisher_factors(
+def write_fisher(
     teacher: SSDLite, pixels: Pixels, rows: Sequence[int], folder: Path, seed: int = 0
-) -> dict[str, Tensor]:
-    """The Fisher information of the outputs about each value, averaged over cells.
+) -> None:
+    """Writes the Fisher information of the outputs about each value; does nothing if it is there.
 
     This is the factor of K-FAC (Martens and Grosse, arXiv 1503.05671) that belongs to the outputs
     of a layer: what an error of a feature map does to class scores and offsets, to second order.
@@ -107,26 +120,32 @@ def fisher_factors(
         teacher: with listed blocks.
         pixels: [N, S, S, 3] uint8 RGB.
         rows: the images to use.
-        folder: for the file; one that is there is read.
+        folder: for the file.
         seed: of the random directions.
-
-    Returns:
-        [C, C] by name of the value: nats for each cell and unit of squared error.
     """
     path = folder / _FISHER
     if path.is_file():
-        return read_safetensors(path)[0]
-    parts = split_parts(teacher, design_of(teacher.config))
+        return
+    parts = parts_of(teacher)
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, Tensor] = {}
     for start in range(0, len(rows), BATCH):
-        images = normalised(pixels[list(rows[start : start + BATCH])], teacher.config.preprocess)
+        images = _network_input(teacher, pixels[list(rows[start : start + BATCH])])
         for name, gradient in _gradients(teacher, parts, images, generator).items():
-            cells = gradient.permute(0, 2, 3, 1).flatten(0, 2)  # [B H W, C]
-            share = len(images) / len(rows) / len(cells)
-            sums[name] = sums.get(name, torch.zeros(())) + cells.T @ cells * share
+            found = cells(gradient)
+            share = len(images) / len(rows) / len(found)
+            sums[name] = sums.get(name, torch.zeros(())) + found.T @ found * share
     write_safetensors(path, {name: value.contiguous() for name, value in sums.items()}, {})
-    return sums
+
+
+def read_fisher(folder: Path) -> dict[str, Tensor]:
+    """What `write_fisher` wrote.
+
+    Returns:
+        [C, C] by name of the value: nats for each cell and unit of squared error, averaged over
+        cells.
+    """
+    return read_safetensors(folder / _FISHER)[0]
 
 
 def _gradients(

@@ -12,7 +12,7 @@ from igcv3det.checkpoint import save_detector
 from igcv3det.tasks.compress.assembly import assemble, chosen_design, finish
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import choose, least_cost
-from igcv3det.tasks.compress.features import FISHER_IMAGES, FeatureStore, fisher_factors
+from igcv3det.tasks.compress.features import FeatureStore, read_fisher
 from igcv3det.tasks.compress.price import Pricer
 from igcv3det.tasks.compress.search import MEASURES, Search
 from igcv3det.tasks.compress.training import PartLoss, PartTraining
@@ -112,8 +112,7 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
     teacher, store = search.teacher, FeatureStore(search.work / "train")
     files = {c.key: search.file_of(c) for c in point.chosen.values()}
     detector, order = assemble(teacher, point.chosen, files)
-    rows = list(range(FISHER_IMAGES))
-    loss = PartLoss(teacher, store, fisher_factors(teacher, search.cache.pixels, rows, search.work))
+    loss = PartLoss(teacher, store, read_fisher(search.work))
     finish(
         detector,
         teacher,

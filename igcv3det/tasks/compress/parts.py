@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.igcv3_block import IGCV3Block
+from igcv3det.models.ssdlite import prediction_rows
 from igcv3det.structures import HeadOutputs
-from igcv3det.tasks.compress.design import Design, values
+from igcv3det.tasks.compress.design import Design, design_of, values
 
 IMAGES, TAP = "images", "tap"
 
@@ -27,11 +28,12 @@ class Part(nn.Module):
     """One position of the search.
 
     Attributes:
-        inputs, outputs: names of the values that it reads and writes.
+        reads: name of the value that it reads.
+        outputs: names of those that it writes.
         stride: of the whole part.
     """
 
-    inputs: tuple[str, ...]
+    reads: str
     outputs: tuple[str, ...]
     stride = 1
 
@@ -47,7 +49,7 @@ class BlocksPart(Part):
         self, reads: str, writes: str, blocks: Sequence[nn.Module], stem: nn.Module | None = None
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs = (reads,), (writes,)
+        self.reads, self.outputs = reads, (writes,)
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
 
@@ -83,7 +85,7 @@ class PredictionPart(Part):
 
     def __init__(self, reads: str, level: int, detector: SSDLite) -> None:
         super().__init__()
-        self.inputs = (reads,)
+        self.reads = reads
         self.outputs = (f"logits{level}", f"offsets{level}")
         self.classification = detector.head.classification[level]
         self.regression = detector.head.regression[level]
@@ -100,7 +102,7 @@ class ExtraPart(Part):
 
     def __init__(self, reads: str, level: int, detector: SSDLite) -> None:
         super().__init__()
-        self.inputs, self.outputs = (reads,), (f"map{level}",)
+        self.reads, self.outputs = reads, (f"map{level}",)
         self.layer = detector.extras.layers[level - 2]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -116,7 +118,7 @@ class LastPart(Part):
         self.last = cast(IGCV3, detector.backbone).last
         self.prediction = PredictionPart("", 1, detector)
         self.extra = detector.extras.layers[0] if len(detector.extras.layers) else None
-        self.inputs = (reads,)
+        self.reads = reads
         self.outputs = self.prediction.outputs + (("map2",) if self.extra is not None else ())
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -160,6 +162,11 @@ def split_parts(detector: SSDLite, design: Design) -> dict[str, Part]:
     return parts
 
 
+def parts_of(teacher: SSDLite) -> dict[str, Part]:
+    """The parts of a detector as its configuration lists them."""
+    return split_parts(teacher, design_of(teacher.config))
+
+
 def run_parts(parts: Mapping[str, Part], found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Runs all parts whose outputs are not there yet.
 
@@ -173,8 +180,7 @@ def run_parts(parts: Mapping[str, Part], found: dict[str, Tensor]) -> dict[str, 
     found = dict(found)
     for part in parts.values():
         if not all(name in found for name in part.outputs):
-            (reads,) = part.inputs
-            found.update(zip(part.outputs, part(found[reads]), strict=True))
+            found.update(zip(part.outputs, part(found[part.reads]), strict=True))
     return found
 
 
@@ -186,14 +192,8 @@ def head_outputs(found: Mapping[str, Tensor], columns: int) -> HeadOutputs:
         columns: of the logits of one anchor.
     """
     levels = sum(name.startswith("logits") for name in found)
-    rows = {
-        name: torch.cat(
-            [
-                (x := found[f"{name}{level}"]).permute(0, 2, 3, 1).reshape(len(x), -1, width)
-                for level in range(levels)
-            ],
-            dim=1,
-        )
+    logits, offsets = (
+        torch.cat([prediction_rows(found[f"{name}{n}"], width) for n in range(levels)], dim=1)
         for name, width in (("logits", columns), ("offsets", 4))
-    }
-    return HeadOutputs(rows["logits"], rows["offsets"])
+    )
+    return HeadOutputs(logits, offsets)

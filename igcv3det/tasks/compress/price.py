@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import onnx
 import torch
@@ -22,13 +22,12 @@ from igcv3det.export.tracing import trace_onnx
 from igcv3det.fastpath.deploy import Variant, deploy
 from igcv3det.measure.complexity import count_multiply_adds, count_parameters
 from igcv3det.measure.latency import Timing, quantile, time_in_turn
+from igcv3det.measure.targets import Backend
 from igcv3det.runtime.sessions import open_session
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design, build, design_of
-from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, run_parts, split_parts
+from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, parts_of, run_parts, split_parts
 
-Backend = Literal["onnxruntime", "openvino", "torch"]
-BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino", "torch")
 ROUNDS = 100  # of a candidate and the original in turn
 Call = Callable[[], object]
 
@@ -55,24 +54,24 @@ class _Opened(NamedTuple):
 
 
 class Chain(nn.Module):
-    """Some parts that follow each other, as one function of named values.
+    """Some parts as one function of what the first of them reads.
 
     Args:
-        parts: in the order in which they run.
-        names: of the inputs, in order.
+        parts: in the order in which they run; each reads what one before writes.
     """
 
-    def __init__(self, parts: dict[str, Part], names: Sequence[str]) -> None:
+    def __init__(self, parts: dict[str, Part]) -> None:
         super().__init__()
-        self.parts, self.names = nn.ModuleDict(parts), tuple(names)
-        written = [name for part in parts.values() for name in part.outputs]
-        read = {name for part in parts.values() for name in part.inputs}
+        self.parts = nn.ModuleDict(parts)
+        self.reads = next(iter(parts.values())).reads
+        read = {part.reads for part in parts.values()}
+        written = (name for part in parts.values() for name in part.outputs)
         self.writes = tuple(name for name in written if name not in read)
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """The outputs that no part of the chain reads."""
         parts: dict[str, Part] = dict(self.parts.items())  # type: ignore[arg-type]
-        found = run_parts(parts, dict(zip(self.names, inputs, strict=True)))
+        found = run_parts(parts, {self.reads: x})
         return tuple(found[name] for name in self.writes)
 
 
@@ -98,6 +97,7 @@ class Pricer:
         self._opened: dict[object, _Opened] = {}
         self._originals: dict[tuple[str, ...], Call] = {}
         self.original = design_of(teacher.config)
+        self._parts = split_parts(teacher, self.original)
         self.counts = (count_multiply_adds(teacher, self._images), count_parameters(teacher))
 
     @property
@@ -112,7 +112,7 @@ class Pricer:
             return
         changed = self.original | candidate.changes
         detector = build(changed, self.teacher)
-        around = tuple(_around(split_parts(self.teacher, self.original), candidate.position))
+        around = tuple(_around(self._parts, candidate.position))
         if around not in self._originals:
             self._originals[around] = self._chain(self.teacher, self.original, around)
         self._opened[key] = _Opened(
@@ -140,19 +140,19 @@ class Pricer:
         calls = {}
         for number, design in enumerate(designs):
             parts = split_parts(self._deployed(build(design, self.teacher)), design)
-            calls[str(number)] = self._open(parts, [IMAGES])
+            calls[str(number)] = self._open(parts)
         timings = time_in_turn(calls, rounds=ROUNDS, warmup=5)
         return [_quiet(timing) for timing in timings]
 
     def _signature(self, candidate: Candidate) -> object:
         """What the measurement depends on: blocks in the middle of a stage are alike."""
-        parts = split_parts(self.teacher, self.original)
+        parts = self._parts
         part = parts[candidate.position]
         names = _around(parts, candidate.position)
         if len(names) != 3 or not all(name.startswith("block") for name in names):
             return candidate.key
         around = [parts[name] for name in names]
-        shapes = [(p.stride, [self._shapes[n] for n in (*p.inputs, *p.outputs)]) for p in around]
+        shapes = [(p.stride, [self._shapes[n] for n in (p.reads, *p.outputs)]) for p in around]
         blocks = [
             self.original[p.outputs[-1].replace("x", "blocks.")] for p in around if p is not part
         ]
@@ -160,22 +160,19 @@ class Pricer:
 
     def _chain(self, detector: SSDLite, design: Design, around: Sequence[str]) -> Call:
         parts = split_parts(self._deployed(detector), design)
-        chosen = {position: parts[position] for position in around}
-        written = {name for part in chosen.values() for name in part.outputs}
-        read = [name for part in chosen.values() for name in part.inputs]
-        return self._open(chosen, list(dict.fromkeys(n for n in read if n not in written)))
+        return self._open({position: parts[position] for position in around})
 
     def _deployed(self, detector: SSDLite) -> SSDLite:
         variant: Variant = self.backend
         return deploy(detector, variant)
 
-    def _open(self, parts: dict[str, Part], names: list[str]) -> Call:
-        chain = Chain(parts, names).eval()
-        inputs = {name: torch.randn(1, *self._shapes[name]) for name in names}
+    def _open(self, parts: dict[str, Part]) -> Call:
+        chain = Chain(parts).eval()
+        x = torch.randn(1, *self._shapes[chain.reads])
         if self.backend == "torch":
-            (held,) = (v.contiguous(memory_format=torch.channels_last) for v in inputs.values())
+            held = x.contiguous(memory_format=torch.channels_last)
             return torch.inference_mode()(lambda: chain(held))
-        model = trace_onnx(chain, inputs, chain.writes)
+        model = trace_onnx(chain, {chain.reads: x}, chain.writes)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / ("chain.xml" if self.backend == "openvino" else "chain.onnx")
             if self.backend == "openvino":
@@ -183,7 +180,7 @@ class Pricer:
             else:
                 onnx.save(model, path)
             session = open_session(path, self.threads)
-        (array,) = (value.numpy() for value in inputs.values())
+        array = x.numpy()
         return lambda: session.run(array)
 
 
@@ -208,6 +205,5 @@ def _around(parts: Mapping[str, Part], position: str) -> list[str]:
 @torch.no_grad()
 def _shapes(teacher: SSDLite) -> dict[str, tuple[int, ...]]:
     size = teacher.config.image_size
-    parts = split_parts(teacher, design_of(teacher.config))
-    found = run_parts(parts, {IMAGES: torch.zeros(1, 3, size, size)})
+    found = run_parts(parts_of(teacher), {IMAGES: torch.zeros(1, 3, size, size)})
     return {name: tuple(value.shape[1:]) for name, value in found.items()}

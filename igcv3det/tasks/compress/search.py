@@ -18,16 +18,17 @@ from igcv3det.atomic_files import atomic_write
 from igcv3det.checkpoint import load_detector
 from igcv3det.datasets.image_cache import ImageCache, images_in
 from igcv3det.measure.machine import describe_machine
+from igcv3det.measure.targets import Backend
 from igcv3det.tasks.compress.candidates import Candidate, find_candidates
 from igcv3det.tasks.compress.choice import Option
 from igcv3det.tasks.compress.design import explicit_detector
-from igcv3det.tasks.compress.features import FISHER_IMAGES, fisher_factors, write_features
-from igcv3det.tasks.compress.price import Backend, Price, Pricer
+from igcv3det.tasks.compress.features import FISHER_IMAGES, write_features, write_fisher
+from igcv3det.tasks.compress.price import Price, Pricer
 from igcv3det.tasks.compress.training import PartTraining
 from igcv3det.tasks.compress.workers import open_worker, train_candidate
 from igcv3det.weight_files import checksum
 
-MEASURES = ("latency", "multiply_adds", "parameters")
+MEASURES = Price._fields
 MIN_IMAGES = 40
 _HELD_OUT = 96  # images, at most a fifth of all
 _FEATURE_BYTES = 3_000_000_000
@@ -173,7 +174,7 @@ class Search:
         pixels = self.cache.pixels
         write_features(self.teacher, pixels, train, self.work / "train")
         write_features(self.teacher, pixels, held, self.work / "held_out")
-        fisher_factors(self.teacher, pixels, train[:FISHER_IMAGES], self.work)
+        write_fisher(self.teacher, pixels, train[:FISHER_IMAGES], self.work)
 
     def _measure_prices(self) -> None:
         """Prices before anything else computes, because that would disturb them."""

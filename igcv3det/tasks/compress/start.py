@@ -31,6 +31,7 @@ from igcv3det.tasks.compress.parts import (
     LastPart,
     Part,
     PredictionPart,
+    parts_of,
     split_parts,
 )
 
@@ -60,11 +61,10 @@ def start_candidate(
         candidate: not the original.
         teacher: with listed blocks.
         inputs: [B, C, H, W], the teacher's values at the part's input.
-        metrics: `features.fisher_factors`.
+        metrics: `features.read_fisher`.
     """
-    design = design_of(teacher.config)
-    original = split_parts(teacher, design)[candidate.position]
-    changed = design | candidate.changes
+    original = parts_of(teacher)[candidate.position]
+    changed = design_of(teacher.config) | candidate.changes
     part = split_parts(build(changed, teacher), changed)[candidate.position]
     order: Tensor | None = None
     if isinstance(part, BlocksPart):

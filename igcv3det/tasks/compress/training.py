@@ -16,10 +16,11 @@ from torch import Tensor
 from igcv3det.config import require_ranges
 from igcv3det.detector import SSDLite
 from igcv3det.fastpath.conv_impl import set_conv_impl
-from igcv3det.tasks.compress.design import design_of
+from igcv3det.models.ssdlite import prediction_rows
 from igcv3det.tasks.compress.divergence import logits_divergence, output_divergence
-from igcv3det.tasks.compress.features import Features, FeatureStore
-from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, head_outputs, run_parts, split_parts
+from igcv3det.tasks.compress.features import Features, FeatureStore, from_half
+from igcv3det.tasks.compress.least_squares import cells
+from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, head_outputs, parts_of, run_parts
 from igcv3det.tasks.compress.start import Metrics, Replacement
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class PartLoss:
     Args:
         teacher: with listed blocks.
         store: its features.
-        metrics: `features.fisher_factors`.
+        metrics: `features.read_fisher`.
     """
 
     def __init__(self, teacher: SSDLite, store: FeatureStore, metrics: Metrics) -> None:
@@ -65,12 +66,11 @@ class PartLoss:
     def __call__(self, name: str, own: Tensor, teacher: Tensor) -> Tensor:
         """The loss of one output [B, C, H, W] against the teacher's, a scalar."""
         metric, weights, count = self._scale(name)
-        cells = own[0, 0].numel()
         if name.startswith("logits"):
-            rows = [x.permute(0, 2, 3, 1).reshape(len(x), -1, self.columns) for x in (own, teacher)]
+            rows = [prediction_rows(x, self.columns) for x in (own, teacher)]
             divergence = logits_divergence(rows[0], rows[1], self.activation)
-            return divergence.mean() * (count / cells)
-        error = (own - teacher).permute(0, 2, 3, 1).flatten(0, 2)
+            return divergence.mean() * (count / own[0, 0].numel())
+        error = cells(own - teacher)
         felt = ((error @ metric) * error).sum() / len(error)
         plain = (error.square() * weights).sum() / len(error)
         return 0.5 * count * (felt + plain)
@@ -138,7 +138,7 @@ def judge(
         replacement: for the part; None judges the teacher itself: what rounding alone does.
         store: the teacher's features of held-out images.
     """
-    parts = split_parts(teacher, design_of(teacher.config))
+    parts = parts_of(teacher)
     names = list(parts)
     later = {name: parts[name] for name in names[names.index(position) + 1 :]}
     part = parts[position] if replacement is None else replacement.part
@@ -147,13 +147,13 @@ def judge(
     total = 0.0
     for start in range(0, store.count, _JUDGED_AT_ONCE):
         rows = slice(start, start + _JUDGED_AT_ONCE)
-        found = {name: _read(store.read(name)[rows]) for name in kept}
-        (reads,) = part.inputs
-        outputs = dict(zip(part.outputs, part(_read(store.read(reads)[rows])), strict=True))
+        found = {name: from_half(store.read(name)[rows]) for name in kept}
+        inputs = from_half(store.read(part.reads)[rows])
+        outputs = dict(zip(part.outputs, part(inputs), strict=True))
         if order is not None:
             outputs[TAP] = outputs[TAP][:, torch.argsort(order)]
         found = run_parts(later, found | outputs)
-        expected = {name: _read(store.read(name)[rows]) for name in _final(parts)}
+        expected = {name: from_half(store.read(name)[rows]) for name in _final(parts)}
         own = head_outputs({name: found[name] for name in expected}, teacher.head.columns)
         target = head_outputs(expected, teacher.head.columns)
         total += float(output_divergence(own, target, teacher.config.head.activation).sum())
@@ -168,13 +168,8 @@ def _final(parts: Mapping[str, Part]) -> list[str]:
 def _needed(parts: Mapping[str, Part], before: list[str], later: Mapping[str, Part]) -> list[str]:
     """Values of the parts before that later parts or the outputs read."""
     written = {name for position in before for name in parts[position].outputs} | {IMAGES}
-    read = {name for part in later.values() for name in part.inputs} | set(_final(parts))
+    read = {part.reads for part in later.values()} | set(_final(parts))
     return sorted(written & read)
-
-
-def _read(values: NDArray[np.float16]) -> Tensor:
-    x = torch.from_numpy(np.array(values)).float()
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -196,17 +191,16 @@ def _batch(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Inputs and targets of some images, cut to the same random window where maps are large."""
     rows = np.sort(random.choice(store.count, min(count, store.count), replace=False))
-    (reads,) = part.inputs
-    files: dict[str, Any] = {name: store.read(name) for name in (reads, *part.outputs)}
+    files: dict[str, Any] = {name: store.read(name) for name in (part.reads, *part.outputs)}
     if not _is_cropped(part, store):
-        taken = {name: _read(file[rows]) for name, file in files.items()}
-        return taken[reads], {name: taken[name] for name in part.outputs}
-    whole, entering = files[part.outputs[-1]].shape[-1], files[reads].shape[-1]
+        taken = {name: from_half(file[rows]) for name, file in files.items()}
+        return taken[part.reads], {name: taken[name] for name in part.outputs}
+    whole, entering = files[part.outputs[-1]].shape[-1], files[part.reads].shape[-1]
     side = _CROP + 2 * _MARGIN
     # the same parity as the whole side: SAME padding depends on it
     width = part.stride * side - (entering % 2 if part.stride > 1 else 0)
     y, x = (int(v) for v in random.integers(0, whole - side + 1, 2))
-    inputs = _window(files[reads], rows, y * part.stride, x * part.stride, width)
+    inputs = _window(files[part.reads], rows, y * part.stride, x * part.stride, width)
     targets = {}
     for name in part.outputs:
         scale = files[name].shape[-1] / whole  # the fine map has the input's size
@@ -216,4 +210,4 @@ def _batch(
 
 
 def _window(file: Any, rows: NDArray[np.int64], y: int, x: int, side: int) -> Tensor:  # noqa: ANN401
-    return _read(np.stack([file[row, :, y : y + side, x : x + side] for row in rows]))
+    return from_half(np.stack([file[row, :, y : y + side, x : x + side] for row in rows]))

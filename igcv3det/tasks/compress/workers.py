@@ -15,9 +15,9 @@ from igcv3det.checkpoint import load_detector
 from igcv3det.detector import SSDLite
 from igcv3det.tasks.compress.assembly import TAP_ORDER
 from igcv3det.tasks.compress.candidates import Candidate
-from igcv3det.tasks.compress.design import design_of, explicit_detector
-from igcv3det.tasks.compress.features import FeatureStore, fisher_factors
-from igcv3det.tasks.compress.parts import split_parts
+from igcv3det.tasks.compress.design import explicit_detector
+from igcv3det.tasks.compress.features import FeatureStore, read_fisher
+from igcv3det.tasks.compress.parts import parts_of
 from igcv3det.tasks.compress.start import start_candidate
 from igcv3det.tasks.compress.training import PartLoss, PartTraining, judge, train_part
 from igcv3det.weight_files import write_safetensors
@@ -44,8 +44,7 @@ def open_worker(checkpoint: str, work: str, options: PartTraining) -> None:
     folder = Path(work)
     teacher = explicit_detector(load_detector(checkpoint))
     train, held_out = FeatureStore(folder / "train"), FeatureStore(folder / "held_out")
-    metrics = fisher_factors(teacher, np.zeros((0, 0, 0, 3), np.uint8), [], folder)
-    loss = PartLoss(teacher, train, metrics)
+    loss = PartLoss(teacher, train, read_fisher(folder))
     _worker = _Worker(teacher, folder, loss, train, held_out, options)
 
 
@@ -54,7 +53,7 @@ def train_candidate(candidate: Candidate) -> tuple[str, float]:
     assert _worker is not None
     teacher, work, loss, train, held_out, options = _worker
     started = time.monotonic()
-    (reads,) = split_parts(teacher, design_of(teacher.config))[candidate.position].inputs
+    reads = parts_of(teacher)[candidate.position].reads
     inputs = torch.from_numpy(np.array(train.read(reads)[:_STARTED_ON])).float()
     replacement = start_candidate(candidate, teacher, inputs, loss.metrics)
     first, last = train_part(replacement, loss, train, options)

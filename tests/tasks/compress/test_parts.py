@@ -18,7 +18,7 @@ from igcv3det.tasks.compress.divergence import (
     output_divergence,
 )
 from igcv3det.tasks.compress.folded import fold_block, rescale, set_folded
-from igcv3det.tasks.compress.parts import IMAGES, head_outputs, run_parts, split_parts
+from igcv3det.tasks.compress.parts import IMAGES, head_outputs, parts_of, run_parts
 
 CONFIGS = pytest.mark.parametrize("config", [MOBILENETV2, IGCV3], ids=["MobileNetV2", "IGCV3"])
 
@@ -28,7 +28,7 @@ def test_the_parts_together_are_the_detector(config):
     detector, teacher = small_detector(config), teacher_of(config)
     images = torch.randn(2, 3, SIZE, SIZE)
     with torch.no_grad():
-        parts = split_parts(teacher, design_of(teacher.config))
+        parts = parts_of(teacher)
         outputs = head_outputs(run_parts(parts, {IMAGES: images}), teacher.head.columns)
         assert_close(tuple(outputs), tuple(detector(images)), rtol=0, atol=1e-5)
     own = {id(p) for part in parts.values() for p in part.parameters()}

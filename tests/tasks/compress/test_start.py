@@ -16,14 +16,14 @@ from igcv3det.tasks.compress.least_squares import (
     moments,
     reduced_rank,
 )
-from igcv3det.tasks.compress.parts import IMAGES, TAP, run_parts, split_parts
+from igcv3det.tasks.compress.parts import IMAGES, TAP, parts_of, run_parts
 from igcv3det.tasks.compress.start import start_candidate
 
 
 def _values(teacher, images=24):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(images, 3, SIZE, SIZE, generator=generator)
-    parts = split_parts(teacher, design_of(teacher.config))
+    parts = parts_of(teacher)
     with torch.no_grad():
         return parts, run_parts(parts, {IMAGES: pixels})
 
@@ -35,7 +35,7 @@ def _metrics(found):
 def _started(teacher, candidate, values=None):
     parts, found = values or _values(teacher)
     part = parts[candidate.position]
-    (reads,) = part.inputs
+    reads = part.reads
     replacement = start_candidate(candidate, teacher, found[reads], _metrics(found))
     with torch.no_grad():
         outputs = replacement.part(found[reads])
@@ -105,7 +105,7 @@ def test_the_fine_map_of_a_grouped_block_is_the_originals_reordered():
 
 
 def _tap_position(teacher):
-    parts = split_parts(teacher, design_of(teacher.config))
+    parts = parts_of(teacher)
     return next(name for name, part in parts.items() if TAP in part.outputs)
 
 
