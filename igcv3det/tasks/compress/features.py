@@ -15,9 +15,9 @@ from torch import Tensor
 from igcv3det.atomic_files import atomic_write
 from igcv3det.detector import SSDLite
 from igcv3det.preprocess import Preprocess
-from igcv3det.tasks.compress.divergence import fisher_direction
 from igcv3det.tasks.compress.least_squares import cells
 from igcv3det.tasks.compress.parts import IMAGES, Part, head_outputs, parts_of, run_parts
+from igcv3det.tasks.divergence import fisher_direction
 from igcv3det.weight_files import read_safetensors, write_safetensors
 
 BATCH = 8  # images

@@ -76,6 +76,7 @@ def choose_measured(search: Search, budgets: Budgets) -> Point:
     best: Point | None = None
     for _ in range(_CORRECTIONS):
         (share,) = measured_shares(search, [point])
+        search.say(f"{point.name}: latency {share:.3f}, predicted {point.costs['latency']:.3f}")
         if share <= wanted and (best is None or point.loss < best.loss):
             best = point
         difference = wanted - share - _SLACK

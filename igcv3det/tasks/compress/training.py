@@ -17,11 +17,11 @@ from igcv3det.config import require_ranges
 from igcv3det.detector import SSDLite
 from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.models.ssdlite import prediction_rows
-from igcv3det.tasks.compress.divergence import logits_divergence, output_divergence
 from igcv3det.tasks.compress.features import Features, FeatureStore, from_half
 from igcv3det.tasks.compress.least_squares import cells
 from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, head_outputs, parts_of, run_parts
 from igcv3det.tasks.compress.start import Metrics, Replacement
+from igcv3det.tasks.divergence import logits_divergence, output_divergence
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from igcv3det.models.igcv3 import TAP_STAGE
 from igcv3det.models.sections import NUM_SECTIONS, SectionedBackbone
 from igcv3det.structures import HeadOutputs
 from igcv3det.tasks.distill.config import DISTILLATION_PARTS, DistillationConfig
-from igcv3det.tasks.distill.losses import offset_error, score_divergence, unexplained_variance
+from igcv3det.tasks.distill.losses import offset_error, unexplained_variance
 from igcv3det.tasks.distill.teacher import (
     LOGITS,
     OFFSETS,
@@ -20,6 +20,7 @@ from igcv3det.tasks.distill.teacher import (
     TAP,
     part_name,
 )
+from igcv3det.tasks.divergence import logits_divergence
 
 STAGES = range(1, NUM_SECTIONS - 1)
 LAST = NUM_SECTIONS - 1
@@ -128,8 +129,10 @@ class DistillationObjective:
         outputs: HeadOutputs = detector.head([*taps, x, *detector.extras(x)])
         if self.compares_heads:
             teacher = HeadOutputs(expected[LOGITS], expected[OFFSETS])
-            terms["score"] = score_divergence(outputs, teacher)
-            terms["offset"] = offset_error(outputs, teacher, shared=shared)
+            activation = detector.config.head.activation
+            divergence = logits_divergence(outputs.logits, teacher.logits, activation)
+            terms["score"] = divergence.mean()
+            terms["offset"] = offset_error(outputs, teacher, activation, shared=shared)
         return terms, outputs
 
     def unused_parts(self) -> list[str]:

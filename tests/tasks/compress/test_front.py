@@ -1,5 +1,7 @@
 """The choice by measured latency."""
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("scipy")
@@ -24,7 +26,9 @@ def test_the_whole_network_keeps_the_budget_and_uses_it(monkeypatch, error, expe
     monkeypatch.setattr(
         front, "measured_shares", lambda _, points: [p.costs["latency"] + error for p in points]
     )
-    point = front.choose_measured(None, {"latency": 0.8})
+    lines = []
+    point = front.choose_measured(SimpleNamespace(say=lines.append), {"latency": 0.8})
+    assert lines[0] == f"latency0.8: latency {0.8 + error:.3f}, predicted 0.800"
     assert point.costs["latency"] == pytest.approx(expected, abs=0.012)
     assert point.costs["latency"] + error <= 0.8
     assert point.budgets == {"latency": 0.8}

@@ -12,13 +12,13 @@ from torch.testing import assert_close
 
 from igcv3det.structures import HeadOutputs
 from igcv3det.tasks.compress.design import build, config_of, design_of
-from igcv3det.tasks.compress.divergence import (
+from igcv3det.tasks.compress.folded import fold_block, rescale, set_folded
+from igcv3det.tasks.compress.parts import IMAGES, head_outputs, parts_of, run_parts
+from igcv3det.tasks.divergence import (
     fisher_direction,
     logits_divergence,
     output_divergence,
 )
-from igcv3det.tasks.compress.folded import fold_block, rescale, set_folded
-from igcv3det.tasks.compress.parts import IMAGES, head_outputs, parts_of, run_parts
 
 CONFIGS = pytest.mark.parametrize("config", [MOBILENETV2, IGCV3], ids=["MobileNetV2", "IGCV3"])
 

@@ -5,7 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from igcv3det.structures import HeadOutputs
-from igcv3det.tasks.distill.losses import offset_error, score_divergence, unexplained_variance
+from igcv3det.tasks.distill.losses import offset_error, unexplained_variance
+from igcv3det.tasks.divergence import logits_divergence
 
 
 def test_a_copy_leaves_no_variance_unexplained():
@@ -44,16 +45,8 @@ def test_score_divergence_by_hand():
     student = outputs([[[-9.0, math.log(3.0)], [0.0, math.log(3.0)]]])
     p, q = 0.5, 0.75
     by_hand = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
-    assert_close(score_divergence(student, teacher), torch.tensor(by_hand))
-
-
-def test_score_divergence_is_a_mean_over_images_and_zero_for_a_copy():
-    one = outputs([[[0.0, 1.0, -2.0]]])
-    two = outputs([[[0.0, 1.0, -2.0]], [[0.0, 0.0, 0.0]]])
-    other = outputs([[[0.0, 1.0, -2.0]], [[0.0, 2.0, 0.0]]])
-    assert_close(score_divergence(one, one), torch.tensor(0.0), atol=1e-6, rtol=0)
-    single = score_divergence(outputs([[[0.0, 2.0, 0.0]]]), outputs([[[0.0, 0.0, 0.0]]]))
-    assert_close(score_divergence(other, two), single / 2)
+    divergence = logits_divergence(student.logits, teacher.logits, "sigmoid")
+    assert_close(divergence, torch.tensor([by_hand]))
 
 
 def test_offsets_weigh_by_the_teachers_best_score():
@@ -61,15 +54,30 @@ def test_offsets_weigh_by_the_teachers_best_score():
     logits = [[[0.0, 0.0, -9.0], [0.0, -9.0, math.log(1 / 3)]]]
     teacher = outputs(logits)
     student = outputs(logits, torch.tensor([[[1.0] * 4, [-2.0] * 4]]))
-    assert_close(offset_error(student, teacher), torch.tensor((0.5 * 2 + 0.25 * 6) / 0.75))
+    expected = torch.tensor((0.5 * 2 + 0.25 * 6) / 0.75)
+    assert_close(offset_error(student, teacher, "sigmoid"), expected)
 
 
-@pytest.mark.parametrize("loss", [score_divergence, offset_error])
-def test_gradients_reach_the_student_in_bfloat16(loss):
+def test_offsets_weigh_by_the_teachers_best_share_of_a_softmax():
+    # background and one class: shares 3/4 and 1/2 of the class; errors as above
+    logits = [[[0.0, math.log(3.0)], [5.0, 5.0]]]
+    teacher = outputs(logits)
+    student = outputs(logits, torch.tensor([[[1.0] * 4, [-2.0] * 4]]))
+    expected = torch.tensor((0.75 * 2 + 0.5 * 6) / 1.25)
+    assert_close(offset_error(student, teacher, "softmax"), expected)
+
+
+def _scores(student, teacher, activation):
+    return logits_divergence(student.logits, teacher.logits, activation).mean()
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("loss", [_scores, offset_error])
+def test_gradients_reach_the_student_in_bfloat16(loss, activation):
     logits = torch.randn(1, 5, 4, dtype=torch.bfloat16, requires_grad=True)
     offsets = torch.randn(1, 5, 4, dtype=torch.bfloat16, requires_grad=True)
     teacher = HeadOutputs(torch.randn(1, 5, 4), torch.randn(1, 5, 4))
-    value = loss(HeadOutputs(logits, offsets), teacher)
+    value = loss(HeadOutputs(logits, offsets), teacher, activation)
     assert value.dtype == torch.float32
     value.backward()
     grads = [g for g in (logits.grad, offsets.grad) if g is not None]
