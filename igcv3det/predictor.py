@@ -8,7 +8,6 @@ some of them; `ExportedDetector` does the rest.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -61,6 +60,8 @@ class Predictor:
         score_threshold: confidence threshold in [0, 1); only detections above it are returned. None
             takes the detector's own.
         detections_per_image: the most that are returned, at least 1. None takes the detector's own.
+        iou_threshold: IoU in (0, 1] above which NMS drops a box of the same class. None takes the
+            detector's own.
 
     Attributes:
         config: the detector's configuration.
@@ -69,7 +70,8 @@ class Predictor:
 
     Raises:
         ValueError: the device does not exist or is not the CPU for an exported file, or
-            ``score_threshold`` or ``detections_per_image`` is out of range.
+            ``score_threshold``, ``detections_per_image`` or ``iou_threshold`` is out of range, or
+            ``iou_threshold`` is given for an exported file that includes NMS.
 
     Example:
         >>> import numpy as np
@@ -87,22 +89,24 @@ class Predictor:
         *,
         score_threshold: float | None = None,
         detections_per_image: int | None = None,
+        iou_threshold: float | None = None,
     ) -> None:
         self.device = _existing_device(device)
         if isinstance(network, nn.Module):
             network.to(self.device).eval()
         if isinstance(network, ExportedDetector) and self.device.type != "cpu":
             raise ValueError(f"device {device!r}: exported files run on the cpu")
+        if isinstance(network, ExportedDetector) and network.spec.nms and iou_threshold is not None:
+            raise ValueError(f"{network.path}: includes NMS, whose IoU threshold is fixed")
         self.network = network
         self.config, self.categories = network.config, network.categories
-        own = self.config.postprocess
-        self._postprocess = dataclasses.replace(
-            own,
-            score_threshold=own.score_threshold if score_threshold is None else score_threshold,
-            detections_per_image=(
-                own.detections_per_image if detections_per_image is None else detections_per_image
-            ),
-        )
+        limits = {
+            "score_threshold": score_threshold,
+            "detections_per_image": detections_per_image,
+            "iou_threshold": iou_threshold,
+        }
+        given: dict[str, Any] = {key: value for key, value in limits.items() if value is not None}
+        self._postprocess = dataclasses.replace(self.config.postprocess, **given)
         self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
 
     @classmethod
@@ -113,6 +117,7 @@ class Predictor:
         *,
         score_threshold: float | None = None,
         detections_per_image: int | None = None,
+        iou_threshold: float | None = None,
     ) -> Predictor:
         """Loads a checkpoint or an exported file.
 
@@ -122,6 +127,7 @@ class Predictor:
             device: see the class.
             score_threshold: see the class.
             detections_per_image: see the class.
+            iou_threshold: see the class.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -139,6 +145,7 @@ class Predictor:
             device,
             score_threshold=score_threshold,
             detections_per_image=detections_per_image,
+            iou_threshold=iou_threshold,
         )
 
     @overload
@@ -147,7 +154,7 @@ class Predictor:
         image: ImageSource,
         *,
         threshold: float | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str | int] | None = None,
     ) -> ImageDetections: ...
 
     @overload
@@ -156,7 +163,7 @@ class Predictor:
         image: list[Any] | tuple[Any, ...],
         *,
         threshold: float | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str | int] | None = None,
     ) -> list[ImageDetections]: ...
 
     def __call__(
@@ -164,7 +171,7 @@ class Predictor:
         image: ImageSource | list[Any] | tuple[Any, ...],
         *,
         threshold: float | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str | int] | None = None,
     ) -> ImageDetections | list[ImageDetections]:
         """Detects the objects of one image, or of each image of a list.
 
@@ -172,7 +179,7 @@ class Predictor:
             image: a file, a PIL image, or a uint8 RGB array [H, W, 3]. The EXIF orientation of
                 files and PIL images is applied, so boxes refer to the image as viewers show it.
             threshold: confidence threshold of this call; None takes the predictor's.
-            classes: names of the classes to return; None returns all.
+            classes: names or category ids of the classes to return; None returns all.
 
         Returns:
             Detections in pixels of the image, on the CPU, with the detector's categories; a list of
@@ -193,19 +200,21 @@ class Predictor:
         images: Sequence[ImageSource],
         *,
         threshold: float | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str | int] | None = None,
     ) -> list[ImageDetections]:
         """Detects the objects of several images, of any sizes, in one forward pass.
 
         Arguments and errors are those of a call.
         """
-        labels = self._labels(classes)
+        labels = None
+        if classes is not None:
+            labels = torch.tensor(self.categories.labels_of(classes), dtype=torch.int64)
         arrays = [as_array(image) for image in images]
         inputs = [self.preprocess(array) for array in arrays]
         found = self.detect(inputs, [array.shape[:2] for array in arrays], threshold=threshold)
         chosen = [one if labels is None else one[torch.isin(one.labels, labels)] for one in found]
         return [
-            ImageDetections(one.boxes, one.scores, one.labels, one.categories, image)
+            ImageDetections(one.boxes, one.scores, one.labels, one.categories, source=image)
             for one, image in zip(chosen, images, strict=True)
         ]
 
@@ -265,22 +274,6 @@ class Predictor:
             )
             for one in found
         ]
-
-    def _labels(self, classes: Sequence[str] | None) -> Tensor | None:
-        """The labels of some classes.
-
-        Raises:
-            ValueError: a class that the detector does not have.
-        """
-        if classes is None:
-            return None
-        names = self.categories.names
-        for name in classes:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"the detector has no class {name!r}{hint}")
-        return torch.tensor([label for label, name in enumerate(names, 1) if name in classes])
 
 
 def _existing_device(device: str | torch.device) -> torch.device:

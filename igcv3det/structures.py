@@ -7,6 +7,7 @@ is the background of the classification logits. A data set's own category ids ar
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,31 @@ class Categories:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def labels_of(self, classes: Sequence[str | int]) -> list[int]:
+        """The labels of some classes, in ascending order.
+
+        Args:
+            classes: names or category ids; an id may be written as text, where no class has that
+                name.
+
+        Raises:
+            ValueError: there is no such class; the message names the nearest.
+
+        Example:
+            >>> Categories((1, 18), ("person", "dog")).labels_of(["dog", 1])
+            [1, 2]
+        """
+        known: dict[str | int, int] = {}
+        for label, category_id in enumerate(self.ids, 1):
+            known |= {category_id: label, str(category_id): label}
+        known |= {name: label for label, name in enumerate(self.names, 1)}
+        for name in classes:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), self.names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"the detector has no class {name!r}{hint}")
+        return sorted({known[name] for name in classes})
 
     @classmethod
     def numbered(cls, num_classes: int) -> Categories:

@@ -3,40 +3,38 @@
 Examples:
     igcv3det predict street.jpg --checkpoint best.ckpt --output drawn
     igcv3det predict photos "holiday/**/*.jpg" drive.mp4 --checkpoint best.ckpt --json out.json
+    igcv3det predict 0 --classes person,dog --show
+    igcv3det predict rtsp://camera.local/1 --csv found.csv
 
-SOURCE is an image, a folder (its images and videos, without subfolders), a glob pattern or a
-video. Annotated images go to --output; without it they go to runs/infer, or nowhere if --json or
---csv is given.
+SOURCE is an image, a folder (its images and videos, without subfolders), a glob pattern, a video,
+the index of a camera (0), or a URL of an image, a video or a stream (http, rtsp, rtmp, udp, tcp).
+Annotated images go to --output; without it they go to runs/infer, or nowhere if --json, --csv or
+--show is given.
 
 The JSON file is a list of one record an image or frame:
     {"file", "width", "height", "detections": [{"label", "category_id", "score", "box"}]}
 with box [x0, y0, x1, y1] in pixels; frames of a video also have "frame" and "time" (seconds); a
 file that could not be read is {"file", "error"}.
 
-No source is written over: a drawing whose name is taken gets a number.
+A stream that drops is connected again, up to 5 times in a row. Ctrl-C ends a run with its files
+complete. No source is written over: a drawing whose name is taken gets a number.
 
-Exit status: 0 all done, 1 something could not be read or written, 2 wrong call.
+Exit status: 0 all done, 1 something could not be read or written, 2 wrong call, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from igcv3det.cli.arguments import confidence
-from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.arguments import confidence, share, words
+from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
 from igcv3det.cli.results import refuse_overwriting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from igcv3det.io.sources import Sources
-    from igcv3det.predictor import Predictor
 
 DEFAULT_OUTPUT = Path("runs/infer")
 
@@ -49,9 +47,23 @@ def main(args: list[str] | None = None) -> int:
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("predict", __doc__)
     add = parser.add_argument
-    add("source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern or video")
+    add("source", nargs="+", metavar="SOURCE", help="image, folder, pattern, video, camera or URL")
     add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
     add("--output", type=Path, metavar="DIR", help="folder for annotated images and videos")
+    add("--json", type=Path, metavar="FILE", help="write the detections as JSON")
+    add("--csv", type=Path, metavar="FILE", help="write the detections as a table")
+    add("--show", action="store_true", help="show annotated images in a window; q closes it")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    _add_detection_options(parser)
+    options = parser.parse_args(args)
+    if not (options.output or options.json or options.csv or options.show):
+        options.output = DEFAULT_OUTPUT
+    options.sources = _find_sources(options, parser)
+    return options
+
+
+def _add_detection_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--threshold",
         type=confidence,
@@ -59,14 +71,18 @@ def _parse(args: list[str]) -> argparse.Namespace:
         metavar="SCORE",
         help="confidence threshold (default: 0.3)",
     )
-    add("--json", type=Path, metavar="FILE", help="write the detections as JSON")
-    add("--csv", type=Path, metavar="FILE", help="write the detections as a table")
-    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
-    options = parser.parse_args(args)
-    if not (options.output or options.json or options.csv):
-        options.output = DEFAULT_OUTPUT
-    options.sources = _find_sources(options, parser)
-    return options
+    add(
+        "--classes",
+        type=words,
+        metavar="A,B",
+        help="names or category ids of the classes to detect (default: all)",
+    )
+    add(
+        "--iou",
+        type=share,
+        metavar="IOU",
+        help="IoU above which NMS drops a box of the same class (default: the detector's)",
+    )
 
 
 def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Sources:
@@ -85,6 +101,7 @@ def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) 
 
 def _run(options: argparse.Namespace) -> int:
     from igcv3det.checkpoint import preview_notice
+    from igcv3det.cli.prediction import predict_sources
     from igcv3det.predictor import Predictor
     from igcv3det.pretrained import DEFAULT
 
@@ -93,75 +110,15 @@ def _run(options: argparse.Namespace) -> int:
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
         report("predict", notice)
     predictor = Predictor.load(
-        options.checkpoint, options.device, score_threshold=options.threshold
+        options.checkpoint,
+        options.device,
+        score_threshold=options.threshold,
+        iou_threshold=options.iou,
     )
-    return _predict(predictor, options)
-
-
-def _predict(predictor: Predictor, options: argparse.Namespace) -> int:
-    from igcv3det.io.drawing import draw_detections
-    from igcv3det.io.drawing_folder import DrawingFolder
-    from igcv3det.io.frames import UnreadableSource
-    from igcv3det.io.records import RecordWriter, error_record, frame_record
-    from igcv3det.io.sources import read_sources
-
-    results = [path for path in (options.output, options.json, options.csv) if path]
-    protected = [*options.sources.paths, *results]
-    images = objects = 0
-    failures = _Failures()
-    with contextlib.ExitStack() as stack:
-        records = stack.enter_context(RecordWriter(options.json, options.csv))
-        folder = options.output and stack.enter_context(DrawingFolder(options.output, protected))
-        for item in read_sources(options.sources.files):
-            if isinstance(item, UnreadableSource):
-                failures.add(item.reason)
-                records.write(error_record(item))
-                continue
-            detections = predictor(item.image)
-            records.write(frame_record(item, detections))
-            if folder:
-                with failures.caught():
-                    folder.write(item, draw_detections(item.image, detections))
-            if item.index is None:
-                _print(f"{item.file}: {_listed(detections.names)}")
-            images += 1
-            objects += len(detections)
-    places = ", ".join(map(str, results))
-    _print(f"objects: {objects}, images: {images}{failures.summary}; results in {places}")
-    return 1 if failures.reasons else 0
-
-
-class _Failures:
-    """Reports each failure once: a video that cannot be written fails at each of its frames."""
-
-    def __init__(self) -> None:
-        self.reasons: set[str] = set()
-
-    def add(self, reason: str) -> None:
-        if reason not in self.reasons:
-            self.reasons.add(reason)
-            report("predict", reason)
-
-    @contextlib.contextmanager
-    def caught(self) -> Iterator[None]:
-        """One file that cannot be written does not end the run."""
+    if options.classes is not None:
         try:
-            yield
-        except OSError as error:
-            self.add(str(error))
-
-    @property
-    def summary(self) -> str:
-        return f"; {len(self.reasons)} could not be read or written" if self.reasons else ""
-
-
-def _print(line: str) -> None:
-    """Prints a line; the run continues when the reader of standard output has gone."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in Counter(names).items()) or "nothing"
+            predictor.categories.labels_of(options.classes)
+        except ValueError as error:
+            report("predict", f"argument --classes: {error}")
+            return WRONG_CALL
+    return predict_sources(predictor, options)

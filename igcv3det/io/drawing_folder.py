@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from igcv3det.io.addresses import Address
 from igcv3det.io.file_set import FileSet
 from igcv3det.io.frames import Frame
 from igcv3det.io.images import WRITE_EXTENSIONS, Image, write_image
@@ -40,7 +41,7 @@ class DrawingFolder:
         self._taken = FileSet(protected)
         self._numbers: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._open = ExitStack()
-        self._video: tuple[Path, VideoWriter] | None = None
+        self._video: tuple[Path | Address, VideoWriter] | None = None
 
     def write(self, frame: Frame, drawn: Image) -> Path:
         """Writes a drawn frame; the frames of a video come one after the other.

@@ -1,4 +1,4 @@
-"""The images of files, folders, patterns and videos, one after the other.
+"""The images of files, folders, patterns, videos, cameras and URLs, one after the other.
 
 A source that cannot be read becomes an `UnreadableSource` in its place, so that one bad file does
 not end a run.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 
+from igcv3det.io.addresses import Address, parse_address
 from igcv3det.io.frames import Frame, UnreadableSource
 from igcv3det.io.images import EXTENSIONS, ImageReadError, read_image
 from igcv3det.io.videos import VIDEO_EXTENSIONS, read_video
+from igcv3det.io.web import read_address
 
 MAX_KINDS = 8  # of files left out that a notice counts
 
@@ -25,17 +27,18 @@ class Sources(NamedTuple):
     """The files of a run, found before the first of them is read.
 
     Attributes:
-        files: images and videos in their order, and sources that stand for none.
+        files: images, videos, cameras and URLs in their order, and sources that stand for none.
         notices: a sentence for each folder that holds other files too.
     """
 
-    files: list[Path | UnreadableSource]
+    files: list[Path | Address | UnreadableSource]
     notices: list[str]
 
     @property
     def paths(self) -> list[Path]:
         """The files, and the names of those that are missing."""
-        return [file.file if isinstance(file, UnreadableSource) else file for file in self.files]
+        named = [file.file if isinstance(file, UnreadableSource) else file for file in self.files]
+        return [file for file in named if isinstance(file, Path)]
 
 
 def find_sources(sources: Iterable[str | Path]) -> Sources:
@@ -43,13 +46,18 @@ def find_sources(sources: Iterable[str | Path]) -> Sources:
 
     Args:
         sources: images, videos, folders (their images and videos by name, not those of inner
-            folders) or patterns (``"photos/**/*.jpg"``). A file or folder of the exact name takes
-            precedence over a pattern.
+            folders), patterns (``"photos/**/*.jpg"``), indices of cameras (``"0"``) or URLs of
+            images, videos and streams. A file or folder of the exact name takes precedence over a
+            pattern and a camera.
     """
     found = Sources([], [])
     for source in sources:
         path = Path(source)
         try:
+            address = None if path.exists() else parse_address(str(source))
+            if address is not None:
+                found.files.append(address)
+                continue
             if path.is_dir():
                 files, notices = _in_folder(path)
                 found.notices.extend(notices)
@@ -60,20 +68,24 @@ def find_sources(sources: Iterable[str | Path]) -> Sources:
             else:
                 files = [path]
             found.files.extend(files or [UnreadableSource(path, f"{source}: {reason}")])
-        except OSError as error:
-            reason = f"{source}: cannot be read: {error.strerror}"
+        except (OSError, ValueError) as error:
+            reason = f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}"
             found.files.append(UnreadableSource(path, reason))
     return found
 
 
-def read_sources(files: Iterable[Path | UnreadableSource]) -> Iterator[Frame | UnreadableSource]:
+def read_sources(
+    files: Iterable[Path | Address | UnreadableSource],
+) -> Generator[Frame | UnreadableSource]:
     """Every image of the files that `find_sources` found, read when its turn comes."""
     for file in files:
         if isinstance(file, UnreadableSource):
             yield file
             continue
         try:
-            if is_video(file):
+            if isinstance(file, Address):
+                yield from read_address(file)
+            elif is_video(file):
                 yield from read_video(file)
             else:
                 yield Frame(file, read_image(file))

@@ -12,6 +12,7 @@ from typing import Self
 import cv2
 import numpy as np
 
+from igcv3det.io.addresses import Address
 from igcv3det.io.frames import Frame
 from igcv3det.io.images import Image, ImageReadError
 
@@ -47,15 +48,28 @@ def read_video(path: Path) -> Iterator[Frame]:
     with _opencv_name(path) as name:
         capture = cv2.VideoCapture(name)
         try:
-            yield from _read_frames(capture, path)
+            yield from read_capture(capture, path)
         finally:
             capture.release()
 
 
-def _read_frames(capture: cv2.VideoCapture, path: Path) -> Iterator[Frame]:
+def nominal_fps(capture: cv2.VideoCapture) -> float:
+    """Frames per second that a video states, or 25."""
     fps = capture.get(cv2.CAP_PROP_FPS)
-    fps = fps if np.isfinite(fps) and fps > 0 else DEFAULT_FPS
+    return fps if np.isfinite(fps) and fps > 0 else DEFAULT_FPS
+
+
+def is_finite(capture: cv2.VideoCapture) -> bool:
+    """Whether a video states its length; streams state 0 or less."""
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return bool(np.isfinite(count) and count > 0)
+
+
+def read_capture(capture: cv2.VideoCapture, path: Path | Address) -> Iterator[Frame]:
+    """The frames of an open video; see `read_video`."""
+    fps = nominal_fps(capture)
     stated_frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    total = int(stated_frames) if is_finite(capture) else None
     frames, time, start = 0, 0.0, 0.0
     while True:
         is_read, bgr = capture.read()
@@ -67,7 +81,7 @@ def _read_frames(capture: cv2.VideoCapture, path: Path) -> Iterator[Frame]:
         else:  # timestamps that do not rise are missing ones
             time = stamp - start if stamp - start > time else time + 1 / fps
         image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-        yield Frame(path, image, frames, round(time, TIME_DIGITS), fps)
+        yield Frame(path, image, frames, round(time, TIME_DIGITS), fps, total)
         frames += 1
     if frames == 0:
         raise ImageReadError(f"{path}: not a video that can be read")

@@ -1,0 +1,59 @@
+"""A line on the terminal that says how far a command is and how long it still takes."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+_MIN_INTERVAL_S = 0.2
+_CLEAR = "\r\x1b[K"
+
+
+class Progress:
+    """Rewrites one line of standard error; writes nothing where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._shown_at = 0.0
+        self._is_shown = False
+
+    def show(self, text: str, done: int, total: int | None, started: float) -> None:
+        """Shows the state, at most five times a second.
+
+        Args:
+            text: what is being done.
+            done: how much of it.
+            total: of how much; None if that is not known.
+            started: `time.monotonic` when nothing of it was done.
+        """
+        now = time.monotonic()
+        if not self._is_terminal or now - self._shown_at < _MIN_INTERVAL_S:
+            return
+        line = f"{text} {state(done, total, now - started)}"
+        print(f"{_CLEAR}{line}", end="", file=sys.stderr, flush=True)
+        self._shown_at, self._is_shown = now, True
+
+    def clear(self) -> None:
+        """Removes the line, so that other text can be written."""
+        if self._is_shown:
+            print(_CLEAR, end="", file=sys.stderr, flush=True)
+            self._is_shown = False
+
+
+def state(done: int, total: int | None, seconds: float) -> str:
+    """How much is done, how fast, and the time left.
+
+    Example:
+        >>> state(30, 120, 60.0), state(30, None, 1.5)
+        ('30 of 120, 0.5/s, 3:00 left', '30, 20.0/s')
+        >>> state(1, 7201, 1.0)
+        '1 of 7201, 1.0/s, 2:00:00 left'
+    """
+    speed = done / seconds if seconds > 0 else 0.0
+    known = f"{done} of {total}" if total else f"{done}"
+    line = f"{known}, {speed:.1f}/s"
+    if total and speed > 0:
+        minutes, rest = divmod(round(max(total - done, 0) / speed), 60)
+        hours, minutes = divmod(minutes, 60)
+        line += f", {hours}:{minutes:02}:{rest:02} left" if hours else f", {minutes}:{rest:02} left"
+    return line

@@ -1,0 +1,188 @@
+"""Options of `igcv3det predict`: classes, NMS, streams, interrupts, progress."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from coco_files import THREE, save_tiny_detector
+
+import igcv3det.cli.prediction
+from igcv3det.cli.predict import main
+from igcv3det.cli.progress import Progress
+from igcv3det.io import streams, web, window
+from igcv3det.io.images import write_image
+from igcv3det.io.videos import VideoWriter, read_video
+from igcv3det.predictor import Predictor
+from igcv3det.structures import Detections
+
+GREY = np.full((32, 48, 3), 120, np.uint8)
+
+
+class FakePredictor:
+    categories = THREE
+
+    def __call__(self, image, classes=None):
+        boxes = torch.tensor([[2.0, 2, 20, 12], [4.0, 4, 40, 30]])
+        found = Detections(boxes, torch.tensor([0.9, 0.6]), torch.tensor([1, 3]), THREE)
+        if classes is None:
+            return found
+        return found[torch.isin(found.labels, torch.tensor(THREE.labels_of(classes)))]
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Arguments with which the predictor was loaded."""
+    calls = []
+    monkeypatch.setattr(Predictor, "load", lambda *a, **o: calls.append(o) or FakePredictor())
+    return calls
+
+
+@pytest.fixture
+def photo(tmp_path):
+    write_image(tmp_path / "a.png", GREY)
+    return tmp_path / "a.png"
+
+
+def predict(tmp_path, *args):
+    found = tmp_path / "found.json"
+    status = main([*map(str, args), "--checkpoint", "fake", "--json", str(found)])
+    return status, json.loads(found.read_text()) if found.exists() else None
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [("zebra", ["zebra"]), ("7,cat", ["cat", "zebra"]), ("dog", []), (None, ["cat", "zebra"])],
+)
+def test_classes(loads, photo, tmp_path, classes, labels):
+    status, (record,) = predict(tmp_path, photo, *(["--classes", classes] if classes else []))
+    assert status == 0
+    assert [found["label"] for found in record["detections"]] == labels
+
+
+def test_an_unknown_class_is_a_wrong_call(loads, photo, tmp_path, capsys):
+    assert predict(tmp_path, photo, "--classes", "cat,zebar") == (2, None)
+    assert capsys.readouterr().err == (
+        "predict: argument --classes: the detector has no class 'zebar'; did you mean 'zebra'?\n"
+    )
+
+
+def test_the_iou_threshold_is_the_predictors(loads, photo, tmp_path):
+    predict(tmp_path, photo, "--iou", "0.7")
+    assert loads[0]["iou_threshold"] == 0.7
+
+
+def test_a_lower_iou_threshold_leaves_fewer_boxes(tmp_path):
+    predictor = Predictor.load(
+        save_tiny_detector(tmp_path / "tiny.safetensors"), score_threshold=0.1, iou_threshold=0.95
+    )
+    other = Predictor.load(tmp_path / "tiny.safetensors", score_threshold=0.1, iou_threshold=0.05)
+    assert len(other(GREY)) < len(predictor(GREY))
+
+
+@pytest.mark.parametrize("value", ["0", "1.1", "a"])
+def test_iou_thresholds_out_of_range(photo, value):
+    with pytest.raises(SystemExit) as stop:
+        main([str(photo), "--iou", value])
+    assert stop.value.code == 2
+
+
+def test_show_without_windows_is_one_line(loads, photo, monkeypatch, capsys):
+    monkeypatch.setattr(window, "_why_no_window", lambda: "no window: no display")
+    assert main([str(photo), "--checkpoint", "fake", "--show"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "predict: no window: no display"
+
+
+@pytest.mark.parametrize(("shows", "images"), [(True, 3), (False, 1)])
+def test_show_ends_when_the_window_is_closed(loads, tmp_path, monkeypatch, capsys, shows, images):
+    monkeypatch.chdir(tmp_path)
+    with VideoWriter(tmp_path / "a.mp4", 10) as video:
+        for _ in range(3):
+            video.write(GREY)
+
+    class FakeWindow:
+        def __init__(self, title):
+            """Opens nothing."""
+
+        def show(self, image, wait_ms):
+            assert (image != GREY).any()
+            assert wait_ms == 1
+            return shows
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            """Closes nothing."""
+
+    monkeypatch.setattr(igcv3det.cli.prediction, "Window", FakeWindow)
+    assert main(["a.mp4", "--checkpoint", "fake", "--show"]) == 0
+    assert capsys.readouterr().out == f"objects: {2 * images}, images: {images}\n"
+    assert not (tmp_path / "runs").exists()
+
+
+class FakeCamera:
+    """Gives grey frames; the one after the last drops the stream or interrupts the run."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def read(self):
+        self.frames -= 1
+        return (True, GREY) if self.frames >= 0 else (False, None)
+
+    def get(self, prop):
+        return 0.0
+
+    def release(self):
+        """Has nothing to release."""
+
+
+def test_a_camera_until_it_is_unplugged(loads, tmp_path, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr(
+        web, "open_capture", lambda address: opened.append(address) or FakeCamera(3)
+    )
+    monkeypatch.setattr(streams.read_stream, "__kwdefaults__", {"reopen": None, "delays": ()})
+    status, records = predict(tmp_path, "0", "--output", tmp_path / "out")
+    assert status == 1
+    assert opened[0].camera == 0
+    assert records[-1]["file"] == "camera 0"
+    assert "the stream ended after 3 frames" in records[-1]["error"]
+    assert {(r["file"], r["width"]) for r in records[:-1]} == {("camera 0", 48)}
+    assert records[-2]["frame"] == 2
+    assert len(list(read_video(tmp_path / "out" / "camera_0.mp4"))) >= len(records) - 1
+
+
+def test_an_interrupt_leaves_complete_files(loads, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(web, "open_capture", lambda address: FakeCamera(10**9))
+    real = FakePredictor.__call__
+    calls = []
+
+    def interrupted(self, image):
+        calls.append(image)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(self, image)
+
+    monkeypatch.setattr(FakePredictor, "__call__", interrupted)
+    status, records = predict(tmp_path, "rtsp://host/yard", "--output", tmp_path / "out")
+    assert status == 130
+    assert len(records) == 3
+    assert len(list(read_video(tmp_path / "out" / "yard.mp4"))) >= 3
+    output = capsys.readouterr()
+    assert output.out.startswith("objects: 6, images: 3; results in ")
+    assert output.err == "predict: interrupted\n"
+
+
+def test_progress_is_for_terminals(capsys, monkeypatch):
+    Progress().show("files:", 1, 4, 0.0)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    progress = Progress()
+    progress.show("files:", 1, 4, 90.0)
+    progress.clear()
+    assert capsys.readouterr().err == "\r\x1b[Kfiles: 1 of 4, 0.1/s, 0:30 left\r\x1b[K"
