@@ -16,7 +16,7 @@ COMMANDS = {
     for name in (
         *("predict", "train", "eval", "export"),
         *("models", "compare", "compress", "benchmark"),
-        *("check-data", "convert-data", "split-data", "make-shapes"),
+        *("check-data", "show-data", "convert-data", "split-data", "make-shapes"),
         *("distill", "fuse-boxes", "train-cls", "eval-cls", "demo"),
     )
 }

@@ -41,7 +41,8 @@ def warn_of_other_batches(begun: dict[str, Any] | None, now: dict[str, Any]) -> 
         now: its present state.
     """
     begun = begun or now
-    if changed := [key for key, value in now.items() if begun.get(key) != value]:
+    keys = dict.fromkeys([*now, *begun])
+    if changed := [key for key in keys if begun.get(key) != now.get(key)]:
         logger.warning(
             "resumed with another %s than the run was started with (%s, now %s): its batches "
             "differ from those of an uninterrupted run",

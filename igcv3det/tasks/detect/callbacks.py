@@ -65,7 +65,7 @@ class PredictionImages(Callback):
         for image, target, found in list(zip(*batch, found_in_batch, strict=True))[: self._left]:
             names = [detector.categories.names[label - 1] for label in target.labels.tolist()]
             comparison = draw_side_by_side(
-                _to_image(image, detector.config.preprocess),
+                to_image(image, detector.config.preprocess),
                 target.boxes.cpu(),
                 names,
                 _to_input(found.above(self.threshold), target, image, detector.categories),
@@ -74,7 +74,7 @@ class PredictionImages(Callback):
             self._left -= 1
 
 
-def _to_image(image: Tensor, preprocess: PreprocessConfig) -> NDArray[np.uint8]:
+def to_image(image: Tensor, preprocess: PreprocessConfig) -> NDArray[np.uint8]:
     """uint8 [S, S, 3] RGB of a normalised image [3, S, S]."""
     mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
     pixels = image.detach().cpu().float().permute(1, 2, 0) * std + mean

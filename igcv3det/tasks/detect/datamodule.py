@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cached_property, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +26,11 @@ from igcv3det.engine.loader import (
 from igcv3det.engine.sampler import EpochBatches
 from igcv3det.preprocess import Preprocess
 from igcv3det.structures import Categories
+from igcv3det.tasks.detect.augmentation_file import load_augmentation
 from igcv3det.tasks.detect.batches import pack, unpack
 from igcv3det.tasks.detect.dataset import CocoDetection
+from igcv3det.tasks.detect.mosaic import Mosaic
+from igcv3det.tasks.detect.own_augmentation import OwnAugmentation
 from igcv3det.tasks.detect.splits import SplitPaths, TrainingSplits
 from igcv3det.tasks.detect.transforms import EvalTransform, TrainTransform
 
@@ -61,6 +65,9 @@ class CocoDataModule(LightningDataModule):
         strict: refuse annotations with issues instead of dropping what is wrong.
         allow_outside: an annotation file may name images outside its folder of images.
         augment: random changes of training images.
+        augmentation: file of an albumentations pipeline in its own serialisation (JSON or YAML),
+            which takes the place of ``augment``.
+        mosaic: share of the training samples that are four images in one, in 0..1.
         image_size: side of the network input, pixels; comes from the model.
         preprocess: image to network input; comes from the model.
         seed: of the order of images and of random changes.
@@ -81,16 +88,15 @@ class CocoDataModule(LightningDataModule):
         strict: bool = False,
         allow_outside: bool = False,
         augment: AugmentConfig = _AUGMENT,
+        augmentation: str | None = None,
+        mosaic: float = 0.0,
         image_size: int = 320,
         preprocess: PreprocessConfig = _PREPROCESS,
         seed: int = 0,
     ) -> None:
         super().__init__()
         val_batch_size = batch_size if val_batch_size is None else val_batch_size
-        if min(batch_size, val_batch_size) < 1:
-            raise ValueError(f"data: batch sizes must be >= 1, got {batch_size}, {val_batch_size}")
-        if num_workers < 0:
-            raise ValueError(f"data.num_workers must be >= 0, got {num_workers}")
+        _check_ranges((batch_size, val_batch_size), num_workers, mosaic)
         self.splits = TrainingSplits(
             Path(root),
             SplitPaths(train_images, train_annotations),
@@ -102,7 +108,7 @@ class CocoDataModule(LightningDataModule):
         self.val_batch_size = val_batch_size
         self.num_workers = min(num_workers, os.cpu_count() or 1)
         self.strict, self.allow_outside = strict, allow_outside
-        self.augment = augment
+        self.augment, self.augmentation, self.mosaic = augment, augmentation, mosaic
         self.preprocess = Preprocess(preprocess, image_size)
         self.seed = seed
         self._resumed: dict[str, Any] | None = None
@@ -159,7 +165,32 @@ class CocoDataModule(LightningDataModule):
         if stage == "fit":
             sizes["train"] = len(self.train_store)
             self.splits.note_empty_classes()
+            _ = self.own_augmentation
         logger.info("images: %s; %d classes", sizes, len(self.categories))
+
+    @cached_property
+    def own_augmentation(self) -> OwnAugmentation | None:
+        """The pipeline of ``augmentation``, tried on the sizes of the training images.
+
+        Raises:
+            FileNotFoundError, ValueError: it cannot be used.
+        """
+        if self.augmentation is None:
+            return None
+        sizes = self.train_store.images.sizes
+        smallest = [tuple(sizes[row].tolist()) for row in sizes.argmin(axis=0)]
+        return load_augmentation(self.augmentation, list(dict.fromkeys(smallest)))
+
+    @property
+    def train_dataset(self) -> CocoDetection:
+        """The training samples with their random changes."""
+        own, size = self.own_augmentation, self.preprocess.image_size
+        return CocoDetection(
+            self.train_store,
+            self.splits.train.images,
+            TrainTransform(self.augment, self.preprocess, self.seed, own),
+            Mosaic(self.mosaic, size, self.seed) if self.mosaic else None,
+        )
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled full batches; during training, from the current step on."""
@@ -170,10 +201,9 @@ class CocoDataModule(LightningDataModule):
             logger.warning("batches of %d: there are only %d images", batch_size, len(store))
         # overfit_batches repeats the same few batches in every epoch
         shuffle = not getattr(self.trainer, "overfit_batches", 0)
-        transform = TrainTransform(self.augment, self.preprocess, self.seed)
         warn_of_other_batches(self._resumed, self.state_dict())
         return BatchLoader(
-            CocoDetection(store, self.splits.train.images, transform),
+            self.train_dataset,
             EpochBatches(len(store), batch_size, shuffle, self.seed, rank, world_size),
             collate=pack,
             restore=unpack,
@@ -199,13 +229,30 @@ class CocoDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The values that determine the batches, besides the step, which Lightning keeps."""
         world_size = rank_and_world_size(self.trainer)[1]
+        own = {"augmentation": self._augmentation_digest, "mosaic": self.mosaic}
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
             "world_size": world_size,
             "images": len(self.train_store),
+            **{key: value for key, value in own.items() if value},
         }
+
+    @property
+    def _augmentation_digest(self) -> str | None:
+        if self.augmentation is None:
+            return None
+        return sha256(Path(self.augmentation).read_bytes()).hexdigest()[:16]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keeps the values of the interrupted run, to warn of changes."""
         self._resumed = state_dict
+
+
+def _check_ranges(batch_sizes: tuple[int, int], num_workers: int, mosaic: float) -> None:
+    if min(batch_sizes) < 1:
+        raise ValueError("data: batch sizes must be >= 1, got {}, {}".format(*batch_sizes))
+    if num_workers < 0:
+        raise ValueError(f"data.num_workers must be >= 0, got {num_workers}")
+    if not 0 <= mosaic <= 1:
+        raise ValueError(f"data.mosaic must be in [0, 1], got {mosaic}")

@@ -14,6 +14,7 @@ from igcv3det.engine.sampler import Key
 from igcv3det.io.images import read_image
 from igcv3det.structures import Target
 from igcv3det.tasks.detect.batches import Sample
+from igcv3det.tasks.detect.mosaic import Mosaic
 from igcv3det.tasks.detect.transforms import Example
 
 
@@ -31,12 +32,20 @@ class CocoDetection(Dataset[Sample]):
         store: images and boxes, see `datasets.checks.load_annotations`.
         images: the folder that file names start from.
         transform: `EvalTransform` or `TrainTransform`.
+        mosaic: joins images before the transform; None joins none.
     """
 
-    def __init__(self, store: AnnotationStore, images: str | Path, transform: Transform) -> None:
+    def __init__(
+        self,
+        store: AnnotationStore,
+        images: str | Path,
+        transform: Transform,
+        mosaic: Mosaic | None = None,
+    ) -> None:
         self.store = store
         self.images = Path(images)
         self.transform = transform
+        self.mosaic = mosaic
 
     def __len__(self) -> int:
         """Images, with and without objects."""
@@ -56,13 +65,9 @@ class CocoDetection(Dataset[Sample]):
             ImageSizeError: it has another size than its annotations say.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        size = self.store.size(index)
-        entry, rows = self.store.images[index], self.store.rows(index)
-        example = Example(
-            read_image(self.images / entry.file_name, size),
-            self.store.boxes[rows],
-            np.where(self.store.is_crowd[rows], 0, self.store.labels[rows]).astype(np.int64),
-        )
+        example = self._example(index)
+        if self.mosaic is not None:
+            example = self.mosaic(example, (epoch, index), len(self), self._example)
         image, boxes, labels = self.transform(example, (epoch, index))
         is_object = torch.from_numpy(labels > 0)
         boxes_px = torch.from_numpy(boxes.astype(np.float32))
@@ -70,7 +75,16 @@ class CocoDetection(Dataset[Sample]):
             boxes=boxes_px[is_object],
             labels=torch.from_numpy(labels)[is_object],
             crowds=boxes_px[~is_object],
-            image_id=entry.image_id,
-            original_size=size,
+            image_id=self.store.images[index].image_id,
+            original_size=self.store.size(index),
         )
         return image, target
+
+    def _example(self, index: int) -> Example:
+        """An image as its file has it, with its boxes."""
+        rows = self.store.rows(index)
+        return Example(
+            read_image(self.images / self.store.images[index].file_name, self.store.size(index)),
+            self.store.boxes[rows],
+            np.where(self.store.is_crowd[rows], 0, self.store.labels[rows]).astype(np.int64),
+        )

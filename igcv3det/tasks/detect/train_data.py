@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from igcv3det.config_files import find_config
 from igcv3det.engine.arguments import given_values
+from igcv3det.tasks.detect.augmentation_file import load_augmentation
 from igcv3det.tasks.detect.plan import Choice, Plan, as_arguments
 from igcv3det.tasks.detect.train import DetectionCLI
 
@@ -55,6 +56,8 @@ def training_call(
         FileNotFoundError, ValueError: the data set or the weights cannot be used.
     """
     given = given_values(words, DetectionCLI.renamed)
+    if isinstance(augmentation := given.get("data.augmentation"), str):
+        load_augmentation(augmentation)  # before the data set is read and steps are measured
     plan = Plan(Path(data), given, weights, epochs, minutes)
     choices = plan.choices()
     folder = Path("runs") / (Path(data).resolve().stem or "data") if output is None else output

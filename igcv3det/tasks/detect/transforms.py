@@ -9,10 +9,10 @@ same stream.)
 
 from __future__ import annotations
 
-import os
 import random
 from typing import Any, NamedTuple, cast
 
+import albumentations
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,10 +25,7 @@ from igcv3det.tasks.detect.crops import (
     resize_crop,
     whole_pixels,
 )
-
-# otherwise it asks a package index for a newer version on import
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations
+from igcv3det.tasks.detect.own_augmentation import OwnAugmentation, apply_own
 
 MIN_SIDE_PX = 1.0
 """Smaller boxes are dropped after cropping and resizing, pixels of the network input."""
@@ -68,18 +65,30 @@ class EvalTransform:
 
 
 class TrainTransform:
-    """Random changes by preset, then as `EvalTransform`; boxes under a pixel are dropped.
+    """Random changes, then as `EvalTransform`; boxes under a pixel are dropped.
 
     Args:
-        config: which changes.
+        config: which changes, by preset.
         preprocess: the detector's own.
         seed: of all draws.
+        own: the user's own changes, in place of a preset's.
     """
 
-    def __init__(self, config: AugmentConfig, preprocess: Preprocess, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: AugmentConfig,
+        preprocess: Preprocess,
+        seed: int = 0,
+        own: OwnAugmentation | None = None,
+    ) -> None:
         self.preprocess = preprocess
         self.seed = seed
-        self.pipeline = build_pipeline(config, preprocess)
+        if own is None:
+            self.pipeline = build_pipeline(config, preprocess)
+        else:
+            resize = ExpandAndCrop(AugmentConfig(preset="none"), preprocess)
+            self.pipeline = own.compose(resize)
+        self._path = None if own is None else own.path
 
     def __call__(self, example: Example, key: tuple[int, int]) -> Example:
         """The network input as drawn for ``key`` (epoch, index)."""
@@ -88,7 +97,7 @@ class TrainTransform:
         image, boxes, labels = example
         height, width = image.shape[:2]
         rows = np.concatenate([boxes / _corners(width, height), labels[:, None]], axis=1)
-        result = self.pipeline(image=image, bboxes=rows.astype(np.float32))
+        result = self._changed(image, rows.astype(np.float32))
         size = self.preprocess.image_size
         rows = result["bboxes"].reshape(-1, 5)  # without boxes it comes back with four columns
         boxes = np.clip(rows[:, :4] * _corners(size, size), 0, size)
@@ -98,6 +107,12 @@ class TrainTransform:
             boxes[large],
             rows[large, 4].astype(np.int64),
         )
+
+    def _changed(self, image: NDArray[np.uint8], rows: NDArray[np.float32]) -> dict[str, Any]:
+        if self._path is not None:
+            return apply_own(self.pipeline, self._path, image, rows)
+        result: dict[str, Any] = self.pipeline(image=image, bboxes=rows)
+        return result
 
 
 def build_pipeline(config: AugmentConfig, preprocess: Preprocess) -> Any:  # noqa: ANN401
@@ -188,6 +203,7 @@ class ExpandAndCrop(albumentations.DualTransform):  # type: ignore[misc]
         **params: Any,  # noqa: ANN401
     ) -> NDArray[np.float32]:
         """Boxes as shares of the crop."""
+        bboxes = bboxes.reshape(-1, 5)  # none at all come with four columns
         height, width = params["shape"][:2]
         shares = crop / _corners(width, height)
         low, sides = np.tile(shares[:2], 2), np.tile(shares[2:] - shares[:2], 2)
