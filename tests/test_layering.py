@@ -19,12 +19,12 @@ FLOORS = [
     ["detector", "datasets", "runtime", "weight_files"],
     ["checkpoint", "fastpath"],
     ["predictor", "engine", "export"],
-    ["evaluation"],
+    ["evaluation", "service"],
     ["measure"],
     ["tasks"],
     ["cli"],
 ]
-HEAVY = {"pytorch_lightning", "albumentations", "pycocotools", "torchvision", "cv2"}
+HEAVY = {"pytorch_lightning", "albumentations", "pycocotools", "torchvision", "cv2", "fastapi"}
 
 
 def _modules():

@@ -14,7 +14,7 @@ from igcv3det.version import __version__
 COMMANDS = {
     name: f"igcv3det.cli.{name.replace('-', '_')}"
     for name in (
-        *("predict", "train", "eval", "export"),
+        *("predict", "train", "eval", "export", "serve"),
         *("models", "compare", "compress", "benchmark"),
         *("check-data", "show-data", "convert-data", "split-data", "make-shapes"),
         *("distill", "fuse-boxes", "train-cls", "eval-cls", "demo"),

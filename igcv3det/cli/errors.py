@@ -14,6 +14,7 @@ EXTRAS = {
         }
     ),
     "export": frozenset({"onnx", "onnxscript", "onnxruntime", "openvino", "nncf"}),
+    "serve": frozenset({"fastapi", "uvicorn", "python_multipart", "prometheus_client"}),
     "fast-eval": frozenset({"faster_coco_eval"}),
     "tensorboard": frozenset({"tensorboard"}),
 }

@@ -12,6 +12,7 @@ import io
 import re
 import struct
 import unicodedata
+import warnings
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -30,6 +31,9 @@ WRITE_EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", "
 
 EXTENSIONS = WRITE_EXTENSIONS | {".avif", ".dib", ".heic", ".heif", ".jfif", ".jp2", ".jpe"}
 """Name endings, in lower case, by which an image is found in a folder."""
+
+SIZED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "AVIF")
+"""Pillow's names of the formats whose size `stored_size` finds."""
 
 
 class _TiffLayout(NamedTuple):
@@ -113,6 +117,39 @@ def decode_image(data: bytes, name: str) -> Image:
         ImageReadError: ``data`` is empty, truncated, no image, or has values of unknown range.
     """
     return _decode(data, name, oriented=True)
+
+
+def stored_size(data: bytes, name: str) -> tuple[int, int]:
+    """(height, width) in the header of an image file: no pixel is decoded.
+
+    Args:
+        data: of a format in ``SIZED_FORMATS``, or HEIC with ``pillow-heif`` installed.
+        name: of the image, for error messages.
+
+    Returns:
+        In pixels, as stored, before the EXIF orientation is applied.
+
+    Raises:
+        ImageReadError: ``data`` is none of these, or has a damaged header.
+        PIL.Image.DecompressionBombError: more pixels than twice Pillow's ``MAX_IMAGE_PIXELS``.
+    """
+    formats = [*SIZED_FORMATS, *(["HEIF"] if _register_heif() else [])]
+    PIL.Image.init()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large sizes: the caller has a limit
+            known = [kind for kind in formats if kind in PIL.Image.OPEN]
+            with PIL.Image.open(io.BytesIO(data), formats=known) as image:
+                width, height = image.size
+                return height, width
+    except PIL.Image.DecompressionBombError:
+        raise
+    except PIL.UnidentifiedImageError:
+        heif = data[4:8] == b"ftyp"
+        reason = _why_unidentified(data[8:12]) if heif else "not an image, or cut off"
+        raise ImageReadError(f"{name}: {reason}") from None
+    except _PILLOW_ERRORS as error:
+        raise ImageReadError(f"{name}: cannot be decoded: {error}") from None
 
 
 def write_image(path: str | Path, image: Image) -> None:

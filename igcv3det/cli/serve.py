@@ -1,0 +1,87 @@
+"""Serves a detector over HTTP: POST /detect takes an image, GET /health, GET /metrics.
+
+Examples:
+    igcv3det serve --port 8000
+    igcv3det serve --checkpoint best.onnx --host 0.0.0.0 --port 80 --threshold 0.4
+
+    curl --data-binary @street.jpg http://127.0.0.1:8000/detect
+    curl --form image=@street.jpg "http://127.0.0.1:8000/detect?threshold=0.5&classes=person,dog"
+
+The reply is the record that `predict --json` writes:
+    {"file", "width", "height", "detections": [{"label", "category_id", "score", "box"}]}
+or {"file", "error"} with status 400 (wrong call), 408 (slow upload), 413 (too large), 415 (no
+image), 422 (damaged image) or 503 (too many requests wait; Retry-After says for how long).
+
+SIGTERM and Ctrl-C end the service after the requests in flight are answered.
+
+Exit status: 0 after SIGTERM, 130 after Ctrl-C, 1 the service could not start, 2 wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from igcv3det.cli.arguments import (
+    confidence,
+    non_negative_float,
+    port,
+    positive_float,
+    positive_int,
+)
+from igcv3det.cli.command import command_parser, run_command
+
+MEGA = 1_000_000
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    return run_command("serve", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("serve", __doc__)
+    add = parser.add_argument
+    add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
+    add("--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1)")
+    add("--port", type=port, default=8000, metavar="N", help="default: 8000; 0 takes a free one")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    limits = parser.add_argument_group("requests")
+    for option, kind, default, metavar, text in (
+        ("--threshold", confidence, 0.3, "SCORE", "confidence threshold of requests without one"),
+        ("--batch-size", positive_int, 8, "N", "most images in one forward pass"),
+        ("--batch-wait", non_negative_float, 0.0, "MS", "wait for more images of a batch"),
+        ("--max-requests", positive_int, 64, "N", "requests in flight; more get 503"),
+        ("--max-megabytes", positive_float, 16.0, "N", "largest request; larger get 413"),
+        ("--max-megapixels", positive_float, 50.0, "N", "largest image; larger get 413"),
+        ("--timeout", positive_float, 30.0, "SECONDS", "for an upload and its reply"),
+    ):
+        shown = f"{text} (default: {default:g})"
+        limits.add_argument(option, type=kind, default=default, metavar=metavar, help=shown)
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
+    most_pixels = max(1, round(options.max_megapixels * MEGA))
+    # Before OpenCV is loaded: a second limit, by its own decoders
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    from igcv3det.predictor import Predictor
+    from igcv3det.service import Limits, build_app
+    from igcv3det.service.server import BACKLOG, address_of, bind, run
+
+    limits = Limits(
+        max_bytes=max(1, round(options.max_megabytes * MEGA)),
+        max_pixels=most_pixels,
+        max_requests=options.max_requests,
+        seconds=options.timeout,
+        batch_size=options.batch_size,
+        batch_wait=options.batch_wait / 1000,
+    )
+    with bind(options.host, options.port) as own:
+        predictor = Predictor.load(options.checkpoint, options.device)
+        app = build_app(predictor, limits, threshold=options.threshold)
+        own.listen(BACKLOG)  # a client that reads the next line can connect
+        print(f"Serving at {address_of(own)}", flush=True)
+        run(app, own, options.timeout)
+    return 0

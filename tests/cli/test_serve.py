@@ -1,0 +1,122 @@
+"""The command serve: a real process on a real port, and calls that cannot start."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+pytest.importorskip("python_multipart")
+pytest.importorskip("prometheus_client")
+
+from igcv3det.checkpoint import save_detector
+from igcv3det.cli.serve import main
+from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig
+from igcv3det.detector import build_detector
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CONFIG = DetectorConfig(
+    num_classes=2,
+    image_size=64,
+    backbone=BackboneConfig(name="mobilenetv2", width=0.1),
+    head=HeadConfig(extra_channels=(16, 16)),
+)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("serve") / "tiny.safetensors"
+    save_detector(build_detector(CONFIG), path)
+    return path
+
+
+@pytest.fixture
+def service(checkpoint):
+    """Process and port of a service."""
+    command = [sys.executable, "-m", "igcv3det", "serve", "--checkpoint", checkpoint]
+    process = subprocess.Popen(
+        [*command, "--port", "0", "--timeout", "1", "--batch-wait", "500"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        yield process, int(re.fullmatch(r"Serving at http://127\.0\.0\.1:(\d+)\n", line)[1])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _post(port, body):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("POST", "/detect", body)
+        reply = connection.getresponse()
+        return reply.status, json.loads(reply.read())
+    finally:
+        connection.close()
+
+
+def _received(own):
+    """All that a connection receives until its other side closes it."""
+    return b"".join(iter(lambda: own.recv(4096), b""))
+
+
+def test_a_process_serves_and_ends_after_what_is_in_flight(service, tmp_path):
+    process, port = service
+    PIL.Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    image = (tmp_path / "a.png").read_bytes()
+    status, record = _post(port, image)
+    assert (status, record["width"], record["height"]) == (200, 40, 30)
+
+    # Several times what the system buffers: the client is still sending when it is refused
+    assert _post(port, bytes(20_000_000))[0] == 413
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+        slow.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+        assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
+
+    replies = []
+    last = threading.Thread(target=lambda: replies.append(_post(port, image)[0]))
+    last.start()
+    time.sleep(0.25)  # it is received, and its batch waits for 0.5 s
+    process.send_signal(signal.SIGTERM)
+    last.join(20)
+    output, errors = process.communicate(timeout=20)
+    assert replies == [200]
+    assert (process.returncode, output, errors) == (0, "", "")
+
+
+def test_a_port_in_use_is_named(checkpoint, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--checkpoint", str(checkpoint), "--port", str(port)]) == 1
+    assert capsys.readouterr().err == f"serve: 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_bad_checkpoint_is_named(tmp_path, capsys):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"no weights")
+    assert main(["--checkpoint", str(path), "--port", "0"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"serve: {path}: ")
+
+
+@pytest.mark.parametrize(
+    "args", [["--port", "70000"], ["--port", "x"], ["--timeout", "0"], ["--threshold", "2"]]
+)
+def test_wrong_calls(args):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
