@@ -31,7 +31,8 @@ class BlockConfig:
     groups: Groups = (1, 1)
     """G1 of the expansion and G2 of the projection."""
     super_channels: int | None = None
-    """Cs, pieces that the permutation moves as a whole; null: single channels."""
+    """Cs, groups of adjacent channels (super-channels) that the permutation moves as a whole; null:
+    single channels."""
     relu: Relu = "depthwise"
     """Convolutions of the block that a ReLU6 follows; MobileNetV2's: both."""
     shortcut: bool = False
@@ -71,7 +72,8 @@ class BackboneConfig:
     groups: Groups = (2, 2)
     """G1 of the expansion and G2 of the projection."""
     super_channels: int | None = None
-    """Cs, pieces that the permutation moves as a whole; null: single channels, as released."""
+    """Cs, groups of adjacent channels (super-channels) that the permutation moves as a whole; null:
+    single channels, as released."""
     relu: Relu = "depthwise"
     """Convolutions of a block that a ReLU6 follows; the released model: the depthwise."""
     p1: bool = True

@@ -40,21 +40,21 @@ class IGCV2Config:
     """IGCV2: its width, and how its pointwise convolutions are factorised."""
 
     channels: int = 576
-    """Of the first of three stages; doubled in the second and again in the third."""
+    """Channels of the first of three stages; the second has twice, the third four times as many."""
     blocks: int = BLOCKS
-    """In each stage."""
+    """Blocks in each stage."""
     branch: int | None = None
     """K, channels of a branch in all layers; None: balanced over ``layers``."""
     layers: int | None = 2
     """Grouped 1x1 convolutions of a block, the paper's L - 1; None: as few as ``branch`` needs."""
     strides: tuple[int, ...] = STRIDES
-    """Of the stem and of the first block of each stage."""
+    """Strides of the stem and of the first block of each stage."""
     dropout: float = 0.0
-    """Before the classifier."""
+    """Dropout probability before the classifier."""
     norm_eps: float = 1e-5
-    """Of the batch normalisation."""
+    """Epsilon of the batch normalisation."""
     norm_momentum: float = 0.1
-    """Of the batch normalisation, in PyTorch's sense."""
+    """Momentum of the batch normalisation, in PyTorch's sense."""
 
     def __post_init__(self) -> None:
         require(self.channels >= 1, "igcv2.channels must be >= 1", self.channels)
