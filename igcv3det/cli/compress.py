@@ -93,7 +93,13 @@ def _budgets(
 
 
 def _run(options: argparse.Namespace) -> int:
-    from igcv3det.tasks.compress.front import choose_measured, front, measured_shares, write_point
+    from igcv3det.tasks.compress.front import (
+        choose_measured,
+        front,
+        measured_shares,
+        unchanged_parts,
+        write_point,
+    )
     from igcv3det.tasks.compress.report import write_report
     from igcv3det.tasks.compress.training import PartTraining
 
@@ -116,14 +122,21 @@ def _run(options: argparse.Namespace) -> int:
             f"parameters {point.costs['parameters']:.3f}"
         )
         print(
-            f"  train it as a whole: igcv3det distill --config distill/compressed.yaml "
-            f"--model.teacher {options.checkpoint} --model.weights {file} "
-            f"--data.folders '[{options.images}]'"
+            f"  train it as a whole: {_distillation(options, file, unchanged_parts(search, point))}"
         )
     print(f"Tables are in {options.output / f'{search.prefix}report.md'}")
     for failure in failures:
         report("compress", failure)
     return 1 if failures else 0
+
+
+def _distillation(options: argparse.Namespace, file: Path, unchanged: list[str]) -> str:
+    """The command that trains a detector as a whole; its unchanged leading parts stay."""
+    call = (
+        f"igcv3det distill --config distill/compressed.yaml --model.teacher {options.checkpoint} "
+        f"--model.weights {file} --data.folders '[{options.images}]'"
+    )
+    return call + f" --model.distillation.frozen '[{','.join(unchanged)}]'" * bool(unchanged)
 
 
 def _search(options: argparse.Namespace) -> Search:

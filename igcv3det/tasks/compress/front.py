@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from igcv3det.checkpoint import save_detector
+from igcv3det.models.igcv3 import TAP_STAGE
 from igcv3det.tasks.compress.assembly import assemble, chosen_design, finish
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import choose, least_cost
@@ -136,6 +138,21 @@ def measured_shares(search: Search, points: Sequence[Point]) -> list[float]:
     designs = [pricer.original, *(chosen_design(teacher, point.chosen) for point in points)]
     whole, *others = pricer.whole(designs)
     return [milliseconds / whole for milliseconds in others]
+
+
+def unchanged_parts(search: Search, point: Point) -> list[str]:
+    """The leading parts that are the original's, as ``model.distillation.frozen`` takes them.
+
+    At most those before the stage of the fine map: later ones adapt to the heads.
+    """
+    blocks = search.teacher.config.backbone.blocks
+    assert blocks is not None
+    stages = {"stem": ["stem"]}
+    for number, block in enumerate(blocks):
+        if block.stage <= TAP_STAGE:
+            stages.setdefault(f"stage{block.stage}", []).append(f"block{number}")
+    replaced = {p for p, candidate in point.chosen.items() if not candidate.is_original}
+    return list(takewhile(lambda name: not replaced & set(stages[name]), stages))
 
 
 def describe_point(point: Point, measured: float | None) -> dict[str, Any]:

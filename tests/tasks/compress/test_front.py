@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("scipy")
 from igcv3det.tasks.compress import front
+from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.front import Point
 
 
@@ -38,3 +39,22 @@ def test_budgets_without_latency_measure_nothing(monkeypatch):
     monkeypatch.setattr(front, "choose_point", lambda _, budgets: Point(budgets, {}, {}, 0.0))
     monkeypatch.setattr(front, "measured_shares", None)
     assert front.choose_measured(None, {"parameters": 0.5}).budgets == {"parameters": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("replaced", "expected"),
+    [
+        ([], ["stem", "stage1", "stage2", "stage3", "stage4", "stage5"]),
+        (["head0", "block13", "last"], ["stem", "stage1", "stage2", "stage3", "stage4", "stage5"]),
+        (["block4"], ["stem", "stage1", "stage2"]),  # the second block of stage 3
+        (["stem"], []),
+    ],
+)
+def test_the_leading_parts_that_nothing_replaced(replaced, expected):
+    stages = [1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7]
+    blocks = tuple(SimpleNamespace(stage=stage) for stage in stages)
+    config = SimpleNamespace(backbone=SimpleNamespace(blocks=blocks))
+    search = SimpleNamespace(teacher=SimpleNamespace(config=config))
+    names = ["stem", *(f"block{n}" for n in range(17)), "last", "head0"]
+    chosen = {n: Candidate(n, "any", {"changed": 1} if n in replaced else {}) for n in names}
+    assert front.unchanged_parts(search, Point({}, chosen, {}, 0.0)) == expected
