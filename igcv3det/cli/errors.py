@@ -17,6 +17,7 @@ EXTRAS = {
     "serve": frozenset({"fastapi", "uvicorn", "python_multipart", "prometheus_client"}),
     "fast-eval": frozenset({"faster_coco_eval"}),
     "tensorboard": frozenset({"tensorboard"}),
+    "tune": frozenset({"optuna"}),
 }
 """Modules by the extra of ``setup.cfg`` that installs them."""
 # The first words of jsonargparse's errors, which enumerate types; their cause says what is wrong

@@ -21,7 +21,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from igcv3det.cli.command import FAILED, WRONG_CALL, run_command
+from igcv3det.cli.command import DONE, FAILED, WRONG_CALL, run_command
 from igcv3det.cli.train_data import DataCall, complete_call, is_data_call, parse_data_call
 from igcv3det.cli.training import prepare_process, run_training, train_program
 
@@ -46,6 +46,8 @@ def _train_data(words: list[str]) -> int:
     def run(call: DataCall) -> int:
         prepare_process()
         arguments = complete_call(call)
+        if arguments is None:
+            return DONE
         program = getattr(importlib.import_module(PROGRAM[0]), PROGRAM[1])
         return train_program("train", program, arguments)
 

@@ -4,11 +4,16 @@ Examples:
     igcv3det train data/mine
     igcv3det train data/mine --minutes 10 --output runs/mine
     igcv3det train data/mine --weights igcv3-d --epochs 20 --data.batch_size 8
+    igcv3det train data/mine --epochs 20 --tune 20 --output runs/mine
 
 DATA is a folder or a file of COCO JSON, YOLO, Pascal VOC, LabelMe, CVAT or CSV. Weights, image
 size, batch, learning rate, anchors, length and early stopping are chosen by the data and the
 machine, and each choice is printed with its reason. Every key of ``igcv3det train --help`` is an
 option here too, and has precedence; ``--config FILE`` adds a configuration file.
+
+--tune N first searches learning rate, weight decay, warm-up and crop strength with N short
+trainings and trains with the best values (pip install 'igcv3det[tune]'). The same call resumes
+a search that was interrupted. --storage URL shares it between machines: the same call on each.
 
 The run folder (--output, else ``runs/`` and the name of DATA) receives ``config.yaml``,
 ``metrics.csv``, ``checkpoints/`` and ``images/``.
@@ -19,6 +24,7 @@ Exit status: 0 trained, 1 could not be done, 2 wrong call.
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import NamedTuple
 
 from igcv3det.cli.arguments import positive_float, positive_int
@@ -26,7 +32,10 @@ from igcv3det.cli.command import DEBUG, command_parser
 from igcv3det.cli.training_call import check_call
 
 CONFIG = "finetune"
-_OWN = ("--weights", "--epochs", "--minutes", "--output", "-h", "--help", DEBUG)
+_OWN = (
+    *("--weights", "--epochs", "--minutes", "--output", "--tune", "--storage"),
+    *("-h", "--help", DEBUG),
+)
 _OF_BASE = 4  # words: --config FILE --data.root DATA
 _WITHOUT_VALUE = ("-h", "--help", DEBUG, "--print_config")
 
@@ -71,34 +80,43 @@ def parse_data_call(source: tuple[str, str], args: list[str]) -> DataCall:
         "--minutes", type=positive_float, metavar="M", help="length of the training, by the clock"
     )
     add("--output", metavar="DIR", help="run folder (default: runs/ and the name of DATA)")
+    add("--tune", type=positive_int, metavar="N", help="short trainings that search options")
+    add("--storage", metavar="URL", help="Optuna's, of a search that several machines share")
     parser.usage = (
         "igcv3det train DATA [--weights NAME] [--epochs N | --minutes M] [--output DIR] "
-        "[--KEY VALUE ...]"
+        "[--tune N [--storage URL]] [--KEY VALUE ...]"
     )
     options = parser.parse_args(own)
+    if options.storage and not options.tune:
+        parser.error("--storage goes with --tune")
     base = ["--config", CONFIG, "--data.root", options.data]
     return DataCall(options, check_call("train", source, __doc__ or "", [*base, *rest]))
 
 
-def complete_call(call: DataCall) -> list[str]:
-    """The long form of a call with the choices, which are printed.
+def complete_call(call: DataCall) -> list[str] | None:
+    """The long form of a call with the choices, which are printed; with --tune, after the search.
+
+    Returns:
+        None where nothing is left to train: on a machine that only helps in a search.
 
     Raises:
         ValueError, OSError: the data set or the weights cannot be used.
     """
-    from igcv3det.tasks.detect.train_data import training_call
+    from igcv3det.tasks.detect.train_data import training_call, tuned_call
 
     options, words = call
-    complete = training_call(
-        options.data,
-        words[_OF_BASE:],
-        weights=options.weights,
-        epochs=options.epochs,
-        minutes=options.minutes,
-        output=options.output,
-    )
-    print("\n".join(complete.lines), flush=True)
+    chosen = {key: getattr(options, key) for key in ("weights", "epochs", "minutes", "output")}
+    if options.tune and "--print_config" not in words:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        tune = {"trials": options.tune, "storage": options.storage, "say": _say}
+        return tuned_call(options.data, words[_OF_BASE:], **tune, **chosen)
+    complete = training_call(options.data, words[_OF_BASE:], **chosen)
+    _say("\n".join(complete.lines))
     return complete.arguments
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _divided(args: list[str]) -> tuple[list[str], list[str]]:

@@ -6,6 +6,7 @@ mappings in YAML.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -91,6 +92,19 @@ def given_values(args: Sequence[str], renamed: Renamed) -> dict[str, Any]:
         else:
             values |= flatten({option.removeprefix("--"): content})
     return values
+
+
+def option_words(options: Mapping[str, Any]) -> list[str]:
+    """Words of a command line.
+
+    Example:
+        >>> option_words({"data.root": "mine", "early_stopping": 0})
+        ['--data.root', 'mine', '--early_stopping', '0']
+    """
+    words = []
+    for key, value in options.items():
+        words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+    return words
 
 
 def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:

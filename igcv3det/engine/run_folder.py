@@ -26,6 +26,8 @@ from igcv3det.atomic_files import atomic_write
 from igcv3det.engine.parser import RunParser
 
 CHECKPOINTS, CONFIG, METRICS = "checkpoints", "config.yaml", "metrics.csv"
+STUDY = "tune"
+"""Folder of a search for hyper-parameters, whose best run goes to the same run folder."""
 
 
 def choose_run_folder(wanted: Path, ckpt_path: Path | None = None) -> Path:
@@ -78,7 +80,7 @@ def _own_folder(wanted: Path, ckpt_path: Path) -> Path | None:
 
 def _is_claimed(folder: Path) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
+    if any(inner.name != STUDY for inner in folder.iterdir()):
         return False
     try:
         (folder / CHECKPOINTS).mkdir()

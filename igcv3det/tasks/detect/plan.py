@@ -6,7 +6,6 @@ What the user sets himself is left alone; the other choices take it into account
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -213,6 +212,11 @@ class Plan:
         return Choice("anchors", *_of_anchors(found))
 
     @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return max(1, len(self._store) // self._batch_size)
+
+    @property
     def _planned_epochs(self) -> int:
         given = self._given.get("trainer.max_epochs") or self._epochs
         if given is not None:
@@ -247,7 +251,7 @@ class Plan:
         time = measure_step(store, folder, self._detector, size, precision)
         step = time.compute + time.load / (os.cpu_count() or 1)
         every = self._validation_interval[_INTERVAL]
-        per_epoch = max(1, len(store) // size)
+        per_epoch = self.epoch_steps
         overhead = validation * VALIDATION_COST * step / size / every
         epoch = per_epoch * step + overhead
         steps = max(1, int(minutes * 60 / epoch * per_epoch))
@@ -270,17 +274,6 @@ def _of_anchors(found: AnchorChoice) -> tuple[str, dict[str, Any]]:
         return f"{text}, fitted ones {after}: too little gain", {}
     text = f"fitted to the boxes: {after} are covered (mean of the classes), not {before}"
     return text, {"model.detector.anchors.shapes": found.shapes}
-
-
-def as_arguments(choices: list[Choice], given: Mapping[str, Any]) -> list[str]:
-    """The options of the choices as words of a command line, without the keys that are given."""
-    words = []
-    for choice in choices:
-        for key, value in choice.options.items():
-            if key not in given:
-                text = value if isinstance(value, str) else json.dumps(value)
-                words += [f"--{key}", text]
-    return words
 
 
 def _free_mib() -> float:

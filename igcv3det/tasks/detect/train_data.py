@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from igcv3det.config_files import find_config
-from igcv3det.engine.arguments import given_values
+from igcv3det.engine.arguments import given_values, option_words
 from igcv3det.tasks.detect.augmentation_file import load_augmentation
-from igcv3det.tasks.detect.plan import Choice, Plan, as_arguments
+from igcv3det.tasks.detect.plan import Choice, Plan
 from igcv3det.tasks.detect.train import DetectionCLI
+from igcv3det.tasks.detect.tuning import Choices, Search
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +57,96 @@ def training_call(
         FileNotFoundError, ValueError: the data set or the weights cannot be used.
     """
     given = given_values(words, DetectionCLI.renamed)
+    options, lines, _ = _planned(data, given, weights, epochs, minutes)
+    return TrainingCall(_arguments(options, given, words, _folder(data, output, given)), lines)
+
+
+def tuned_call(
+    data: str | Path,
+    words: Sequence[str] = (),
+    *,
+    trials: int,
+    storage: str | None = None,
+    weights: str | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    output: str | Path | None = None,
+    say: Callable[[str], None] = logger.info,
+) -> list[str] | None:
+    """Chooses what the user leaves open, and searches hyper-parameters by short trainings.
+
+    A search that was interrupted is resumed.
+
+    Args:
+        data: as of `training_call`, and so are the others.
+        words: see there.
+        trials: trainings of the search.
+        storage: Optuna's URL of a storage that several machines share; None takes a file in the
+            run folder.
+        weights: see there.
+        epochs: see there.
+        minutes: see there.
+        output: see there.
+        say: takes each line for the user.
+
+    Returns:
+        Arguments of the training with the best values; None on a machine that only helps.
+
+    Raises:
+        ImportError: Optuna is not installed.
+        FileNotFoundError, ValueError: the data set, the weights or the storage cannot be used.
+    """
+    given = given_values(words, DetectionCLI.renamed)
+    call = {
+        "data": Path(data).resolve().name,
+        "weights": weights,
+        "epochs": epochs,
+        "minutes": minutes,
+        "options": [*words],
+    }
+    folder = _folder(data, output, given)
+
+    def choose() -> Choices:
+        options, lines, epoch_steps = _planned(data, given, weights, epochs, minutes)
+        for line in lines:
+            say(line)
+        return Choices(options, epoch_steps)
+
+    search = Search(folder, storage, call, say)
+    options, epoch_steps = search.choices(choose)
+    options["data.root"] = str(data)  # another machine may have it elsewhere
+    return search.run(trials, _arguments(options, given, words, folder), given, epoch_steps)
+
+
+def _planned(
+    data: str | Path,
+    given: Mapping[str, Any],
+    weights: str | None,
+    epochs: int | None,
+    minutes: float | None,
+) -> tuple[dict[str, Any], list[str], int]:
+    """The choices as options, their lines for the user, and the steps of an epoch."""
     if isinstance(augmentation := given.get("data.augmentation"), str):
         load_augmentation(augmentation)  # before the data set is read and steps are measured
     plan = Plan(Path(data), given, weights, epochs, minutes)
     choices = plan.choices()
-    folder = Path("runs") / (Path(data).resolve().stem or "data") if output is None else output
-    run = [] if _FOLDER in given else [f"--{_FOLDER}", str(folder)]
-    base = ["--config", str(find_config(CONFIG))]
-    arguments = [*base, *as_arguments(choices, given), *run, *words]
-    return TrainingCall(arguments, [_line(choice, given, choices) for choice in choices])
+    lines = [_line(choice, given, choices) for choice in choices]
+    options = {key: value for choice in choices for key, value in choice.options.items()}
+    return options, lines, plan.epoch_steps
+
+
+def _folder(data: str | Path, output: str | Path | None, given: Mapping[str, Any]) -> Path:
+    default = Path("runs") / (Path(data).resolve().stem or "data")
+    return Path(given.get(_FOLDER) or output or default)
+
+
+def _arguments(
+    options: Mapping[str, Any], given: Mapping[str, Any], words: Sequence[str], folder: Path
+) -> list[str]:
+    """The call of a training; what the user gives comes last, and counts."""
+    chosen = {key: value for key, value in options.items() if key not in given}
+    base = ["--config", str(find_config(CONFIG)), *option_words(chosen)]
+    return [*base, f"--{_FOLDER}", str(folder), *words]
 
 
 def train(
@@ -75,6 +157,7 @@ def train(
     minutes: float | None = None,
     output: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
+    tune: int | None = None,
 ) -> Path:
     """Fine-tunes pretrained weights on a data set, as ``igcv3det train DATA`` does.
 
@@ -87,6 +170,7 @@ def train(
         minutes: length of the training by the clock, in place of ``epochs``.
         output: run folder; None takes ``runs/`` and the name of the data set.
         options: other keys of the configuration to their values, ``{"data.batch_size": 8}``.
+        tune: short trainings that search hyper-parameters before; needs Optuna.
 
     Returns:
         The trained detector, ``checkpoints/best.safetensors`` in the run folder, for
@@ -100,13 +184,25 @@ def train(
     words = []
     for key, value in (options or {}).items():
         words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
-    call = training_call(
-        data, words, weights=weights, epochs=epochs, minutes=minutes, output=output
-    )
-    for line in call.lines:
-        logger.info("%s", line)
     try:
-        result = DetectionCLI(call.arguments).fit()
+        if tune is None:
+            arguments, lines = training_call(
+                data, words, weights=weights, epochs=epochs, minutes=minutes, output=output
+            )
+            logger.info("%s", "\n".join(lines))
+        else:
+            found = tuned_call(
+                data,
+                words,
+                trials=tune,
+                weights=weights,
+                epochs=epochs,
+                minutes=minutes,
+                output=output,
+            )
+            assert found is not None, "only with a storage that machines share"
+            arguments = found
+        result = DetectionCLI(arguments).fit()
     except SystemExit as stop:
         raise ValueError(f"options: {stop.__cause__ or 'cannot be used'}") from stop
     assert result is not None, "of the first process"

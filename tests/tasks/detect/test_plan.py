@@ -20,8 +20,9 @@ from igcv3det.datasets.store import build_store
 from igcv3det.structures import Categories
 from igcv3det.tasks.detect import plan as plans
 from igcv3det.tasks.detect.anchor_choice import choose_anchors
-from igcv3det.tasks.detect.plan import Plan, as_arguments
+from igcv3det.tasks.detect.plan import Plan
 from igcv3det.tasks.detect.step_time import StepTime, measure_step
+from igcv3det.tasks.detect.train_data import training_call
 
 SIZES = [(4, 4), (2, 2), (1, 1), (1, 1), (1, 1), (1, 1)]
 
@@ -51,8 +52,8 @@ def test_choices(folder, weights):
     assert found["trainer.max_epochs"] == 100
     assert found["early_stopping"] == 5
     assert all(choice.reason for choice in choices)
-    words = as_arguments(choices, {"data.batch_size": 2})
-    assert "--data.batch_size" not in words
+    words = training_call(folder, ["--data.batch_size", "2"], weights=weights).arguments
+    assert words.count("--data.batch_size") == 1
     assert words[words.index("--model.freeze_bn_stats") + 1] == "true"
 
 
