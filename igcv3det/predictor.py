@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from igcv3det.checkpoint import load_detector
 from igcv3det.config import DetectorConfig
 from igcv3det.detection.postprocess import postprocess
+from igcv3det.detection.tiles import TileDetector
+from igcv3det.devices import existing_device
 from igcv3det.fastpath.deploy import deploy
 from igcv3det.io.image_detections import ImageDetections
 from igcv3det.io.image_input import ImageSource, as_array
@@ -59,9 +62,12 @@ class Predictor:
             exported files run on the CPU only.
         score_threshold: confidence threshold in [0, 1); only detections above it are returned. None
             takes the detector's own.
-        detections_per_image: the most that are returned, at least 1. None takes the detector's own.
+        detections_per_image: the most that are returned, at least 1. None takes the detector's own,
+            for each tile of a tiled image.
         iou_threshold: IoU in (0, 1] above which NMS drops a box of the same class. None takes the
             detector's own.
+        tile: side in pixels of the overlapping square tiles in which an image that is larger is
+            detected, besides the image as a whole, for objects that are small in it; at least 16.
 
     Attributes:
         config: the detector's configuration.
@@ -70,8 +76,8 @@ class Predictor:
 
     Raises:
         ValueError: the device does not exist or is not the CPU for an exported file, or
-            ``score_threshold``, ``detections_per_image`` or ``iou_threshold`` is out of range, or
-            ``iou_threshold`` is given for an exported file that includes NMS.
+            ``score_threshold``, ``detections_per_image``, ``iou_threshold`` or ``tile`` is out of
+            range, or ``iou_threshold`` is given for an exported file that includes NMS.
 
     Example:
         >>> import numpy as np
@@ -90,8 +96,9 @@ class Predictor:
         score_threshold: float | None = None,
         detections_per_image: int | None = None,
         iou_threshold: float | None = None,
+        tile: int | None = None,
     ) -> None:
-        self.device = _existing_device(device)
+        self.device = existing_device(device)
         if isinstance(network, nn.Module):
             network.to(self.device).eval()
         if isinstance(network, ExportedDetector) and self.device.type != "cpu":
@@ -107,6 +114,9 @@ class Predictor:
         }
         given: dict[str, Any] = {key: value for key, value in limits.items() if value is not None}
         self._postprocess = dataclasses.replace(self.config.postprocess, **given)
+        self._tiles = None
+        if tile is not None:
+            self._tiles = TileDetector(tile, self._postprocess.iou_threshold, detections_per_image)
         self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
 
     @classmethod
@@ -118,6 +128,7 @@ class Predictor:
         score_threshold: float | None = None,
         detections_per_image: int | None = None,
         iou_threshold: float | None = None,
+        tile: int | None = None,
     ) -> Predictor:
         """Loads a checkpoint or an exported file.
 
@@ -128,6 +139,7 @@ class Predictor:
             score_threshold: see the class.
             detections_per_image: see the class.
             iou_threshold: see the class.
+            tile: see the class.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -146,6 +158,7 @@ class Predictor:
             score_threshold=score_threshold,
             detections_per_image=detections_per_image,
             iou_threshold=iou_threshold,
+            tile=tile,
         )
 
     @overload
@@ -210,13 +223,17 @@ class Predictor:
         if classes is not None:
             labels = torch.tensor(self.categories.labels_of(classes), dtype=torch.int64)
         arrays = [as_array(image) for image in images]
-        inputs = [self.preprocess(array) for array in arrays]
-        found = self.detect(inputs, [array.shape[:2] for array in arrays], threshold=threshold)
+        detect = partial(self._detect_arrays, threshold=threshold)
+        found = detect(arrays) if self._tiles is None else self._tiles(arrays, detect)
         chosen = [one if labels is None else one[torch.isin(one.labels, labels)] for one in found]
         return [
             ImageDetections(one.boxes, one.scores, one.labels, one.categories, source=image)
             for one, image in zip(chosen, images, strict=True)
         ]
+
+    def _detect_arrays(self, images: Sequence[Image], threshold: float | None) -> list[Detections]:
+        inputs = [self.preprocess(image) for image in images]
+        return self.detect(inputs, [image.shape[:2] for image in images], threshold=threshold)
 
     def preprocess(self, image: Image) -> Tensor:
         """The network input of an image [H, W, 3].
@@ -274,15 +291,3 @@ class Predictor:
             )
             for one in found
         ]
-
-
-def _existing_device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"no such device: {device!r}") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {device!r}: this machine has {torch.cuda.device_count()} of them")
-    return chosen

@@ -5,6 +5,7 @@ Examples:
     igcv3det predict photos "holiday/**/*.jpg" drive.mp4 --checkpoint best.ckpt --json out.json
     igcv3det predict 0 --classes person,dog --show
     igcv3det predict rtsp://camera.local/1 --csv found.csv
+    igcv3det predict aerial --tile 640
 
 SOURCE is an image, a folder (its images and videos, without subfolders), a glob pattern, a video,
 the index of a camera (0), or a URL of an image, a video or a stream (http, rtsp, rtmp, udp, tcp).
@@ -29,7 +30,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from igcv3det.cli.arguments import confidence, share, words
+from igcv3det.cli.arguments import confidence, positive_int, share, words
 from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
 from igcv3det.cli.results import refuse_overwriting
 
@@ -83,6 +84,12 @@ def _add_detection_options(parser: argparse.ArgumentParser) -> None:
         metavar="IOU",
         help="IoU above which NMS drops a box of the same class (default: the detector's)",
     )
+    add(
+        "--tile",
+        type=positive_int,
+        metavar="SIZE",
+        help="detect large images in overlapping tiles of SIZE pixels too, for small objects",
+    )
 
 
 def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Sources:
@@ -114,6 +121,7 @@ def _run(options: argparse.Namespace) -> int:
         options.device,
         score_threshold=options.threshold,
         iou_threshold=options.iou,
+        tile=options.tile,
     )
     if options.classes is not None:
         try:

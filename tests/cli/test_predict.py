@@ -68,9 +68,9 @@ def test_an_unknown_class_is_a_wrong_call(loads, photo, tmp_path, capsys):
     )
 
 
-def test_the_iou_threshold_is_the_predictors(loads, photo, tmp_path):
-    predict(tmp_path, photo, "--iou", "0.7")
-    assert loads[0]["iou_threshold"] == 0.7
+def test_thresholds_and_tiles_are_the_predictors(loads, photo, tmp_path):
+    predict(tmp_path, photo, "--iou", "0.7", "--tile", "320")
+    assert loads == [{"score_threshold": 0.3, "iou_threshold": 0.7, "tile": 320}]
 
 
 def test_a_lower_iou_threshold_leaves_fewer_boxes(tmp_path):
@@ -79,6 +79,18 @@ def test_a_lower_iou_threshold_leaves_fewer_boxes(tmp_path):
     )
     other = Predictor.load(tmp_path / "tiny.safetensors", score_threshold=0.1, iou_threshold=0.05)
     assert len(other(GREY)) < len(predictor(GREY))
+
+
+def test_an_image_in_tiles(tmp_path):
+    checkpoint = save_tiny_detector(tmp_path / "tiny.safetensors")
+    plain, tiled = Predictor.load(checkpoint), Predictor.load(checkpoint, tile=32)
+    image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+    few, many = plain(image, threshold=0.1), tiled(image, threshold=0.1)
+    assert len(many) > len(few)
+    assert many.boxes.max(dim=0).values.tolist() <= [80, 48, 80, 48]
+    assert tiled(image[:32, :32]).boxes.tolist() == plain(image[:32, :32]).boxes.tolist()
+    with pytest.raises(ValueError, match="tile must be >= 16"):
+        Predictor.load(checkpoint, tile=8)
 
 
 @pytest.mark.parametrize("value", ["0", "1.1", "a"])
