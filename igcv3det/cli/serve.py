@@ -29,7 +29,7 @@ from igcv3det.cli.arguments import (
     positive_float,
     positive_int,
 )
-from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.command import command_parser, report, run_command
 
 MEGA = 1_000_000
 
@@ -66,7 +66,9 @@ def _run(options: argparse.Namespace) -> int:
     # Before OpenCV is loaded: a second limit, by its own decoders
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    from igcv3det.checkpoint import preview_notice
     from igcv3det.predictor import Predictor
+    from igcv3det.pretrained import DEFAULT
     from igcv3det.service import Limits, build_app
     from igcv3det.service.server import BACKLOG, address_of, bind, run
 
@@ -78,6 +80,8 @@ def _run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         batch_wait=options.batch_wait / 1000,
     )
+    if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
+        report("serve", notice)
     with bind(options.host, options.port) as own:
         predictor = Predictor.load(options.checkpoint, options.device)
         app = build_app(predictor, limits, threshold=options.threshold)

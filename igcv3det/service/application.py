@@ -28,6 +28,7 @@ from igcv3det.service.uploads import Upload, decode_upload, drop_body, read_uplo
 from igcv3det.version import __version__
 
 _DECODERS = 2  # threads that decode images while the network runs
+SLOW = 408
 _IMAGE = {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -93,13 +94,8 @@ class _Service:
         classes: Annotated[str | None, Query(description="names with commas between")] = None,
     ) -> Response:
         """Detects the objects of an image, the request's body or a file in its form."""
-        try:
-            with self._admitted():
-                record = await self._record(request, threshold, self._labels(classes))
-        except RefusalError:
-            await drop_body(request)
-            raise
-        return _json(record)
+        with self._admitted():
+            return _json(await self._record(request, threshold, self._labels(classes)))
 
     async def health(self) -> dict[str, Any]:
         """Whether the service can detect."""
@@ -159,7 +155,7 @@ class _Service:
                 found = await self._batcher.detect(tensor, image.shape[:2], chosen)
         except TimeoutError:
             if upload is None:
-                raise RefusalError(408, "the upload took too long") from None
+                raise RefusalError(SLOW, "the upload took too long") from None
             raise busy("the service is too slow for its load; try again") from None
         if labels is not None:
             found = found[torch.isin(found.labels, labels)]
@@ -171,8 +167,10 @@ class _Service:
         return image, self._predictor.preprocess(image)
 
 
-def _answer(request: Request, error: Exception) -> Response:
+async def _answer(request: Request, error: Exception) -> Response:
     """The reply to a request that failed: a record as ``predict --json`` has it."""
+    if getattr(error, "status", None) != SLOW:
+        await drop_body(request)
     if isinstance(error, RefusalError):
         return _json({"file": error.file, "error": error.reason}, error.status, error.headers)
     if isinstance(error, RequestValidationError):

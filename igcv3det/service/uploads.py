@@ -15,7 +15,7 @@ from igcv3det.io.images import Image, ImageReadError, decode_image, stored_size
 from igcv3det.service.limits import Limits
 from igcv3det.service.refusal import UPLOAD, RefusalError
 
-MAX_SCANS = 100
+MAX_SCANS = 32
 """Of a JPEG. Encoders write about ten; each further one decodes the whole image once more."""
 _JPEG, _SCAN = b"\xff\xd8\xff", b"\xff\xda"
 _FORM_FIELDS = 16

@@ -59,19 +59,14 @@ def service(checkpoint):
         process.communicate()
 
 
-def _post(port, body):
+def _post(port, body, query=""):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request("POST", "/detect", body)
+        connection.request("POST", f"/detect{query}", body)
         reply = connection.getresponse()
         return reply.status, json.loads(reply.read())
     finally:
         connection.close()
-
-
-def _received(own):
-    """All that a connection receives until its other side closes it."""
-    return b"".join(iter(lambda: own.recv(4096), b""))
 
 
 def test_a_process_serves_and_ends_after_what_is_in_flight(service, tmp_path):
@@ -83,6 +78,7 @@ def test_a_process_serves_and_ends_after_what_is_in_flight(service, tmp_path):
 
     # Several times what the system buffers: the client is still sending when it is refused
     assert _post(port, bytes(20_000_000))[0] == 413
+    assert _post(port, bytes(10_000_000), "?threshold=2")[0] == 400
     with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
         slow.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
         assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]

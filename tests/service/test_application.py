@@ -131,7 +131,7 @@ HOSTILE = {
     "too many pixels": ("", {"content": encoded((101, 100))}, 413, "101 x 100"),
     "bomb": ("", {"content": png_of(10_000, 10_000)}, 413, "10000 x 10000"),
     "larger bomb": ("", {"content": png_of(60_000, 60_000)}, 413, "3600000000 pixels"),
-    "scans": ("", {"content": jpeg_of_scans(200)}, 422, "more than 100 scans"),
+    "scans": ("", {"content": jpeg_of_scans(40)}, 422, "more than 32 scans"),
     "form without file": ("", {"data": {"image": "x"}, "files": {}}, 415, "not an image"),
     "form of fields": ("", {"files": {"image": (None, "x")}}, 400, "no file"),
     "form of two": ("", {"files": {"a": encoded(), "b": encoded()}}, 400, "Too many files"),
