@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from igcv3det.config import BackboneConfig, Config, DetectorConfig, config_from_dict, merge_config
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
-from igcv3det.description import DESCRIPTION, contradictions, describe, read_description
+from igcv3det.description import (
+    DESCRIPTION,
+    contradictions,
+    describe,
+    described_kind,
+    read_description,
+)
 from igcv3det.detector import SSDLite, build_detector
 from igcv3det.pretrained import resolve_model
 from igcv3det.structures import Categories
@@ -188,7 +194,7 @@ def load_backbone(
     else:
         content = read_torch(path)
         weights = content.get("state_dict", content)
-    for prefix in ("detector.backbone.", "backbone.", "network.", "model."):
+    for prefix in ("detector.backbone.", "segmenter.backbone.", "backbone.", "network.", "model."):
         if inner := weights_under(weights, prefix):
             weights = inner
             break
@@ -200,7 +206,7 @@ def load_backbone(
 
 def _require_same_backbone(config: BackboneConfig, description: Any, path: Path) -> None:  # noqa: ANN401
     described = description if isinstance(description, dict) else {}
-    network = described.get("detector") or described.get("classifier") or {}
+    network = described.get(described_kind(described) or "") or {}
     if not network.get("backbone"):  # not a file of this package, or an IGCV2
         return
     trained = config_from_dict(BackboneConfig, network["backbone"], f"{path}: backbone")

@@ -17,6 +17,8 @@ from igcv3det.structures import Categories
 DESCRIPTION = "igcv3det"
 """Key of the description in every kind of file."""
 FORMAT = 1
+KINDS = ("detector", "classifier", "segmenter")
+"""Networks that a description can be of; each is the key of its configuration."""
 FREE_FIELDS = (
     "num_classes",
     "image_size",
@@ -85,14 +87,7 @@ def read_description(description: Any, path: Path) -> tuple[DetectorConfig, Cate
         ValueError: no description, another format, a field that is missing or does not fit; the
             message names the file.
     """
-    if not isinstance(description, dict):
-        raise ValueError(
-            f"{path}: carries no {DESCRIPTION!r} description: not a file of this package"
-        )
-    if description.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
-        )
+    require_kind(description, "detector", path)
     try:
         config = config_from_dict(DetectorConfig, description["detector"])
         named = description["categories"]
@@ -107,6 +102,35 @@ def read_description(description: Any, path: Path) -> tuple[DetectorConfig, Cate
             "categories"
         )
     return config, categories
+
+
+def require_kind(description: Any, kind: str, path: Path) -> None:  # noqa: ANN401
+    """Checks that a description can be read and is that of one kind of network.
+
+    Args:
+        description: the value under ``DESCRIPTION``.
+        kind: of ``KINDS``.
+        path: the file, for messages.
+
+    Raises:
+        ValueError: no description, another format, or another kind.
+    """
+    if not isinstance(description, dict):
+        raise ValueError(
+            f"{path}: carries no {DESCRIPTION!r} description: not a file of this package"
+        )
+    if description.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
+        )
+    if kind not in description and (held := described_kind(description)) is not None:
+        raise ValueError(f"{path}: holds a {held}, and a {kind} is needed here")
+
+
+def described_kind(description: Any) -> str | None:  # noqa: ANN401
+    """The kind of network that a description is of; None where it is of none of ``KINDS``."""
+    held = description if isinstance(description, dict) else {}
+    return next((kind for kind in KINDS if kind in held), None)
 
 
 def parse_description(text: str | None, path: Path) -> Any:  # noqa: ANN401

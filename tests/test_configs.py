@@ -25,7 +25,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 CLASSIFIERS = sorted((ROOT / "configs" / "cls").glob("*.yaml"))
 DISTILLATIONS = sorted((ROOT / "configs" / "distill").glob("*.yaml"))
 ABLATIONS = sorted((ROOT / "configs" / "ablate").glob("*.yaml"))
-ALL = [*CONFIGS, *CLASSIFIERS, *ABLATIONS, *DISTILLATIONS]
+SEGMENTERS = sorted((ROOT / "configs" / "segment").glob("*.yaml"))
+ALL = [*CONFIGS, *CLASSIFIERS, *ABLATIONS, *DISTILLATIONS, *SEGMENTERS]
 
 
 def _head(path):

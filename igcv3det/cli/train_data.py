@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Collection
 from typing import NamedTuple
 
 from igcv3det.cli.arguments import positive_float, positive_int
@@ -54,7 +55,7 @@ class DataCall(NamedTuple):
 
 def is_data_call(args: list[str]) -> bool:
     """Whether a call of ``train`` is one of the short form: it has a DATA or an option of it."""
-    own, _ = _divided(args)
+    own, _ = divided(args, _OWN)
     return any(word not in _WITHOUT_VALUE for word in own)
 
 
@@ -69,7 +70,7 @@ def parse_data_call(source: tuple[str, str], args: list[str]) -> DataCall:
         SystemExit: status 0 after ``--help``, 1 for a configuration that does not exist, 2 for a
             wrong call.
     """
-    own, rest = _divided(args)
+    own, rest = divided(args, _OWN)
     parser = command_parser("train", __doc__)
     add = parser.add_argument
     add("data", metavar="DATA", help="data set: its folder or file, in any format")
@@ -119,14 +120,22 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _divided(args: list[str]) -> tuple[list[str], list[str]]:
-    """Words of the short form, DATA among them, and options of the long form with their values."""
+def divided(args: list[str], short: Collection[str]) -> tuple[list[str], list[str]]:
+    """Divides a call into the short form's words and the long form's.
+
+    Args:
+        args: of the call.
+        short: options of the short form.
+
+    Returns:
+        The short form's options and values, DATA among them, and the long form's.
+    """
     own: list[str] = []
     rest: list[str] = []
     words = iter(args)
     for word in words:
         name, equals, _ = word.partition("=")
-        place = rest if word.startswith("-") and name not in _OWN else own
+        place = rest if word.startswith("-") and name not in short else own
         place.append(word)
         if word.startswith("-") and not equals and name not in _WITHOUT_VALUE:
             place.extend([value for value in [next(words, None)] if value is not None])

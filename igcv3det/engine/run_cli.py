@@ -249,11 +249,12 @@ class RunCLI(RunOptions):
 
     def _resume_command(self, last: Path) -> str:
         script = Path(sys.argv[0])
-        start = ["python", str(script)] if script.suffix == ".py" else ["igcv3det", self.program[0]]
+        command, *task = self.program[0].split()
+        start = ["python", str(script)] if script.suffix == ".py" else ["igcv3det", command]
         if script.parts[-2:] == ("igcv3det", "__main__.py"):
-            start = ["python", "-m", "igcv3det", self.program[0]]
+            start = ["python", "-m", "igcv3det", command]
         config = self.run_folder / CONFIG
-        return shlex.join([*start, "--config", str(config), "--ckpt_path", str(last)])
+        return shlex.join([*start, *task, "--config", str(config), "--ckpt_path", str(last)])
 
     @contextmanager
     def _no_empty_folder(self) -> Iterator[None]:

@@ -11,6 +11,10 @@
 * **Both, in bfloat16**: on maps one cell wide, channels last, the weight's gradient contains
   uninitialised memory, NaN included, at taps that only meet padding (PyTorch 2.14, AVX-512);
   padding before the convolution avoids it.
+* **Dilated**, those of segmenters: forward and backward take several times as long as without
+  dilation (PyTorch 2.14, one thread, 4x960x22x30: 122 against 10 ms in bfloat16, 35 against 9 in
+  float32). Of an input that is divided into the rows and columns that a kernel meets together, the
+  convolution has no dilation.
 """
 
 from __future__ import annotations
@@ -39,13 +43,17 @@ class FastDepthwiseConv2d(nn.Conv2d):
         if not _trains_on_cpu(x):
             plain: Tensor = super()._conv_forward(x, weight, bias)
             return plain
+        out: Tensor
         rows, columns = _pair(self.padding)
         pads = [columns, columns, rows, rows]
+        if max(self.dilation) > 1:
+            out = _dilated(x, weight, _pair(self.dilation))
+            return out if bias is None else out + bias.to(out.dtype)[:, None, None]
         if max(self.stride) > 1 and x.dtype == torch.bfloat16:
             return _strided(x, weight, bias, _pair(self.stride), pads)
         if max(self.stride) == 1 and x.shape[2] < self.kernel_size[0]:
             return F.conv2d(F.pad(x, pads), weight, bias, groups=self.groups)
-        out: Tensor = super()._conv_forward(x, weight, bias)
+        out = super()._conv_forward(x, weight, bias)
         return out
 
 
@@ -104,7 +112,10 @@ def _trains_on_cpu(x: Tensor) -> bool:
 def _is_plain_depthwise(conv: nn.Conv2d) -> bool:
     is_depthwise = conv.groups == conv.in_channels == conv.out_channels > 1
     has_plain_padding = not isinstance(conv.padding, str) and conv.padding_mode == "zeros"
-    is_plain = has_plain_padding and conv.bias is None and conv.dilation == (1, 1)
+    is_plain = has_plain_padding and conv.bias is None
+    if conv.dilation != (1, 1):  # of 3x3 kernels that keep the size
+        keeps_size = conv.padding == conv.dilation and conv.stride == (1, 1)
+        is_plain &= keeps_size and conv.kernel_size == (3, 3)
     return is_depthwise and is_plain
 
 
@@ -115,6 +126,7 @@ def _rebuilt(conv: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
         _pair(conv.kernel_size),
         stride=_pair(conv.stride),
         padding=_pair(conv.padding),
+        dilation=_pair(conv.dilation),
         groups=conv.groups,
         bias=False,
         device="meta",  # no random numbers are drawn
@@ -126,6 +138,25 @@ def _rebuilt(conv: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
 def _pair(values: str | tuple[int, ...]) -> Pair:
     assert not isinstance(values, str)
     return values[0], values[1]
+
+
+def _dilated(x: Tensor, weight: Tensor, dilation: Pair) -> Tensor:
+    """A 3x3 depthwise convolution that keeps the size, for each phase of rows and columns.
+
+    The phases are images of a batch. Where their sizes differ, a row or column of zeros is added:
+    the padding of those that lack one.
+    """
+    batch, channels, height, width = x.shape
+    rows, columns = dilation
+    x = F.pad(x, (0, -width % columns, 0, -height % rows))
+    down, across = x.shape[2] // rows, x.shape[3] // columns
+    cells = x.permute(0, 2, 3, 1)  # channels last: each copy moves all channels of a cell
+    cells = cells.reshape(batch, down, rows, across, columns, channels).permute(2, 4, 0, 1, 3, 5)
+    phases = cells.reshape(-1, down, across, channels).permute(0, 3, 1, 2)
+    out = F.conv2d(phases, weight, padding=1, groups=channels).permute(0, 2, 3, 1)
+    out = out.reshape(rows, columns, batch, down, across, channels).permute(2, 3, 0, 4, 1, 5)
+    out = out.reshape(batch, down * rows, across * columns, channels)
+    return out[:, :height, :width].permute(0, 3, 1, 2)
 
 
 class _Strided(torch.autograd.Function):

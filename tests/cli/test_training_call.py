@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from igcv3det.cli import distill, train, train_cls
+from igcv3det.cli import distill, train, train_cls, train_task
 from igcv3det.cli.source_options import read_options
 from igcv3det.cli.training_call import check_call
 
@@ -30,9 +30,9 @@ def full_parser(source):
     return built.value.args[0]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_options_are_those_of_the_parser(name):
-    source = COMMANDS[name].PROGRAM
+@pytest.mark.parametrize("module", [*COMMANDS.values(), train_task], ids=lambda m: m.__name__)
+def test_the_options_are_those_of_the_parser(module):
+    source = module.PROGRAM
     parser = full_parser(source)
     own = {option.key: option for option in read_options(*source).options}
     words = {word for action in parser._actions for word in action.option_strings}

@@ -51,6 +51,24 @@ def test_bfloat16_gradients(size, options):
         assert_close(own.float(), value, rtol=0.02, atol=0.05 * float(value.abs().max()))
 
 
+@pytest.mark.parametrize("size", [(8, 8), (7, 10), (3, 9), (1, 2)], ids=str)
+@pytest.mark.parametrize("dilation", [(2, 2), (3, 2)], ids=str)
+def test_dilation(size, dilation):
+    plain, fast = pair(stride=1, padding=dilation, dilation=dilation)
+    assert type(fast) is FastDepthwiseConv2d
+    images = torch.randn(2, CHANNELS, *size)
+    expected = gradients(plain, images, torch.float32)
+    found = gradients(fast, images, torch.float32)
+    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for own, value in zip(gradients(fast, images, torch.bfloat16), expected, strict=True):
+        assert_close(own.float(), value, rtol=0.02, atol=0.05 * float(value.abs().max()))
+
+
+def test_dilation_that_changes_the_size_is_left_alone():
+    _, other = pair(stride=1, padding=1, dilation=2)
+    assert type(other) is nn.Conv2d
+
+
 def test_float32_equals_pytorch():
     plain, fast = pair()
     images = torch.randn(2, CHANNELS, 9, 9)

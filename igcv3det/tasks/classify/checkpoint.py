@@ -12,7 +12,7 @@ from torch import nn
 from igcv3det.checkpoint import load_weights, read_model_config
 from igcv3det.config import config_from_dict
 from igcv3det.config_files import SUFFIXES, find_config
-from igcv3det.description import DESCRIPTION, FORMAT
+from igcv3det.description import DESCRIPTION, FORMAT, require_kind
 from igcv3det.tasks.classify.config import ClassifierConfig
 from igcv3det.tasks.classify.networks import build_network
 from igcv3det.weight_files import existing_file, read_described, write_safetensors
@@ -109,14 +109,11 @@ def _built(config: ClassifierConfig, path: Path) -> nn.Module:
 
 
 def _described(description: Any, path: Path) -> tuple[ClassifierConfig, tuple[str, ...]]:  # noqa: ANN401
-    if not isinstance(description, dict) or "classifier" not in description:
-        raise ValueError(f"{path}: has no description of a classifier of this package")
-    if description.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: format {description.get('format')!r}; this version reads {FORMAT}"
-        )
+    require_kind(description, "classifier", path)
     try:
         config = config_from_dict(ClassifierConfig, description["classifier"], "classifier")
+    except KeyError as error:
+        raise ValueError(f"{path}: the description lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     names = tuple(description.get("names") or ())

@@ -130,7 +130,7 @@ def _planned(
         load_augmentation(augmentation)  # before the data set is read and steps are measured
     plan = Plan(Path(data), given, weights, epochs, minutes)
     choices = plan.choices()
-    lines = [_line(choice, given, choices) for choice in choices]
+    lines = [choice_line(choice, given, choices) for choice in choices]
     options = {key: value for choice in choices for key, value in choice.options.items()}
     return options, lines, plan.epoch_steps
 
@@ -209,7 +209,8 @@ def train(
     return result
 
 
-def _line(choice: Choice, given: Mapping[str, Any], choices: Sequence[Choice]) -> str:
+def choice_line(choice: Choice, given: Mapping[str, Any], choices: Sequence[Choice]) -> str:
+    """A choice and its reason as the user reads it, or what he set himself instead."""
     width = max(len(other.name) for other in choices)
     own = [key for key in choice.options if key in given]
     if own and choice.name != "data":

@@ -89,7 +89,7 @@ def test_unusable_files(tmp_path, name, content, message):
 
 def test_the_file_of_a_detector_is_refused(tmp_path):
     torch.save({"igcv3det": {"format": 1, "detector": {}}, "state_dict": {}}, tmp_path / "d.ckpt")
-    with pytest.raises(ValueError, match=r"d\.ckpt: has no description of a classifier"):
+    with pytest.raises(ValueError, match=r"d\.ckpt: holds a detector, and a classifier"):
         load_classifier(tmp_path / "d.ckpt")
 
 

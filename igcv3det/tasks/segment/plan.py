@@ -1,0 +1,138 @@
+"""How to train a segmenter on a data set: each choice with its reason, and its options.
+
+What the user sets himself is left alone; the other choices take it into account.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from igcv3det.pretrained import FINE_TUNING
+from igcv3det.tasks.detect.plan import Choice
+from igcv3det.tasks.segment.datamodule import MaskDataModule
+from igcv3det.tasks.segment.start import starting_fields
+
+BATCH_SIZE = 8
+STEP = 32
+"""Sides of the input are multiples of this, pixels: the coarsest stride."""
+MAX_PIXELS = 512 * 512
+IMAGES_SEEN, MIN_EPOCHS, MAX_EPOCHS = 5000, 10, 200
+LR = 1e-3
+VALIDATIONS = 10
+"""A run is validated at most so many times, at equal intervals."""
+
+
+class SegmentationPlan:
+    """The choices for a data set.
+
+    Args:
+        data: the data set.
+        given: keys that the user sets himself, to their values.
+        weights: a name or file; None takes the default.
+        epochs: of training; None chooses.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        given: Mapping[str, Any],
+        weights: str | None = None,
+        epochs: int | None = None,
+    ) -> None:
+        self._root, self._given, self._epochs = data, given, epochs
+        self.weights = str(given.get("model.weights") or weights or FINE_TUNING)
+        self._start = starting_fields(self.weights)
+        own = ("classes", "ignore", "train_split", "val_split")
+        options = {name: given[f"data.{name}"] for name in own if f"data.{name}" in given}
+        self._data = MaskDataModule(data, **options)
+
+    def choices(self) -> list[Choice]:
+        """All choices, in the order in which they follow from each other.
+
+        Raises:
+            FileNotFoundError, ValueError: the data set or the weights cannot be used.
+        """
+        return [
+            self._data_choice(),
+            self._weights_choice(),
+            self._size_choice(),
+            self._batch_choice(),
+            Choice("lr", f"{LR:g} with AdamW, falling to 0", {"model.optim.lr": LR}),
+            self._loss_choice(),
+            self._length_choice(),
+        ]
+
+    @property
+    def _images(self) -> int:
+        return len(self._data.train_scan.samples)
+
+    def _data_choice(self) -> Choice:
+        data = self._data
+        classes, validation = data.class_labels, len(data.val_scan.samples)
+        names = ", ".join(classes.names[:5]) + (", ..." if len(classes.names) > 5 else "")
+        ignored = ", ".join(map(str, (*classes.ignored, 255)))
+        return Choice(
+            "data",
+            f"{data.source.description}: {self._images} training, {validation} {data.val_split} "
+            f"images, {len(classes.labels)} classes ({names}), ignored labels: {ignored}",
+            {"data.root": str(self._root)},
+        )
+
+    def _weights_choice(self) -> Choice:
+        name = self._start.get("backbone.name", "the configuration's")
+        text = f"{self.weights}, of which the backbone ({name}) is taken; --weights takes others"
+        return Choice("weights", text, {"model.weights": self.weights})
+
+    @cached_property
+    def _size(self) -> tuple[int, int]:
+        """The median size of the images in multiples of ``STEP``, at most ``MAX_PIXELS``."""
+        if "model.segmenter.image_size" in self._given:
+            height, width = self._given["model.segmenter.image_size"]
+            return int(height), int(width)
+        median = np.median(self._data.train_scan.sizes, axis=0)
+        scale = min(1.0, (MAX_PIXELS / float(median.prod())) ** 0.5)
+        height, width = (max(STEP, int(float(side) * scale / STEP + 0.5) * STEP) for side in median)
+        return height, width
+
+    def _size_choice(self) -> Choice:
+        height, width = np.median(self._data.train_scan.sizes, axis=0).astype(int)
+        text = f"{self._size[1]} x {self._size[0]} px; the images have {width} x {height} (median)"
+        return Choice("image size", text, {"model.segmenter.image_size": list(self._size)})
+
+    def _batch_choice(self) -> Choice:
+        size = min(BATCH_SIZE, self._images)
+        cores = os.cpu_count() or 1
+        workers = 1 if cores <= 2 else min(4, cores // 2)
+        options = {"data.batch_size": size, "data.num_workers": workers}
+        return Choice("batch", f"{size} images", options)
+
+    def _loss_choice(self) -> Choice:
+        pixels = np.array(self._data.pixels, dtype=float)
+        rarest = int(pixels.argmin())
+        share = 100 * pixels[rarest] / max(1.0, pixels.sum())
+        names = self._data.class_labels.names
+        text = (
+            f"weights of the classes by the root of their frequency: {names[rarest]} has "
+            f"{share:.2g} % of the pixels"
+        )
+        return Choice("loss", text, {"model.loss.balance": 0.5})
+
+    def _length_choice(self) -> Choice:
+        if "trainer.max_steps" in self._given:
+            return Choice("length", "as given", {})
+        given = self._given.get("trainer.max_epochs") or self._epochs
+        chosen = min(MAX_EPOCHS, max(MIN_EPOCHS, round(IMAGES_SEEN / self._images)))
+        epochs = int(given) if given is not None else chosen
+        intervals = (n for n in range(1, epochs + 1) if epochs % n == 0)
+        interval = next(n for n in intervals if epochs <= n * VALIDATIONS)
+        text = f"{epochs} epochs of {self._images} images, validated every {interval}"
+        if given is None:
+            text += "; --epochs decides otherwise"
+        options = {"trainer.max_epochs": epochs, "trainer.check_val_every_n_epoch": interval}
+        return Choice("length", text, options)
