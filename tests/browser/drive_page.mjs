@@ -59,8 +59,12 @@ context.on("request", (request) => {
 
 const status = () => page.locator("#status").textContent();
 const ready = () => page.waitForFunction(() => document.documentElement.dataset.ready, null, { timeout: 120000 });
-const statusIs = (text) =>
-  page.waitForFunction((own) => document.getElementById("status").textContent === own, text, { timeout: 60000 });
+const done = (path) =>
+  page.waitForFunction(
+    (name) => document.getElementById("status").textContent.startsWith(`${name}: `),
+    path.split("/").pop(),
+    { timeout: 60000 },
+  );
 const found = () =>
   page.locator("#found li").evaluateAll((items) =>
     items.map(({ dataset: { name, score, box } }) => ({ name, score: Number(score), box: JSON.parse(box) })),
@@ -68,7 +72,7 @@ const found = () =>
 
 async function choose(path) {
   await page.setInputFiles("#file", path);
-  await statusIs(path.split("/").pop());
+  await done(path);
   return found();
 }
 
@@ -81,9 +85,10 @@ report.isolated = await page.evaluate(() => self.crossOriginIsolated);
 const start = Date.now();
 await page.reload();
 await page.setInputFiles("#file", images[0]);
-await statusIs(images[0].split("/").pop());
+await done(images[0]);
 report.firstDetection = Date.now() - start;
 for (const path of images) report.images[path] = await choose(path);
+report.summary = await status();
 const networks = [];
 for (let repeat = 0; repeat < REPEATS; repeat++) {
   await choose(images[repeat % images.length]);
@@ -120,7 +125,7 @@ await page.locator("#camera").press("Enter");
 if (video) {
   await page.setInputFiles("#file", video);
   await frames();
-  await statusIs(video.split("/").pop());
+  await done(video);
   report.video = await page.locator("#times").textContent();
 }
 await page.setInputFiles("#file", { name: "broken.jpg", mimeType: "image/jpeg", buffer: Buffer.from("no image") });

@@ -105,6 +105,10 @@ def test_the_page_finds_what_python_finds(shown, images, name):
     _assert_same(shown[0]["images"][str(path)], expected)
 
 
+def test_the_status_says_what_was_found(shown):
+    assert shown[0]["summary"] == "woman.png: 1 person"
+
+
 def test_it_uses_threads_without_headers_of_the_server(shown):
     report, _ = shown
     assert report["isolated"]
@@ -133,7 +137,7 @@ def test_keyboard_and_small_screens(shown):
 
 def test_camera_video_and_a_broken_file(shown):
     report, _ = shown
-    assert report["camera"] == "Detecting in the camera"
+    assert report["camera"] == "Detecting in the camera …"
     assert report["broken"] == "Error: broken.jpg: this browser cannot read it"
     if "video" not in report:
         pytest.skip("OpenCV writes no WebM here")

@@ -9,7 +9,10 @@ const element = (id) => document.getElementById(id);
 const [canvas, stage, status, times, found] = ["canvas", "stage", "status", "times", "found"].map(element);
 const [file, camera, stop, threshold, shown] = ["file", "camera", "stop", "threshold", "shown"].map(element);
 
+const CAMERA = "the camera";
+
 let current = null; // the source
+let turn = 0; // grows with each source that is chosen or closed
 let last = null; // what the detector found in its newest bitmap
 let engine = "";
 let resolveReady;
@@ -19,9 +22,20 @@ function say(text) {
   status.textContent = text;
 }
 
+function detectionsAbove() {
+  return last.detections.filter(({ score }) => score > Number(threshold.value));
+}
+
+// As `igcv3det predict` prints it: "2 person, 1 dog"
+function summary() {
+  const counts = new Map();
+  for (const { name } of detectionsAbove()) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return [...counts].map(([name, count]) => `${count} ${name}`).join(", ") || "nothing";
+}
+
 function show() {
   if (!last) return;
-  const above = last.detections.filter(({ score }) => score > Number(threshold.value));
+  const above = detectionsAbove();
   draw(canvas, last.bitmap, above);
   stage.classList.add("filled");
   const texts = above.map(({ name, score }) => `${name} ${score.toFixed(2)}`);
@@ -46,6 +60,7 @@ function showTimes(frame) {
 }
 
 function close() {
+  turn += 1;
   current?.close();
   current = null;
   camera.setAttribute("aria-pressed", "false");
@@ -55,33 +70,38 @@ function close() {
 // Runs a source to its end, or until another one takes its place
 async function run(opening, name) {
   close();
-  let source;
+  const own = turn;
   try {
     say(`Opening ${name} …`);
-    source = current = await opening();
+    const source = await opening();
+    if (own !== turn) return source.close(); // another one was chosen in the meantime
+    current = source;
     stop.disabled = !source.live;
-    camera.setAttribute("aria-pressed", String(name === "the camera"));
+    camera.setAttribute("aria-pressed", String(name === CAMERA));
     await ready;
-    say(source.live ? `Detecting in ${name}` : `Detecting in ${name} …`);
-    let before = performance.now();
-    for (let bitmap; current === source && (bitmap = await source.next()); ) {
-      const result = await detect(bitmap);
-      if (current !== source) return;
-      last?.bitmap.close();
-      last = result;
-      show();
-      const now = performance.now();
-      showTimes(source.live ? now - before : 0);
-      before = now;
-    }
-    if (current !== source) return;
-    say(name);
+    if (own === turn) say(`Detecting in ${name} …`);
+    await detectAll(source, () => own === turn);
+    if (own !== turn) return;
     close();
+    say(`${name}: ${source.live ? "ended" : summary()}`);
   } catch (error) {
-    if (source === undefined || current === source) {
-      close();
-      say(`Error: ${error.message}`);
-    }
+    if (own !== turn) return;
+    close();
+    say(`Error: ${error.message}`);
+  }
+}
+
+async function detectAll(source, isCurrent) {
+  let before = performance.now();
+  for (let bitmap; isCurrent() && (bitmap = await source.next()); ) {
+    const result = await detect(bitmap);
+    if (!isCurrent()) return;
+    last?.bitmap.close();
+    last = result;
+    show();
+    const now = performance.now();
+    showTimes(source.live ? now - before : 0);
+    before = now;
   }
 }
 
@@ -97,7 +117,7 @@ function firstFile(transfer) {
 file.addEventListener("change", () => file.files[0] && runFile(file.files[0]));
 camera.addEventListener("click", () => {
   if (camera.getAttribute("aria-pressed") === "true") close();
-  else run(openCamera, "the camera");
+  else run(openCamera, CAMERA);
 });
 stop.addEventListener("click", close);
 document.addEventListener("keydown", (event) => event.key === "Escape" && close());
