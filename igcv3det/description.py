@@ -32,15 +32,22 @@ FREE_FIELDS = (
 )
 """Beginnings of the fields of `DetectorConfig` that a detector may have otherwise than the one
 whose weights it takes; `contradictions` names all others."""
-FREE_IN_FINE_TUNING = (*FREE_FIELDS, "anchors.shapes")
-"""Those that training from weights may change besides: it adapts to other anchors."""
+FREE_IN_FINE_TUNING = (
+    *FREE_FIELDS,
+    *("anchors.shapes", "anchors.stride8_scale", "head.stride8_channels"),
+)
+"""Those that training from weights may change besides: it adapts to other anchors and to a further
+map."""
 
 
 def describe(config: DetectorConfig, categories: Categories) -> dict[str, Any]:
     """The description of a detector, as plain values."""
     detector = dataclasses.asdict(config)
-    if config.anchors.shapes is None:  # as earlier versions write and read it
+    # as earlier versions write and read it
+    if config.anchors.shapes is None:
         del detector["anchors"]["shapes"]
+    if config.anchors.stride8_scale is None:
+        del detector["anchors"]["stride8_scale"], detector["head"]["stride8_channels"]
     return {
         "format": FORMAT,
         "detector": detector,

@@ -14,6 +14,7 @@ map    source                                      C     H, W     stride  anchor
 =====  ==========================================  ====  =======  ======  =======
 
 3234 anchors in all, six a cell; TensorFlow's layout has three a cell on map 0 (1917 at 300x300).
+``anchors.stride8_scale`` puts a map of stride 8 before these, for small objects.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ from igcv3det.config import BackboneConfig, DetectorConfig, Padding
 from igcv3det.detection.anchors import anchors_per_cell, generate_anchors
 from igcv3det.models.igcv3 import IGCV3, IMAGENET_STRIDES
 from igcv3det.models.layers import set_padding
-from igcv3det.models.mobilenetv2 import MobileNetV2
-from igcv3det.models.ssdlite import ExtraLayers, SSDLiteHead
+from igcv3det.models.mobilenetv2 import SECTION_STARTS, MobileNetV2
+from igcv3det.models.sections import NUM_SECTIONS, SectionedBackbone
+from igcv3det.models.ssdlite import ExtraLayers, SSDLiteHead, StrideEightMap
 from igcv3det.structures import Categories, HeadOutputs
+
+STRIDE8_SECTION = 3
+"""Stage whose output is the backbone's map of stride 8."""
 
 
 class Backbone(Protocol):
@@ -82,6 +87,11 @@ class SSDLite(nn.Module):
         self.extras = ExtraLayers(backbone.feature_channels[-1], config.head)
         set_padding(self.extras, config.padding)
         channels = [*backbone.feature_channels, *config.head.extra_channels]
+        self.stride8: StrideEightMap | None = None
+        if config.anchors.stride8_scale is not None:
+            shallow, tap = _stride8_channels(self.backbone), backbone.feature_channels[0]
+            self.stride8 = StrideEightMap(shallow, tap, config.head)
+            channels = [config.head.stride8_channels, *channels]
         per_cell = anchors_per_cell(config.anchors, len(channels))
         self.head = SSDLiteHead(channels, per_cell, config.num_classes, config.head)
         anchors = generate_anchors(config.anchors, config.image_size, self.feature_sizes)
@@ -104,6 +114,8 @@ class SSDLite(nn.Module):
         reductions = list(cast(Backbone, self.backbone).feature_reductions)
         for _ in self.config.head.extra_channels:
             reductions.append(reductions[-1] * 2)
+        if self.stride8 is not None:
+            reductions.insert(0, reductions[0] // 2)
         sides = [math.ceil(self.config.image_size / reduction) for reduction in reductions]
         return [(side, side) for side in sides]
 
@@ -118,10 +130,35 @@ class SSDLite(nn.Module):
             raise ValueError(
                 f"this detector takes {size}x{size} images, got {tuple(images.shape[-2:])}"
             )
-        features: list[Tensor] = self.backbone.forward_features(images)  # type: ignore[operator]
+        if self.stride8 is None:
+            features: list[Tensor] = self.backbone.forward_features(images)  # type: ignore[operator]
+        else:
+            features = self._features_with_stride8(self.stride8, images)
         features += self.extras(features[-1])
         outputs: HeadOutputs = self.head(features)
         return outputs
+
+    def _features_with_stride8(self, stride8: StrideEightMap, images: Tensor) -> list[Tensor]:
+        backbone, x = cast(SectionedBackbone, self.backbone), images
+        shallow: Tensor | None = None
+        maps: list[Tensor] = []
+        for section in range(NUM_SECTIONS):
+            x, tap = backbone.forward_section(section, x)
+            if section == STRIDE8_SECTION:
+                shallow = x
+            if tap is not None:
+                assert shallow is not None, "the sections are in order"
+                maps += [stride8(shallow, tap), tap]
+        return [*maps, x]
+
+
+def _stride8_channels(backbone: nn.Module) -> int:
+    """Channels of the output of the stage ``STRIDE8_SECTION``."""
+    if isinstance(backbone, IGCV3):
+        block = backbone.blocks[backbone.stage_starts[STRIDE8_SECTION] - 1]
+        return cast(nn.Conv2d, block.get_submodule("project.0")).out_channels
+    assert isinstance(backbone, MobileNetV2)
+    return int(backbone.features[SECTION_STARTS[STRIDE8_SECTION + 1] - 1].out_channels)
 
 
 def build_backbone(

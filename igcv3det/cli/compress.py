@@ -141,9 +141,15 @@ def _distillation(options: argparse.Namespace, file: Path, unchanged: list[str])
 
 def _search(options: argparse.Namespace) -> Search:
     """The search that the options ask for, done."""
+    from igcv3det.checkpoint import read_trained_config
     from igcv3det.tasks.compress.search import Search, SearchOptions
     from igcv3det.tasks.compress.training import PartTraining
 
+    if read_trained_config(options.checkpoint)[0].anchors.stride8_scale is not None:
+        raise ValueError(
+            f"{options.checkpoint}: compress takes no detector with a map of stride 8 "
+            "(anchors.stride8_scale)"
+        )
     wanted = SearchOptions(
         checkpoint=options.checkpoint,
         images=options.images,

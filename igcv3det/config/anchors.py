@@ -25,6 +25,9 @@ class AnchorConfig:
     shapes: tuple[tuple[tuple[float, float], ...], ...] | None = None
     """(width, height) of every anchor of a cell as shares of the image, for each map, finest first;
     takes the place of scales and ratios, as a fit to a data set gives them."""
+    stride8_scale: float | None = None
+    """Side of the smallest square on a further map of stride 8, for small objects, as a share of
+    the image; null: no such map."""
 
     def __post_init__(self) -> None:
         sides = [side for level in self.shapes or () for shape in level for side in shape]
@@ -32,6 +35,11 @@ class AnchorConfig:
             self.shapes is None or (len(sides) > 0 and min(sides) > 0 and max(sides) <= 2),
             "anchors.shapes must be widths and heights in (0, 2], a list for each map",
             self.shapes,
+        )
+        require(
+            self.stride8_scale is None or 0 < self.stride8_scale <= self.min_scale,
+            "anchors.stride8_scale must be in (0, min_scale]",
+            self.stride8_scale,
         )
         require(
             0 < self.min_scale < self.max_scale <= 1,

@@ -164,6 +164,8 @@ class HeadConfig:
     classification layer is split, for fewer parameters; null: not split."""
     class_groups: tuple[Groups, ...] | None = None
     """(G1, G2) of those two 1x1 convolutions, for each map; null: dense ones."""
+    stride8_channels: int = 96
+    """Channels of the map of stride 8, where anchors.stride8_scale adds one."""
 
     def __post_init__(self) -> None:
         require_ranges(
@@ -172,6 +174,7 @@ class HeadConfig:
             extra_channels="[1, inf)",
             extra_hidden="[1, inf)",
             class_ranks="[1, inf)",
+            stride8_channels="[1, inf)",
             norm_eps="(0, 1)",
             norm_momentum="(0, 1]",
             init_std="(0, inf)",
@@ -273,3 +276,9 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         require_ranges(self, "", num_classes="[1, inf)", variances="(0, inf)")
         require(self.image_size >= 32, "image_size must be >= 32 pixels", self.image_size)
+        require(
+            self.anchors.stride8_scale is None
+            or (self.head.class_ranks is None and self.head.class_groups is None),
+            "head.class_ranks and class_groups go without anchors.stride8_scale",
+            self.anchors.stride8_scale,
+        )

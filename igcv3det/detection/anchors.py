@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -70,13 +71,18 @@ def cell_shapes(config: AnchorConfig, levels: int) -> list[list[tuple[float, flo
     Scales rise linearly from ``min_scale`` to ``max_scale``; the square between two levels has the
     geometric mean of their scales, on the last level of its own and 1. A single level spans
     ``min_scale`` to ``max_scale``, as in torchvision. ``shapes`` of the configuration are taken as
-    they are.
+    they are. A map of stride 8 (``stride8_scale``) comes first and does not change the others; its
+    shapes are of ``stride8_scale``, its second square lies between that and ``min_scale``.
 
     Raises:
         ValueError: fewer than one level, or not as many as ``shapes`` has.
     """
     if levels < 1:
         raise ValueError(f"anchors need at least one feature map, got {levels}")
+    is_listed = config.shapes is not None and len(config.shapes) != levels - 1
+    if config.stride8_scale is not None and not is_listed:
+        others = cell_shapes(replace(config, stride8_scale=None), levels - 1)
+        return [_stride8_shapes(config, config.stride8_scale), *others]
     if config.shapes is not None:
         if len(config.shapes) != levels:
             raise ValueError(
@@ -88,7 +94,7 @@ def cell_shapes(config: AnchorConfig, levels: int) -> list[list[tuple[float, flo
     else:
         step = (config.max_scale - config.min_scale) / (levels - 1)
         scales = [config.min_scale + step * level for level in range(levels)] + [1.0]
-    of_layout = _torchvision_shapes if config.layout == "torchvision" else _tensorflow_shapes
+    of_layout = _SHAPES[config.layout]
     shapes = [
         of_layout(scale, math.sqrt(scale * after), config.aspect_ratios)
         for scale, after in itertools.pairwise(scales)
@@ -124,6 +130,14 @@ def _tensorflow_shapes(
         # The released pipeline.config files write "aspect_ratios: 0.3333": four decimals, not 1/3.
         shapes += [_shape(scale, ratio), _shape(scale, round(1 / ratio, 4))]
     return [*shapes, _shape(between, 1.0)]
+
+
+_SHAPES = {"torchvision": _torchvision_shapes, "tensorflow": _tensorflow_shapes}
+
+
+def _stride8_shapes(config: AnchorConfig, scale: float) -> list[tuple[float, float]]:
+    between = math.sqrt(scale * config.min_scale)
+    return _SHAPES[config.layout](scale, between, config.aspect_ratios)
 
 
 def _shape(scale: float, ratio: float) -> tuple[float, float]:

@@ -150,7 +150,7 @@ def _rewrite_all(deployed: SSDLite, choose: ChooseVariant) -> None:
     tap = backbone.blocks[backbone.tap_block] if isinstance(backbone, IGCV3) else None
     for block in list(grouped_blocks(deployed)):
         # grouped 1x1 convolutions that read the tap need its order
-        fixed = block is tap and _first_pointwise(deployed.head.classification[0]).groups > 1
+        fixed = block is tap and _first_pointwise(_of_tap(deployed)[0]).groups > 1
         order = _rewrite(block, NATURAL if fixed else choose(block))
         if block is tap and not fixed:
             _reorder_tap(deployed, order)
@@ -218,10 +218,19 @@ def _set_weight(conv: nn.Conv2d, weight: Tensor, rows: Tensor) -> None:
     conv.bias = nn.Parameter(conv.bias[rows], requires_grad=False)
 
 
+def _of_tap(detector: SSDLite) -> list[nn.Sequential]:
+    """The prediction layers of the backbone's first tap."""
+    level = 0 if detector.stride8 is None else 1
+    layers = (detector.head.classification[level], detector.head.regression[level])
+    return [cast(nn.Sequential, layer) for layer in layers]
+
+
 def _reorder_tap(detector: SSDLite, order: Tensor) -> None:
-    """Reorders the input channels of the prediction layers of the finest map."""
-    for layers in (detector.head.classification, detector.head.regression):
-        layer = cast(nn.Sequential, layers[0])
+    """Reorders the input channels of all layers that read the tap."""
+    if detector.stride8 is not None:
+        top = cast(nn.Conv2d, detector.stride8.top[0])
+        top.weight = nn.Parameter(top.weight[:, order], requires_grad=False)
+    for layer in _of_tap(detector):
         depthwise = cast(nn.Conv2d, cast(nn.Sequential, layer[0])[0])
         predict = _first_pointwise(layer)
         _set_weight(depthwise, depthwise.weight[order], order)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from igcv3det.config import Groups, HeadConfig
 from igcv3det.models.igcv3_block import check_complementary, check_groups
@@ -95,6 +96,32 @@ class ExtraLayer(nn.Sequential):
         """All layers in the order in which they run."""
         expand, depthwise, project = (self.get_submodule(name) for name in self.PARTS)
         return [expand, self.p1, depthwise, project, self.p2]
+
+
+class StrideEightMap(nn.Module):
+    """A map of stride 8 with the meaning of the one of stride 16: both by 1x1, added, ReLU6.
+
+    Source: Lin et al., Feature Pyramid Networks, arXiv:1612.03144, section 3, "Top-down pathway and
+    lateral connections"; here for one level, without the 3x3 convolution after the sum, since the
+    prediction layers begin with one.
+
+    Args:
+        shallow_channels: of the backbone's map of stride 8.
+        tap_channels: of SSDLite's first map, of stride 16.
+        config: channels of the result, batch normalisation, initial weights.
+    """
+
+    def __init__(self, shallow_channels: int, tap_channels: int, config: HeadConfig) -> None:
+        super().__init__()
+        norm = norm_layer(config.norm_eps, config.norm_momentum)
+        self.lateral = conv_norm(shallow_channels, config.stride8_channels, 1, norm)
+        self.top = conv_norm(tap_channels, config.stride8_channels, 1, norm)
+        _initialise(self, config.init_std)
+
+    def forward(self, shallow: Tensor, tap: Tensor) -> Tensor:
+        """Maps [B, C, H, W] and [B, C', ceil(H / 2), ceil(W / 2)] to one of the first's size."""
+        raised = F.interpolate(self.top(tap), size=shallow.shape[-2:], mode="nearest")
+        return F.relu6(self.lateral(shallow) + raised)
 
 
 class SSDLiteHead(nn.Module):

@@ -18,6 +18,8 @@ from igcv3det.structures import Categories
 logger = logging.getLogger(__name__)
 
 CLASS_LAYER = re.compile(r"head\.classification\.\d+\.1\.(weight|bias)")
+_OF_LEVEL = re.compile(r"(head\.(?:classification|regression))\.(\d+)\.(.*)")
+_OF_STRIDE8 = ("stride8.", "head.classification.0.", "head.regression.0.")
 
 
 def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
@@ -28,6 +30,9 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
     keep their random initialisation and are named in the log. Where no name is shared and the
     number of classes is the same, they are taken in order (they may have been renamed); where the
     number differs, all are reinitialised.
+
+    The detector may have a map of stride 8 (``anchors.stride8_scale``) that the weights lack: its
+    layers are then new, all others keep their weights.
 
     Args:
         detector: the one to train.
@@ -41,8 +46,7 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
     source = load_detector(model)
     if differing := contradictions(detector.config, source.config, FREE_IN_FINE_TUNING):
         raise ValueError(f"{model}: trained with another detector: {'; '.join(differing)}")
-    levels = len(source.feature_sizes)
-    counts = [anchors_per_cell(one.config.anchors, levels) for one in (detector, source)]
+    counts = [_anchors_per_cell(*pair) for pair in ((detector, source), (source, detector))]
     if counts[0] != counts[1]:
         raise ValueError(
             f"{model}: has {counts[1]} anchors a cell, and anchors.shapes {counts[0]}: the counts "
@@ -60,12 +64,42 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
         shared = match_names(detector.categories, source.categories)
         _log_classes(model, source.categories, detector.categories, shared)
         if shared or len(source.categories) != len(detector.categories):
-            own = detector.state_dict()
+            own = _with_levels_of(source, detector.state_dict(), detector)
             columns = len(detector.categories) + 1, len(source.categories) + 1
             kept = {0: 0, **shared} if shared else {}  # with the background
-            for name in filter(CLASS_LAYER.fullmatch, own):
+            for name in filter(CLASS_LAYER.fullmatch, weights):
+                if name not in own:
+                    continue  # of a map of stride 8 that the detector does not have
                 weights[name] = _with_rows(own[name], weights[name], columns, kept)
-    detector.load_state_dict(weights)
+    weights = _with_levels_of(detector, weights, source)
+    if (detector.stride8 is None) != (source.stride8 is None):
+        logger.info(
+            "%s: %s a map of stride 8", model, "has" if detector.stride8 is None else "lacks"
+        )
+    detector.load_state_dict({**detector.state_dict(), **weights})
+
+
+def _anchors_per_cell(detector: SSDLite, other: SSDLite) -> list[int]:
+    """Of the maps that both detectors have."""
+    counts = anchors_per_cell(detector.config.anchors, len(detector.feature_sizes))
+    return counts[1:] if other.stride8 is None and detector.stride8 is not None else counts
+
+
+def _with_levels_of(
+    target: SSDLite, weights: dict[str, Tensor], source: SSDLite
+) -> dict[str, Tensor]:
+    """Weights of ``source`` under the names that ``target`` has for the same maps.
+
+    Those of a map of stride 8 are left out unless both have one of as many channels.
+    """
+    shift = (target.stride8 is not None) - (source.stride8 is not None)
+    channels = [one.config.head.stride8_channels for one in (target, source)]
+    keeps = source.stride8 is None or (shift == 0 and channels[0] == channels[1])
+    return {
+        _OF_LEVEL.sub(lambda match: f"{match[1]}.{int(match[2]) + shift}.{match[3]}", name): value
+        for name, value in weights.items()
+        if keeps or not name.startswith(_OF_STRIDE8)
+    }
 
 
 def _with_rows(

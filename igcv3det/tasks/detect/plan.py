@@ -38,6 +38,7 @@ SMALL_PX, SMALL_SHARE = 12.0, 0.25
 """Where so many objects are narrower than this in the network's input, it is enlarged ..."""
 ENLARGED = 1.5
 """... by this factor, to a multiple of 32."""
+_STRIDE8 = "model.detector.anchors.stride8_scale"
 _INTERVAL = "trainer.check_val_every_n_epoch"
 VALIDATION_COST = 0.4
 """Of an image of validation, as a share of one of training."""
@@ -126,11 +127,16 @@ class Plan:
 
     @property
     def _detector(self) -> DetectorConfig:
-        """The detector with the image size that is trained."""
+        """The detector with the image size and the maps that are trained."""
+        anchors, head = self._trained.anchors, self._trained.head
+        scale = self._given.get(_STRIDE8, anchors.stride8_scale)
+        channels = self._given.get("model.detector.head.stride8_channels", head.stride8_channels)
         return dataclasses.replace(
             self._trained,
             image_size=self._image_size,
             num_classes=len(self._store.categories),
+            anchors=dataclasses.replace(anchors, stride8_scale=scale),
+            head=dataclasses.replace(head, stride8_channels=channels),
         )
 
     def _data_choice(self) -> Choice:
@@ -205,7 +211,8 @@ class Plan:
         return Choice("lr", text, {"model.optim.lr": NEW_LR, "model.freeze_bn_stats": False})
 
     def _anchor_choice(self) -> Choice:
-        if any(key.startswith("model.detector.anchors") for key in self._given):
+        given = [key for key in self._given if key.startswith("model.detector.anchors")]
+        if given not in ([], [_STRIDE8]):
             return Choice("anchors", "as given", {})
         sizes = build_detector(self._detector).feature_sizes
         found = choose_anchors(self._store, self._detector, sizes)

@@ -75,8 +75,12 @@ class DistillationObjective:
         """Checks that the maps that the heads read can be compared.
 
         Raises:
-            ValueError: ``tap_weight`` is set, but their channels differ.
+            ValueError: ``tap_weight`` is set, but their channels differ; a map of stride 8.
         """
+        if student.stride8 is not None or teacher.stride8 is not None:
+            raise ValueError(
+                "anchors.stride8_scale: detectors with a map of stride 8 are not distilled"
+            )
         own, other = (detector.backbone.feature_channels for detector in (student, teacher))
         if self.config.tap_weight > 0 and own != other:
             raise ValueError(
