@@ -120,12 +120,15 @@ class Detections:
         scores: [N] float32 in 0..1.
         labels: [N] int64 in 1..K.
         categories: ids and names of the labels; None straight after `postprocess`.
+        ids: [N] int64 from 1, the same for an object in all frames of a video; None without
+            tracking.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
     categories: Categories | None = None
+    ids: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -173,14 +176,19 @@ class Detections:
             index = torch.as_tensor(index)
             index = index if len(index) else index.to(torch.int64)  # an empty list has no type
         return dataclasses.replace(
-            self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index]
+            self,
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            labels=self.labels[index],
+            ids=None if self.ids is None else self.ids[index],
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as the records of ``predict --json`` have them, unrounded.
 
         Returns:
-            ``{"detections": [{"label", "category_id", "score", "box": [x0, y0, x1, y1]}]}``.
+            ``{"detections": [{"label", "category_id", "score", "box": [x0, y0, x1, y1]}]}``, with
+            "id" in each where there are ids.
 
         Raises:
             ValueError: there are no categories.
@@ -188,13 +196,15 @@ class Detections:
         columns = (self.names, self.category_ids, self.scores.tolist(), self.boxes.tolist())
         keys = ("label", "category_id", "score", "box")
         rows = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        if self.ids is not None:
+            rows = [{**row, "id": i} for row, i in zip(rows, self.ids.tolist(), strict=True)]
         return {"detections": rows}
 
     def to_supervision(self) -> Any:  # noqa: ANN401 (of a package that need not be installed)
         """The detections as ``supervision.Detections``.
 
         ``class_id`` is the label less one, the place of the class in ``categories``;
-        ``data["class_name"]`` has the names.
+        ``data["class_name"]`` has the names, ``tracker_id`` the ids.
 
         Raises:
             ImportError: the package supervision is not installed.
@@ -210,6 +220,7 @@ class Detections:
             xyxy=self.boxes.numpy().reshape(-1, 4),
             confidence=self.scores.numpy(),
             class_id=self.labels.numpy() - 1,
+            tracker_id=None if self.ids is None else self.ids.numpy(),
             data=names,
         )
 

@@ -8,7 +8,7 @@ Examples:
 them with a detector trained on shapes (igcv3det demo), in tiles of 300 px with 60 px overlap: the
 image as a whole, supervision's slicer with each of its filters, and the package with and without
 the detections in the whole image. AP is COCO's; precision and recall count detections from a score
-of 0.3, matched at IoU 0.5.
+of 0.3, matched at IoU 0.5. Needs supervision (pip install supervision).
 
 ``cost`` times an image in tiles and each of its tiles alone, in turn, and gives the median ratio.
 """
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import supervision as sv
 import torch
 
 from igcv3det.cli.arguments import positive_int
@@ -111,6 +110,8 @@ def _methods(predictor: Predictor, tiled: Predictor) -> dict[str, Detect]:
 
     methods: dict[str, Detect] = {"whole image": predictor, "tiles and whole image": tiled}
     methods["tiles"] = ours_without_whole
+    import supervision as sv
+
     for kind in set(sv.OverlapFilter) - {sv.OverlapFilter.NONE}:
         for metric in (sv.OverlapMetric.IOU, sv.OverlapMetric.IOS):
             slicer = sv.InferenceSlicer(
@@ -126,7 +127,7 @@ def _methods(predictor: Predictor, tiled: Predictor) -> dict[str, Detect]:
     return methods
 
 
-def _from_supervision(slicer: sv.InferenceSlicer, predictor: Predictor) -> Detect:
+def _from_supervision(slicer: Callable[[Image], Any], predictor: Predictor) -> Detect:
     def detect(image: Image) -> Detections:
         found = slicer(image)
         order = np.argsort(-found.confidence, kind="stable")

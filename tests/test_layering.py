@@ -16,7 +16,7 @@ FLOORS = [
         *("atomic_files", "yaml_files", "devices"),
     ],
     ["models", "detection", "io", "preprocess", "description", "pretrained"],
-    ["detector", "datasets", "runtime", "weight_files"],
+    ["detector", "datasets", "runtime", "weight_files", "tracking"],
     ["checkpoint", "fastpath"],
     ["predictor", "engine", "export"],
     ["evaluation", "service"],

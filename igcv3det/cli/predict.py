@@ -6,6 +6,7 @@ Examples:
     igcv3det predict 0 --classes person,dog --show
     igcv3det predict rtsp://camera.local/1 --csv found.csv
     igcv3det predict aerial --tile 640
+    igcv3det predict drive.mp4 --track --every 3 --json tracks.json
 
 SOURCE is an image, a folder (its images and videos, without subfolders), a glob pattern, a video,
 the index of a camera (0), or a URL of an image, a video or a stream (http, rtsp, rtmp, udp, tcp).
@@ -14,8 +15,8 @@ Annotated images go to --output; without it they go to runs/infer, or nowhere if
 
 The JSON file is a list of one record an image or frame:
     {"file", "width", "height", "detections": [{"label", "category_id", "score", "box"}]}
-with box [x0, y0, x1, y1] in pixels; frames of a video also have "frame" and "time" (seconds); a
-file that could not be read is {"file", "error"}.
+with box [x0, y0, x1, y1] in pixels; frames of a video also have "frame" and "time" (seconds), and
+tracked detections "id"; a file that could not be read is {"file", "error"}.
 
 A stream that drops is connected again, up to 5 times in a row. Ctrl-C ends a run with its files
 complete. No source is written over: a drawing whose name is taken gets a number.
@@ -56,10 +57,14 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--show", action="store_true", help="show annotated images in a window; q closes it")
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     _add_detection_options(parser)
+    _add_tracking_options(parser)
     options = parser.parse_args(args)
     if not (options.output or options.json or options.csv or options.show):
         options.output = DEFAULT_OUTPUT
+    options.track |= options.smooth or options.every is not None
     options.sources = _find_sources(options, parser)
+    if options.track and (image := _single_image(options.sources)):
+        parser.error(f"argument --track: {image} is one image; give a video or a folder of frames")
     return options
 
 
@@ -92,6 +97,26 @@ def _add_detection_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--track", action="store_true", help="follow objects through frames: an id a detection")
+    add("--smooth", action="store_true", help="smooth scores along tracks (with --track)")
+    add(
+        "--every",
+        type=positive_int,
+        metavar="N",
+        help="detect in every N-th frame and move tracks in between (with --track)",
+    )
+
+
+def _single_image(sources: Sources) -> Path | None:
+    """The image, if it is all there is."""
+    from igcv3det.io.sources import is_video
+
+    first, *more = sources.files
+    return first if isinstance(first, Path) and not is_video(first) and not more else None
+
+
 def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Sources:
     """The files of the run; results that would be written over one of them are a wrong call."""
     # OpenCV and FFmpeg would report a broken file on standard error besides our own line
@@ -99,7 +124,7 @@ def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from igcv3det.io.sources import find_sources
 
-    sources = find_sources(options.source)
+    sources = find_sources(options.source, numbered=options.track)
     refuse_overwriting(parser, options, [*sources.paths, options.checkpoint], ["json", "csv"])
     if options.output and options.output.exists() and not options.output.is_dir():
         parser.error(f"argument --output: {options.output} is not a folder")
@@ -111,6 +136,7 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.cli.prediction import predict_sources
     from igcv3det.predictor import Predictor
     from igcv3det.pretrained import DEFAULT
+    from igcv3det.tracking.tracker import LOW_SHARE
 
     for notice in options.sources.notices:
         report("predict", notice)
@@ -119,7 +145,7 @@ def _run(options: argparse.Namespace) -> int:
     predictor = Predictor.load(
         options.checkpoint,
         options.device,
-        score_threshold=options.threshold,
+        score_threshold=options.threshold * (LOW_SHARE if options.track else 1),
         iou_threshold=options.iou,
         tile=options.tile,
     )

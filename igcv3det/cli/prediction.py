@@ -8,7 +8,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from igcv3det.cli.command import report
@@ -22,6 +23,7 @@ from igcv3det.io.sources import read_sources
 from igcv3det.io.window import Window
 from igcv3det.predictor import Predictor
 from igcv3det.structures import Detections
+from igcv3det.tracking.frames import SMOOTHING, FrameTracker
 
 STILL_MS = 0  # an image file stays in the window until a key is pressed
 
@@ -50,13 +52,15 @@ class _Run:
     def __init__(
         self, predictor: Predictor, options: argparse.Namespace, stack: contextlib.ExitStack
     ) -> None:
-        self._predictor = predictor
         self._files = options.sources.files
-        self._classes = {} if options.classes is None else {"classes": options.classes}
+        self._is_sequence = options.track
+        self._detect = _detection(predictor, options)
         self._results = [path for path in (options.output, options.json, options.csv) if path]
         protected = [*options.sources.paths, *self._results]
         self._window = stack.enter_context(Window("igcv3det")) if options.show else None
-        self._records = stack.enter_context(RecordWriter(options.json, options.csv))
+        self._records = stack.enter_context(
+            RecordWriter(options.json, options.csv, ids=options.track)
+        )
         self._folder: DrawingFolder | None = None
         if options.output:
             self._folder = stack.enter_context(DrawingFolder(options.output, protected))
@@ -86,16 +90,14 @@ class _Run:
                 with self.failures.caught():
                     self._folder.write(frame, drawn)
             if self._window:
-                is_wanted = self._window.show(drawn, STILL_MS if frame.index is None else 1)
+                is_still = frame.index is None and not self._is_sequence
+                is_wanted = self._window.show(drawn, STILL_MS if is_still else 1)
         if frame.index is None:
             self._progress.clear()
             _print(f"{frame.file}: {_listed(detections.names)}")
         self._images += 1
         self._objects += len(detections)
         return is_wanted
-
-    def _detect(self, frame: Frame) -> Detections:
-        return self._predictor(frame.image, **self._classes)
 
     def summarise(self) -> None:
         """Prints what was done."""
@@ -105,6 +107,20 @@ class _Run:
             f"objects: {self._objects}, images: {self._images}{self.failures.summary}"
             f"{f'; results in {places}' if places else ''}"
         )
+
+
+def _detection(predictor: Predictor, options: argparse.Namespace) -> Callable[[Frame], Detections]:
+    """Detection in one frame after the other, tracked if the options say so."""
+    choice = {} if options.classes is None else {"classes": options.classes}
+    detect = partial(predictor, **choice)
+    if not options.track:
+        return lambda frame: detect(frame.image)
+    return FrameTracker(
+        detect,
+        options.threshold,
+        every=options.every or 1,
+        smoothing=SMOOTHING if options.smooth else None,
+    )
 
 
 class _SourceProgress(Progress):

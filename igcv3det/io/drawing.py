@@ -34,8 +34,9 @@ def draw_detections(
 ) -> ImageArray:
     """Draws boxes with class name and score, the highest score on top.
 
-    Without categories the labels are drawn. A name that no font of this system can show is replaced
-    by its category id, with a warning in the log.
+    A class has a colour, or each id, which is drawn before the name, where there are ids. Without
+    categories the labels are drawn. A name that no font of this system can show is replaced by its
+    category id, with a warning in the log.
 
     Args:
         image: uint8 [H, W, 3] RGB; it is not changed.
@@ -56,7 +57,11 @@ def draw_detections(
     if show_scores:
         scores = detections.scores.tolist()
         names = [f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True)]
-    return draw_boxes(image, detections.boxes, names, [label_colour(label) for label in labels])
+    numbers = labels
+    if detections.ids is not None:
+        numbers = detections.ids.tolist()
+        names = [f"#{number} {name}" for number, name in zip(numbers, names, strict=True)]
+    return draw_boxes(image, detections.boxes, names, [label_colour(n) for n in numbers])
 
 
 def draw_boxes(

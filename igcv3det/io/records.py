@@ -21,7 +21,8 @@ COLUMNS = ("file", "frame", "time", "label", "category_id", "score", "x0", "y0",
 def frame_record(frame: Frame, detections: Detections) -> dict[str, Any]:
     """The detections of an image as plain values for JSON.
 
-    A frame of a video has "frame", its index, and "time", in seconds, besides.
+    A frame of a video has "frame", its index, and "time", in seconds, besides; a tracked detection
+    has "id".
 
     Args:
         frame: the image.
@@ -31,22 +32,10 @@ def frame_record(frame: Frame, detections: Detections) -> dict[str, Any]:
     record: dict[str, Any] = {"file": str(frame.file), "width": width, "height": height}
     if frame.index is not None:
         record |= {"frame": frame.index, "time": frame.time}
-    rows = zip(
-        detections.names,
-        detections.category_ids,
-        detections.scores.tolist(),
-        detections.boxes.tolist(),
-        strict=True,
-    )
-    record["detections"] = [
-        {
-            "label": name,
-            "category_id": category_id,
-            "score": round(score, SCORE_DIGITS),
-            "box": [round(side, BOX_DIGITS) for side in box],
-        }
-        for name, category_id, score, box in rows
-    ]
+    record |= detections.to_dict()
+    for found in record["detections"]:
+        found["score"] = round(found["score"], SCORE_DIGITS)
+        found["box"] = [round(side, BOX_DIGITS) for side in found["box"]]
     return record
 
 
@@ -64,12 +53,16 @@ class RecordWriter:
     Args:
         json_file: None writes none.
         csv_file: None writes none.
+        ids: add the column "id" to the table, for tracked detections.
 
     Raises:
         OSError: a file cannot be written.
     """
 
-    def __init__(self, json_file: Path | None = None, csv_file: Path | None = None) -> None:
+    def __init__(
+        self, json_file: Path | None = None, csv_file: Path | None = None, *, ids: bool = False
+    ) -> None:
+        self._ids = ids
         self._separator = "[\n"
         self._csv: _TextFile | None = None
         self._json = _TextFile(json_file) if json_file else None
@@ -79,7 +72,7 @@ class RecordWriter:
             self.close()
             raise
         if self._csv:
-            csv.writer(self._csv).writerow(COLUMNS)
+            csv.writer(self._csv).writerow([*COLUMNS, "id"] if ids else COLUMNS)
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends a result of `frame_record` or `error_record`."""
@@ -88,10 +81,10 @@ class RecordWriter:
             self._separator = ",\n"
         if self._csv:
             first = [record["file"], record.get("frame", ""), record.get("time", "")]
-            csv.writer(self._csv).writerows(
-                [*first, found["label"], found["category_id"], found["score"], *found["box"]]
-                for found in record.get("detections", ())
-            )
+            for found in record.get("detections", ()):
+                row = [found["label"], found["category_id"], found["score"], *found["box"]]
+                last = [found.get("id", "")] if self._ids else []
+                csv.writer(self._csv).writerow([*first, *row, *last])
 
     def close(self) -> None:
         """Completes both files."""

@@ -7,6 +7,7 @@ not end a run.
 from __future__ import annotations
 
 import glob
+import re
 from collections import Counter
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -41,7 +42,7 @@ class Sources(NamedTuple):
         return [file for file in named if isinstance(file, Path)]
 
 
-def find_sources(sources: Iterable[str | Path]) -> Sources:
+def find_sources(sources: Iterable[str | Path], *, numbered: bool = False) -> Sources:
     """The files that sources stand for.
 
     Args:
@@ -49,7 +50,10 @@ def find_sources(sources: Iterable[str | Path]) -> Sources:
             folders), patterns (``"photos/**/*.jpg"``), indices of cameras (``"0"``) or URLs of
             images, videos and streams. A file or folder of the exact name takes precedence over a
             pattern and a camera.
+        numbered: put the files of a folder or pattern in the order of the numbers in their names, 2
+            before 10, as frames are numbered; else in the order of the names.
     """
+    order = _by_numbers if numbered else None
     found = Sources([], [])
     for source in sources:
         path = Path(source)
@@ -60,10 +64,11 @@ def find_sources(sources: Iterable[str | Path]) -> Sources:
                 continue
             if path.is_dir():
                 files, notices = _in_folder(path)
+                files.sort(key=order)
                 found.notices.extend(notices)
                 reason = "the folder holds no image or video"
             elif glob.has_magic(str(source)) and not path.exists():
-                files = _matching(path)
+                files = sorted(_matching(path), key=order)
                 reason = "no such file, and no file matches it as a pattern"
             else:
                 files = [path]
@@ -99,6 +104,13 @@ def read_sources(
 def is_video(path: Path) -> bool:
     """Whether the name ends like a video's."""
     return path.suffix.lower() in VIDEO_EXTENSIONS
+
+
+def _by_numbers(path: Path) -> tuple[str, list[str | int], str]:
+    """Sorts names of one folder by the numbers in them."""
+    parts = re.split(r"([0-9]+)", path.name)  # numbers at odd places
+    key = [int(part) if place % 2 else part for place, part in enumerate(parts)]
+    return str(path.parent), key, path.name
 
 
 def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:

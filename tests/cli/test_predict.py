@@ -198,3 +198,42 @@ def test_progress_is_for_terminals(capsys, monkeypatch):
     progress.show("files:", 1, 4, 90.0)
     progress.clear()
     assert capsys.readouterr().err == "\r\x1b[Kfiles: 1 of 4, 0.1/s, 0:30 left\r\x1b[K"
+
+
+@pytest.fixture
+def video(tmp_path):
+    with VideoWriter(tmp_path / "v.mp4", 10) as writer:
+        for _ in range(4):
+            writer.write(GREY)
+    return tmp_path / "v.mp4"
+
+
+def test_tracked_detections_have_ids(loads, video, tmp_path):
+    pytest.importorskip("scipy", reason="needs the extra igcv3det[track]")
+    table = tmp_path / "found.csv"
+    status, records = predict(tmp_path, video, "--track", "--csv", table)
+    assert status == 0
+    assert loads[0]["score_threshold"] == pytest.approx(0.1)
+    assert [[found["id"] for found in record["detections"]] for record in records] == [[1, 2]] * 4
+    header, *rows = table.read_text().splitlines()
+    assert header.endswith(",x0,y0,x1,y1,id")
+    assert [row.rpartition(",")[2] for row in rows] == ["1", "2"] * 4
+
+
+def test_a_folder_of_frames_is_tracked(loads, tmp_path):
+    pytest.importorskip("scipy", reason="needs the extra igcv3det[track]")
+    (tmp_path / "frames").mkdir()
+    for number in (1, 2, 10):
+        write_image(tmp_path / "frames" / f"{number}.png", GREY)
+    status, records = predict(tmp_path, tmp_path / "frames", "--every", "2")
+    assert status == 0
+    assert [record["file"].rpartition("/")[2] for record in records] == ["1.png", "2.png", "10.png"]
+    assert {found["id"] for record in records for found in record["detections"]} == {1, 2}
+
+
+@pytest.mark.parametrize("option", ["--track", "--smooth"])
+def test_one_image_has_no_tracks(photo, capsys, option):
+    with pytest.raises(SystemExit) as stop:
+        main([str(photo), option])
+    assert stop.value.code == 2
+    assert "a.png is one image; give a video or a folder of frames" in capsys.readouterr().err

@@ -55,6 +55,18 @@ def test_a_pattern_in_a_folder_of_that_name(folder):
     assert find_sources([f"{folder}/photos[1]/*.png"]).files == [path]
 
 
+@pytest.mark.parametrize("source", [".", "*.png"])
+def test_frames_in_the_order_of_their_numbers(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    numbers = (1, 2, 10, 11, 100)
+    for number in numbers:
+        write_noise(tmp_path / f"x2_{number}.png", 20, 30)
+    files = find_sources([source], numbered=True).files
+    assert [file.name for file in files] == [f"x2_{number}.png" for number in numbers]
+    plain = find_sources([source]).files
+    assert plain == sorted(files)
+
+
 def test_other_files_of_a_folder_are_counted(folder):
     for name in ("notes.txt", "more.TXT", "raw.cr2", "README", ".hidden"):
         (folder / name).touch()
