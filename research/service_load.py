@@ -79,16 +79,15 @@ def main(args: list[str] | None = None) -> int:
 def _service(checkpoint: str) -> Iterator[int]:
     """The port of a service that runs as long as the context does."""
     command = [sys.executable, "-m", "igcv3det", "serve", "--port", "0", "--checkpoint", checkpoint]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        started = re.search(r":(\d+)$", process.stdout.readline())
-        if started is None:
-            raise ChildProcessError("the service did not start")
-        yield int(started[1])
-    finally:
-        process.terminate()
-        process.wait(60)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            started = re.search(r":(\d+)$", process.stdout.readline())
+            if started is None:
+                raise ChildProcessError("the service did not start")
+            yield int(started[1])
+        finally:
+            process.terminate()
 
 
 def _show_rates(port: int, body: bytes, options: argparse.Namespace) -> None:

@@ -116,3 +116,16 @@ def test_wrong_calls(args):
     with pytest.raises(SystemExit) as stop:
         main(args)
     assert stop.value.code == 2
+
+
+def test_the_container_file_copies_what_the_clone_has():
+    text = (ROOT / "docker" / "Dockerfile").read_text()
+    sources = [
+        source
+        for words in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.M)
+        for source in words.split()
+    ]
+    assert sources
+    assert all((ROOT / source).exists() for source in sources)
+    sent = (ROOT / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {f"!{source}" for source in sources} <= set(sent)
