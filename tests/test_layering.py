@@ -20,7 +20,7 @@ FLOORS = [
     ["checkpoint", "fastpath"],
     ["predictor", "engine", "export"],
     ["evaluation", "service"],
-    ["measure"],
+    ["measure", "plots"],
     ["tasks"],
     ["cli"],
 ]

@@ -98,13 +98,32 @@ def test_results_files_are_scored_without_a_detector(folder, tmp_path):
     assert json.loads(output.read_text())["AP"] == pycocotools_figures(truth, str(results))[0]
 
 
+def test_plots(folder, tmp_path, capsys):
+    plots, output = tmp_path / "plots", tmp_path / "m.json"
+    assert run(folder, "--plots", plots, "--output", output, "--limit", "3") == 0
+    assert f"Plots are in {plots}: {plots / 'report.html'}" in capsys.readouterr().out
+    numbers, metrics = (
+        json.loads((plots / "plots.json").read_text()),
+        json.loads(output.read_text()),
+    )
+    assert numbers["images"] == 3
+    assert numbers["all"]["AP50"] == pytest.approx(metrics["AP50"], abs=1e-12)
+    assert numbers["title"] == "tiny.safetensors on truth.json"
+    assert run(folder, "--plots", plots) == 1
+    output = capsys.readouterr()
+    assert output.err == f"eval: {plots}: is not empty; name a new folder for the plots\n"
+    assert output.out == ""
+
+
 @pytest.mark.parametrize("detections", [False, True])
 def test_no_objects_give_no_figures_but_detections(folder, tmp_path, detections, capsys):
     write_json(folder / "empty.json", coco([4, 2], []))
     options = ["--detections", tmp_path / "d.json"] if detections else []
+    options += ["--plots", tmp_path / "plots"]
     status = run(folder, "--output", tmp_path / "m.json", *options, annotations="empty.json")
     assert status == 1
     assert not (tmp_path / "m.json").exists()
+    assert not (tmp_path / "plots").exists()
     output = capsys.readouterr()
     line = "empty.json: annotations: not a single object in the 2 images that are evaluated, so"
     assert output.err.startswith(f"eval: {folder / line}")

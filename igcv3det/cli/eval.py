@@ -2,6 +2,7 @@ r"""Evaluates a detector on a data set.
 
 Examples:
     igcv3det eval --checkpoint best.ckpt --data data/mine --output metrics.json
+    igcv3det eval --checkpoint best.ckpt --data data/mine --plots plots
     igcv3det eval --checkpoint best.ckpt --images data/coco/val2017 \
         --annotations data/coco/annotations/instances_val2017.json
 
@@ -11,6 +12,10 @@ by name and id; detections of classes that the data set lacks are not written to
 classes that the detector lacks are not evaluated. --results evaluates a file in COCO's results
 format without running a detector. Without a single object there are no figures; --detections is
 written all the same.
+
+--plots writes curves of precision, recall and F1, the best threshold of each class, a confusion
+matrix, TIDE's types of errors and the images with the most errors, as PNG files, as plots.json and
+as report.html.
 
 Exit status: 0 all done, 1 an image or the model could not be read or there are no figures, 2 wrong
 call.
@@ -63,6 +68,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--allow-outside", action="store_true", help="allow file names outside the folder")
     add("--output", type=Path, metavar="JSON", help="write the metrics to this file")
     add("--detections", type=Path, metavar="JSON", help="write the detections as COCO results")
+    add("--plots", type=Path, metavar="DIR", help="write figures and a report to this new folder")
     add("--categories", type=integers, metavar="IDS", help="only these category ids: 1,2,3")
     add("--limit", type=positive_int, metavar="N", help="only the first N images")
     add("--results", type=Path, metavar="JSON", help="evaluate the detections of this file")
@@ -87,6 +93,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
 def _evaluate(options: argparse.Namespace) -> int:
     # The library computes at the end; a missing one is reported before the detector runs
     importlib.import_module(options.backend.replace("-", "_"))
+    if options.plots:
+        _prepare_plots(options.plots)
     from igcv3det.evaluation import CocoEvaluator, metrics_as_json
 
     record, images = read_data(options)
@@ -115,7 +123,38 @@ def _evaluate(options: argparse.Namespace) -> int:
         figures = metrics_as_json(metrics) | _extent(evaluator, failures)
         write_json(options.output, figures)
         print(f"Figures are in {options.output}")
+    if options.plots:
+        _write_plots(options, evaluator, metrics, images)
     return 1 if failures else 0
+
+
+def _prepare_plots(folder: Path) -> None:
+    """Reports what would prevent plots before the detector runs."""
+    importlib.import_module("matplotlib")
+    importlib.import_module("pycocotools")
+    from igcv3det.plots.folder import require_new_folder
+
+    require_new_folder(folder)
+
+
+def _write_plots(
+    options: argparse.Namespace, evaluator: CocoEvaluator, metrics: CocoMetrics, images: Path | None
+) -> None:
+    from igcv3det.datasets.image_files import ImageFolder
+    from igcv3det.plots.folder import REPORT, write_plots
+
+    analysis = evaluator.analyse()
+    model = Path(options.results or options.checkpoint or "the pretrained detector").name
+    data = (options.data or options.annotations).resolve().name
+    split = f" ({options.split or options.default_split})" if options.data else ""
+    folder = ImageFolder(images, options.allow_outside) if images else None
+    write_plots(options.plots, analysis, metrics, f"{model} on {data}{split}", folder)
+    if best := analysis.overall.best:
+        print(
+            f"Best score threshold {best.threshold:.3f}: precision {best.precision:.3f}, recall "
+            f"{best.recall:.3f}, F1 {best.f1:.3f} (IoU 0.50)"
+        )
+    print(f"Plots are in {options.plots}: {options.plots / REPORT}")
 
 
 def _load(options: argparse.Namespace) -> Predictor:

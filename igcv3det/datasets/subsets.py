@@ -51,6 +51,17 @@ def with_images(record: AnnotationRecord, is_kept: NDArray[np.bool_]) -> Annotat
     )
 
 
+def with_annotations(record: AnnotationRecord, is_kept: NDArray[np.bool_]) -> AnnotationRecord:
+    """The record with all of its images and some of its annotations.
+
+    Args:
+        record: of N annotations.
+        is_kept: [N].
+    """
+    columns = {name: getattr(record, name)[is_kept] for name in _COLUMNS}
+    return dataclasses.replace(record, **columns)
+
+
 def with_categories(record: AnnotationRecord, categories: Categories) -> AnnotationRecord:
     """The record with other classes, matched by name.
 

@@ -116,6 +116,32 @@ def _evaluate(
     backend: Backend,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision [T, R, K, A, M] and recall [T, K, A, M]; -1 where there is no ground truth."""
+    # pycocotools reports its progress on standard output
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = coco_evaluation(rows, truth, image_ids, scored_ids, backend)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+
+
+def coco_evaluation(
+    rows: DetectionRows,
+    truth: AnnotationRecord,
+    image_ids: Sequence[int],
+    scored_ids: Sequence[int],
+    backend: Backend = "pycocotools",
+) -> Any:  # noqa: ANN401
+    """The backend's ``COCOeval``, ready to evaluate; it writes to standard output.
+
+    Its detections and annotations have their row in ``rows`` and ``truth`` plus one as ids.
+
+    Args:
+        rows: as of `score_rows`, and so are the others.
+        truth: the annotations.
+        image_ids: ascending.
+        scored_ids: ascending.
+        backend: the library.
+    """
     image_numbers = _Numbers(truth.images.ids)
     category_numbers = _Numbers(np.array(truth.categories.ids, dtype=np.int64))
     images = [{"id": number} for number in image_numbers.all]
@@ -123,20 +149,16 @@ def _evaluate(
     annotations = _annotations(truth, image_numbers, category_numbers)
     results = _results(rows, image_numbers, category_numbers)
     coco, coco_eval = _backend(backend)
-    # pycocotools reports its progress on standard output
-    with contextlib.redirect_stdout(io.StringIO()):
-        sides = []
-        for entries in (annotations, results):
-            side = coco()
-            side.dataset = {"images": images, "categories": categories, "annotations": entries}
-            side.createIndex()
-            sides.append(side)
-        evaluation = coco_eval(*sides, "bbox")
-        evaluation.params.imgIds = image_numbers.of(np.array(image_ids))
-        evaluation.params.catIds = category_numbers.of(np.array(scored_ids))
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+    sides = []
+    for entries in (annotations, results):
+        side = coco()
+        side.dataset = {"images": images, "categories": categories, "annotations": entries}
+        side.createIndex()
+        sides.append(side)
+    evaluation = coco_eval(*sides, "bbox")
+    evaluation.params.imgIds = image_numbers.of(np.array(image_ids))
+    evaluation.params.catIds = category_numbers.of(np.array(scored_ids))
+    return evaluation
 
 
 class _Numbers:

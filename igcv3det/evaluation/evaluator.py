@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import distributed
@@ -23,6 +23,7 @@ from igcv3det.datasets.coco import read_coco
 from igcv3det.datasets.issues import ENTRY_KINDS, summarize
 from igcv3det.datasets.record import AnnotationRecord, ImageEntry
 from igcv3det.datasets.results import parse_result, read_results
+from igcv3det.evaluation.analysis import Analysis, analyse
 from igcv3det.evaluation.coco_scoring import Backend, CocoMetrics, metrics_as_json, score_rows
 from igcv3det.evaluation.diagnosis import diagnose
 from igcv3det.evaluation.rows import DetectionRows, concatenate, rows_of_image, rows_of_results
@@ -33,6 +34,18 @@ logger = logging.getLogger(__name__)
 __all__ = ["SUSPICIOUS_AP", "CocoEvaluator", "CocoMetrics", "metrics_as_json"]
 
 SUSPICIOUS_AP = 1e-3  # below it, something is wrong rather than weak
+
+
+class ScoredDetections(NamedTuple):
+    """Detections of some images.
+
+    Attributes:
+        rows: the detections.
+        image_ids: of the images, with detections or without.
+    """
+
+    rows: DetectionRows
+    image_ids: list[int]
 
 
 class CocoEvaluator:
@@ -50,6 +63,7 @@ class CocoEvaluator:
         left_out: entries of the file that cannot be used.
         unknown_class: detections of classes that the data set does not have.
         not_finite: detections with NaN or infinite numbers.
+        scored: what `compute` scored last, in the first process.
 
     Raises:
         FileNotFoundError: there is no such annotation file.
@@ -86,6 +100,7 @@ class CocoEvaluator:
                 "%s; left out of the evaluation", summarize(dropped, self.ground_truth.path)
             )
         self.left_out = len(dropped)
+        self.scored: ScoredDetections | None = None
         self._row_of = {number: row for row, number in enumerate(self.image_ids)}
         self.reset()
 
@@ -186,11 +201,23 @@ class CocoEvaluator:
             if len(added) < total:
                 logger.info("partial evaluation: %d of %d images", len(added), total)
             share = [score_rows(rows, self.ground_truth, added, self.scored_ids, self.backend)]
+            self.scored = ScoredDetections(rows, added)
         if _is_distributed():
             distributed.broadcast_object_list(share, src=0)
         (metrics,) = share
         assert metrics is not None
         return metrics
+
+    def analyse(self) -> Analysis:
+        """Curves, confusion matrix and types of errors of what `compute` scored.
+
+        Raises:
+            ValueError: nothing was scored, in this process.
+        """
+        if self.scored is None:
+            raise ValueError("analyse follows compute, in the first process")
+        rows, image_ids = self.scored
+        return analyse(rows, self.ground_truth, image_ids, self.scored_ids)
 
     def results(self) -> list[dict[str, Any]]:
         """This process's detections in COCO's results format, unrounded: they score the same."""

@@ -33,8 +33,8 @@ class DetectionRows:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, chosen: NDArray[np.bool_]) -> DetectionRows:
-        """Some of the detections."""
+    def __getitem__(self, chosen: NDArray[np.bool_ | np.int64]) -> DetectionRows:
+        """Some of the detections, by a mask or by their rows."""
         return DetectionRows(
             self.image_ids[chosen],
             self.category_ids[chosen],

@@ -1,0 +1,1 @@
+"""Figures and an HTML report of an evaluation."""
