@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "igcv3det"
 FLOORS = [
     [
         *("structures", "config", "config_files", "moved", "version", "shapes"),
-        *("atomic_files", "yaml_files", "devices"),
+        *("atomic_files", "yaml_files", "devices", "export_formats"),
     ],
     ["models", "detection", "io", "preprocess", "description", "pretrained"],
     ["detector", "datasets", "runtime", "weight_files", "tracking"],

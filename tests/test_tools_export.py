@@ -147,6 +147,9 @@ def test_what_cannot_be_done(checkpoint, tmp_path, capsys):
     "arguments",
     [
         ["--output", "a.pb"],
+        ["--output", "a.onnx", "--format", "ncnn"],
+        ["--output", "a.param", "--precision", "int8", "--calibration", "photos"],
+        ["--output", "a.param", "--nms"],
         ["--output", "a.onnx", "--precision", "int8"],
         ["--output", "a.onnx", "--calibration", "photos"],
         ["--output", "a.onnx", "--precision", "int4"],

@@ -11,8 +11,8 @@ Examples:
 MODEL is a configuration (random weights), a checkpoint, a name of pretrained weights or an exported
 file. All but exported files are deployed for PyTorch and exported to the other libraries; an
 exported file runs in its own library and precision (an .xml also in bf16). bf16 is for PyTorch and
-OpenVINO, int8 for ONNX Runtime and OpenVINO, calibrated on --calibration or on synthetic shapes,
-which is enough for timing. ONNX Runtime and OpenVINO include the decoding of boxes and scores.
+OpenVINO, int8 for the libraries that have it, calibrated on --calibration or on synthetic shapes,
+which is enough for timing. All but PyTorch include the decoding of boxes and scores.
 
 Every round runs each model once. The table has the median, the distance of the 10th and the 90th
 percentile, and the ratio to the first MODEL in the same library and precision. Memory is the peak
@@ -39,6 +39,7 @@ from igcv3det.cli.arguments import positive_int, some_of
 from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.cli.errors import error_line
 from igcv3det.cli.results import refuse_overwriting, write_json
+from igcv3det.export_formats import FORMATS
 from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
 
     Found = list[tuple[BenchmarkRow, Timing]]
 
-BACKENDS = ("torch", "onnxruntime", "openvino")
+BACKENDS = ("torch", *(known.runtime for known in FORMATS.values()))
+DEFAULT_BACKENDS = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "int8")
 CONV_IMPLS = ("reference", "fast")
 
@@ -64,13 +66,23 @@ def _parse(args: list[str]) -> argparse.Namespace:
     if options.train and options.whole_path:
         parser.error("--train and --whole-path are two benchmarks")
     refuse_overwriting(parser, options, [*options.model, options.image], ["json"])
+    if options.backend is None:
+        endings = {model.suffix for model in options.model}
+        given = (known.runtime for known in FORMATS.values() if known.suffix in endings)
+        options.backend = tuple(dict.fromkeys([*DEFAULT_BACKENDS, *given]))
     return options
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", nargs="+", type=Path, metavar="MODEL", help="detectors; the first is the baseline")
-    _add_names(parser, ("--backend",), BACKENDS, BACKENDS, "libraries")
+    add(
+        "--backend",
+        type=some_of(BACKENDS),
+        metavar="NAMES",
+        help=f"libraries: some of {','.join(BACKENDS)} (default: {','.join(DEFAULT_BACKENDS)} "
+        "and those of exported files)",
+    )
     _add_names(parser, ("--precision",), PRECISIONS, ("fp32",), "precisions")
     add("--threads", type=positive_int, default=2, help="threads of every library (default: 2)")
     add("--batch", type=positive_int, default=1, metavar="N", help="batch size (default: 1)")

@@ -14,6 +14,7 @@ EXTRAS = {
         }
     ),
     "export": frozenset({"onnx", "onnxscript", "onnxruntime", "openvino", "nncf"}),
+    "ncnn": frozenset({"ncnn", "pnnx"}),
     "serve": frozenset({"fastapi", "uvicorn", "python_multipart", "prometheus_client"}),
     "fast-eval": frozenset({"faster_coco_eval"}),
     "tensorboard": frozenset({"tensorboard"}),

@@ -1,10 +1,14 @@
-r"""Exports a detector to ONNX Runtime or OpenVINO and compares the file with PyTorch.
+r"""Exports a detector to another runtime and compares the file with PyTorch.
 
 Examples:
     igcv3det export --checkpoint best.ckpt --output best.onnx --parity photos
     igcv3det export --checkpoint best.ckpt --output best.xml --precision int8 \
         --calibration data/coco/train2017 --images data/coco/val2017 \
         --annotations data/coco/annotations/instances_val2017.json
+
+The ending of --output chooses the format: .onnx, .xml (OpenVINO), .param (ncnn). --format checks
+the ending. ONNX and OpenVINO files have all options below. The others take one normalised image
+float32 [1, 3, S, S] and return boxes and scores.
 
 Without --nms the graph takes batches of any size and returns boxes [B, A, 4] and scores [B, A, K];
 with it, it takes one image and returns boxes [N, 4], scores [N] and labels [N] after class-wise
@@ -35,12 +39,12 @@ from typing import TYPE_CHECKING, Any
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.cli.results import write_json
+from igcv3det.export_formats import FORMATS, format_of
 
 if TYPE_CHECKING:
     from igcv3det.detector import SSDLite
     from igcv3det.runtime import ExportedDetector
 
-SUFFIXES = (".onnx", ".xml")
 CALIBRATION_IMAGES = 300
 PARITY_IMAGES = 50
 SHAPES_SIZE = 320  # pixels
@@ -55,8 +59,11 @@ def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("export", __doc__)
     _add_options(parser)
     options = parser.parse_args(args)
-    if options.output.suffix not in SUFFIXES:
-        parser.error(f"--output must end in .onnx or .xml, got {options.output}")
+    try:
+        own = format_of(options.output, options.format)
+        own.check(options.precision, preprocessing=options.preprocess, nms=options.nms)
+    except ValueError as error:
+        parser.error(str(error))
     if (options.precision == "int8") != bool(options.calibration):
         parser.error("--precision int8 and --calibration go together")
     if bool(options.annotations) != bool(options.images):
@@ -68,7 +75,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     model = "detector (default: the pretrained igcv3-d)"
     add("--checkpoint", type=Path, metavar="MODEL", help=model)
-    add("--output", type=Path, required=True, metavar="FILE", help="file to write: .onnx or .xml")
+    add("--output", type=Path, required=True, metavar="FILE", help="file to write")
+    add("--format", choices=FORMATS, help="format of the file (default: from its ending)")
     precisions = ["fp32", "fp16", "int8"]
     precision = "precision of the weights (default: fp32)"
     add("--precision", choices=precisions, default="fp32", help=precision)
@@ -142,8 +150,8 @@ def _export(detector: SSDLite, options: argparse.Namespace) -> None:
         print(f"Calibrating on {len(calibration)} images of {options.calibration}")
     spec = ExportSpec(options.precision, options.preprocess, options.nms)
     export_detector(detector, options.output, spec, calibration, weight_bits=options.weight_bits)
-    weights = options.output.with_suffix(".bin")
-    beside = f" and {weights}" if options.output.suffix == ".xml" else ""
+    second = format_of(options.output).weights_suffix
+    beside = f" and {options.output.with_suffix(second)}" if second else ""
     print(f"Exported to {options.output}{beside}")
 
 

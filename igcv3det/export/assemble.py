@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from igcv3det.atomic_files import atomic_write, replacing
 from igcv3det.description import DESCRIPTION
-from igcv3det.runtime.sessions import first_line, openvino_core
+from igcv3det.runtime.session import first_line
+from igcv3det.runtime.sessions import openvino_core
 from igcv3det.version import __version__
 
 if TYPE_CHECKING:

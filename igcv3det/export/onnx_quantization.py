@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from igcv3det.export.calibration import WeightBits
-from igcv3det.runtime.sessions import import_extra
+from igcv3det.runtime.session import import_extra
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.export.calibration import CalibrationSet, WeightBits
 from igcv3det.export.tracing import quiet
-from igcv3det.runtime.sessions import import_extra
+from igcv3det.runtime.session import import_extra
 
 if TYPE_CHECKING:
     import openvino

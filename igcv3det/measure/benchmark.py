@@ -11,13 +11,14 @@ from typing import Literal, NamedTuple, NotRequired, TypedDict
 from igcv3det.checkpoint import load_detector
 from igcv3det.detector import SSDLite
 from igcv3det.export import CalibrationSet, export_detector
+from igcv3det.export_formats import EXPORTED_SUFFIXES, FORMATS
 from igcv3det.measure.latency import Timing, ratios, time_in_turn
 from igcv3det.measure.memory import peak_mib
 from igcv3det.measure.targets import (
     NETWORK,
-    Backend,
     BenchmarkTarget,
     Calls,
+    Library,
     open_network,
     open_pipeline,
     resized,
@@ -30,8 +31,7 @@ from igcv3det.shapes.dataset import write_shapes
 
 Precision = Literal["fp32", "bf16", "int8"]
 
-SUFFIXES: dict[str, str] = {"onnxruntime": ".onnx", "openvino": ".xml"}
-UNSUPPORTED = {("torch", "int8"), ("onnxruntime", "bf16")}
+FORMATS_BY_RUNTIME = {known.runtime: known for known in FORMATS.values()}
 SYNTHETIC_IMAGES = 16
 SYNTHETIC_SIZE = 640  # pixels
 
@@ -90,7 +90,7 @@ class BenchmarkRow(TypedDict):
 
 def plan_groups(
     models: Sequence[Path],
-    backends: Sequence[Backend],
+    backends: Sequence[Library],
     precisions: Sequence[Precision],
     settings: BenchmarkSettings,
     folder: Path,
@@ -107,7 +107,7 @@ def plan_groups(
     Returns:
         The groups, and one sentence for each model that cannot be read or run.
     """
-    runners: Sequence[Backend] = ("torch",) if settings.steps else backends
+    runners: Sequence[Library] = ("torch",) if settings.steps else backends
     wanted = [(backend, precision) for backend in runners for precision in precisions]
     found: dict[tuple[str, str], dict[str, BenchmarkTarget]] = {}
     failures: list[str] = []
@@ -183,29 +183,37 @@ def _groups(
 def _targets(
     name: str,
     model: Path,
-    wanted: Sequence[tuple[Backend, Precision]],
+    wanted: Sequence[tuple[Library, Precision]],
     settings: BenchmarkSettings,
     folder: Path,
 ) -> Iterator[BenchmarkTarget]:
     """The rows of a model, of those wanted."""
     common = (settings.threads, settings.batch, settings.image_size)
-    if model.suffix in SUFFIXES.values():
+    if model.suffix in EXPORTED_SUFFIXES:
         for backend, precision in wanted if not settings.steps else ():
-            if SUFFIXES.get(backend) == model.suffix:
+            if backend != "torch" and FORMATS_BY_RUNTIME[backend].suffix == model.suffix:
                 own = _own_precision(model, precision, settings)
                 yield BenchmarkTarget(name, str(model), backend, own, *common)
         return
     detector = load_detector(model)
     for backend, precision in wanted:
-        if (backend, precision) in UNSUPPORTED:
+        if not _supports(backend, precision):
             continue
         path = model
         if backend != "torch":
             stored: Literal["fp32", "int8"] = "int8" if precision == "int8" else "fp32"
-            path = folder / f"{name.replace('/', '-')}-{stored}{SUFFIXES[backend]}"
+            path = folder / f"{name.replace('/', '-')}-{stored}{FORMATS_BY_RUNTIME[backend].suffix}"
             if not path.exists():
                 _export(resized(detector, settings.image_size), path, stored, settings)
         yield BenchmarkTarget(name, str(path), backend, precision, *common)
+
+
+def _supports(backend: Library, precision: Precision) -> bool:
+    if precision == "bf16":
+        return backend in ("torch", "openvino")
+    if backend == "torch":
+        return precision == "fp32"
+    return precision in FORMATS_BY_RUNTIME[backend].precisions
 
 
 def _export(
@@ -231,7 +239,7 @@ def _own_precision(model: Path, precision: Precision, settings: BenchmarkSetting
             f"{model}: takes {size} px, not {settings.image_size}; export it for that size"
         )
     own = exported.spec.precision
-    can_bf16 = model.suffix == SUFFIXES["openvino"] and own != "int8"
+    can_bf16 = model.suffix == FORMATS["openvino"].suffix and own != "int8"
     return "bf16" if precision == "bf16" and can_bf16 else own
 
 

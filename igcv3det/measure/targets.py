@@ -19,6 +19,9 @@ from igcv3det.preprocess import Preprocess
 from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
 
 Backend = Literal["torch", "onnxruntime", "openvino"]
+"""Libraries for which `igcv3det.fastpath.deploy` chooses the fastest blocks."""
+Library = Backend | Literal["ncnn"]
+"""All that a benchmark times."""
 Calls = dict[str, Callable[[], object]]
 Step = Callable[..., object]
 
@@ -41,7 +44,7 @@ class BenchmarkTarget(NamedTuple):
 
     model: str
     path: str
-    backend: Backend
+    backend: Library
     precision: str
     threads: int = 2
     batch: int = 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from igcv3det.config import DetectorConfig
-from igcv3det.runtime.sessions import Port
+from igcv3det.runtime.session import Port
 
 Precision = Literal["fp32", "fp16", "int8"]
 INPUT = "images"
@@ -28,6 +28,7 @@ class ExportSpec:
         nms: whether the graph includes class-wise non-maximum suppression. Then B is 1 and the
             outputs are boxes [N, 4], scores [N], labels [N], best first; otherwise boxes
             [B, A, 4] and scores [B, A, K], and B is dynamic.
+        single_image: whether B is 1 without NMS too, as in formats with fixed shapes.
 
     Raises:
         ValueError: another precision.
@@ -36,6 +37,7 @@ class ExportSpec:
     precision: Precision = "fp32"
     preprocessing: bool = False
     nms: bool = False
+    single_image: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -50,7 +52,7 @@ class ExportSpec:
 
     def input_port(self, image_size: int) -> Port:
         """The input that the graph must have."""
-        batch = 1 if self.nms else None
+        batch = 1 if self.nms or self.single_image else None
         if self.preprocessing:
             return Port(INPUT, "uint8", (batch, None, None, 3))
         return Port(INPUT, "float32", (batch, 3, image_size, image_size))
@@ -60,7 +62,8 @@ class ExportSpec:
         if self.nms:
             kinds = [("float32", (None, 4)), ("float32", (None,)), ("int64", (None,))]
         else:
-            kinds = [("float32", (None, anchors, side)) for side in (4, num_classes)]
+            batch = 1 if self.single_image else None
+            kinds = [("float32", (batch, anchors, side)) for side in (4, num_classes)]
         return [
             Port(name, dtype, shape)
             for name, (dtype, shape) in zip(self.output_names, kinds, strict=True)

@@ -1,4 +1,4 @@
-"""Detectors in exported files: ONNX by ONNX Runtime, OpenVINO's XML by OpenVINO, both on the CPU.
+"""Detectors in exported files, each by its runtime, on the CPU.
 
 An exported file carries a checkpoint's description, with the spec of the export added. Both are
 compared with the graph when the file is opened: a file whose description contradicts its size,
@@ -20,10 +20,9 @@ from igcv3det.description import parse_description, read_description
 from igcv3det.detection.postprocess import select_detections
 from igcv3det.preprocess import Image, Preprocess
 from igcv3det.runtime.export_spec import EXPORT, ExportSpec
-from igcv3det.runtime.sessions import Port, Session, open_session
+from igcv3det.runtime.session import Port, Session
+from igcv3det.runtime.sessions import open_session
 from igcv3det.structures import Detections
-
-EXPORTED_SUFFIXES = frozenset({".onnx", ".xml"})
 
 
 class ExportedDetector:
@@ -56,7 +55,13 @@ class ExportedDetector:
         self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """The graph's outputs for its input, both described by `ExportSpec`."""
+        """The graph's outputs for its input, both described by `ExportSpec`.
+
+        A graph for single images runs once for each image of a batch.
+        """
+        if self.spec.single_image and len(inputs) > 1:
+            parts = [self(image[None]) for image in inputs]
+            return tuple(torch.cat(rows) for rows in zip(*parts, strict=True))
         return tuple(torch.from_numpy(array) for array in self._session.run(inputs.numpy()))
 
     def example_input(self, batch: int = 1) -> Tensor:
@@ -138,14 +143,14 @@ def load_exported(
     """Opens an exported detector.
 
     Args:
-        path: a file of `export_detector`, ``*.onnx`` or ``*.xml`` (with its ``.bin`` beside it).
+        path: a file of `export_detector`; the ``.bin`` of an ``.xml`` or ``.param`` is beside it.
         threads: of the runtime; None leaves the number to the runtime.
         bf16: lets OpenVINO compute in bfloat16 where the processor can. Without it OpenVINO
             computes in float32, whatever it would choose itself, so that results do not depend on
             the machine.
 
     Raises:
-        FileNotFoundError: there is no such file, or the ``.bin`` of an ``.xml`` is missing.
+        FileNotFoundError: there is no such file, or its ``.bin`` is missing.
         ImportError: the runtime is not installed.
         ValueError: the file is unreadable, not from this package, or contradicts itself.
     """
@@ -165,8 +170,10 @@ def _read_spec(description: dict[str, Any], config: DetectorConfig, path: Path) 
     if not isinstance(values, dict):
         raise ValueError(f"{path}: the description lacks {EXPORT!r}")
     try:
-        spec = ExportSpec(values["precision"], values["preprocessing"], values["suppression"])
-    except KeyError as error:
+        nms = values["suppression"]
+        is_single = not nms and values["input"]["shape"][0] == 1
+        spec = ExportSpec(values["precision"], values["preprocessing"], nms, is_single)
+    except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{path}: the description's {EXPORT!r} lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -1,98 +1,50 @@
-"""ONNX Runtime and OpenVINO behind one interface; each is imported when a file needs it."""
+"""Opens graphs in the runtime of their format, which is imported when a file needs it."""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from igcv3det.description import DESCRIPTION
+from igcv3det.export_formats import format_of
+from igcv3det.runtime.ncnn_session import NcnnSession
+from igcv3det.runtime.session import Array, Port, Session, first_line, import_extra
 
-Array = NDArray[Any]
 _HEAD = 1000  # bytes in which OpenVINO's XML opens its root element
 _ERRORS_ONLY = 3  # of ONNX Runtime's log levels
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a graph.
-
-    Attributes:
-        name: of the tensor.
-        dtype: its type, as NumPy names it.
-        shape: None for a dynamic dimension.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-
-class Session(Protocol):
-    """A graph ready to run, in any number of threads."""
-
-    @property
-    def inputs(self) -> Sequence[Port]:
-        """The graph's inputs."""
-
-    @property
-    def outputs(self) -> Sequence[Port]:
-        """The graph's outputs."""
-
-    @property
-    def description(self) -> str | None:
-        """The text under ``DESCRIPTION`` in the file's metadata."""
-
-    def run(self, array: Array) -> list[Array]:
-        """The outputs, in order, for the graph's only input."""
 
 
 def open_session(path: Path, threads: int | None = None, *, bf16: bool = False) -> Session:
     """Opens a graph; the file's suffix decides the runtime.
 
     Args:
-        path: an existing ``.onnx`` or ``.xml`` file.
+        path: an existing file of one of `FORMATS`.
         threads: of the runtime; None leaves the number to the runtime.
         bf16: compute in bfloat16; OpenVINO only.
 
     Raises:
-        FileNotFoundError: an ``.xml`` without its ``.bin``.
+        FileNotFoundError: an ``.xml`` or ``.param`` without its ``.bin``.
         ImportError: the runtime is not installed.
-        ValueError: another suffix, a file that cannot be read, ``bf16`` for ONNX Runtime, or
-            fewer than one thread.
+        ValueError: another suffix, a file that cannot be read, ``bf16`` for another runtime than
+            OpenVINO, or fewer than one thread.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be >= 1, got {threads}")
-    if path.suffix == ".xml":
+    name = format_of(path).name
+    if name == "openvino":
         return _OpenVinoSession(path, threads, bf16)
-    if path.suffix != ".onnx":
-        raise ValueError(f"{path}: an exported detector is an .onnx or .xml file")
     if bf16:
         raise ValueError(f"{path}: bfloat16 is a hint that only OpenVINO's .xml files can follow")
+    if name == "ncnn":
+        return NcnnSession(path, threads)
     return _OnnxSession(path, threads)
-
-
-def import_extra(name: str, purpose: object) -> ModuleType:
-    """Imports a package of the extra ``export``.
-
-    Raises:
-        ImportError: it is not installed; the message says how to get it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"{purpose}: needs {error.name}; install it with: pip install 'igcv3det[export]'"
-        ) from error
 
 
 def openvino_core(purpose: object) -> Any:  # noqa: ANN401
@@ -186,10 +138,3 @@ def _openvino_port(port: Any) -> Port:  # noqa: ANN401
     sides = port.get_partial_shape()
     shape = tuple(None if side.is_dynamic else side.get_length() for side in sides)
     return Port(port.get_any_name(), np.dtype(port.element_type.to_dtype()).name, shape)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a message, without the source locations that OpenVINO begins with."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    messages = (line for line in lines if line and not line.startswith("Exception from"))
-    return next(messages, type(error).__name__)

@@ -19,7 +19,7 @@ from export.networks import (  # noqa: E402
 
 from igcv3det.checkpoint import DESCRIPTION  # noqa: E402
 from igcv3det.export import CalibrationSet, export_detector, list_images  # noqa: E402
-from igcv3det.export.exporter import description_of  # noqa: E402
+from igcv3det.export.network import description_of  # noqa: E402
 from igcv3det.measure.parity import compare_candidates, compare_detections  # noqa: E402
 from igcv3det.predictor import Predictor  # noqa: E402
 from igcv3det.preprocess import Preprocess  # noqa: E402
@@ -169,7 +169,7 @@ def test_the_detector_is_left_unchanged(exported_file):
 
 def test_wrong_calls(tmp_path):
     detector = lively_detector(IGCV3)
-    with pytest.raises(ValueError, match=r"a.pb: an exported detector is an .onnx or .xml file"):
+    with pytest.raises(ValueError, match=r"a.pb: an exported detector ends in .onnx, .xml"):
         export_detector(detector, tmp_path / "a.pb")
     with pytest.raises(ValueError, match=r"a.onnx: int8 and images to calibrate on go together"):
         export_detector(detector, tmp_path / "a.onnx", ExportSpec("int8"))

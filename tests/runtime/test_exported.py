@@ -194,9 +194,9 @@ def test_xml_without_its_weights(tmp_path):
 
 
 def test_arguments(tmp_path):
-    (tmp_path / "a.tflite").touch()
-    with pytest.raises(ValueError, match=r"a.tflite: an exported detector is an .onnx or .xml"):
-        load_exported(tmp_path / "a.tflite")
+    (tmp_path / "a.pb").touch()
+    with pytest.raises(ValueError, match=r"a.pb: an exported detector ends in .onnx, .xml"):
+        load_exported(tmp_path / "a.pb")
     with pytest.raises(ValueError, match="threads must be >= 1, got 0"):
         load_exported(write_stub(tmp_path / "a.onnx"), threads=0)
 
