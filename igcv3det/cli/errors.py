@@ -18,6 +18,7 @@ EXTRAS = {
     "serve": frozenset({"fastapi", "uvicorn", "python_multipart", "prometheus_client"}),
     "fast-eval": frozenset({"faster_coco_eval"}),
     "tensorboard": frozenset({"tensorboard"}),
+    "video": frozenset({"av"}),
     "tune": frozenset({"optuna"}),
 }
 """Modules by the extra of ``setup.cfg`` that installs them."""

@@ -109,6 +109,18 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _lost_in_videos(options: argparse.Namespace) -> list[str]:
+    """What the drawn videos of this run lose without PyAV."""
+    from igcv3det.io.av_videos import has_pyav
+    from igcv3det.io.sources import is_video
+
+    videos = [path for path in options.sources.paths if is_video(path)]
+    if not options.output or not videos or has_pyav():
+        return []
+    lost = "drawn videos lose their sound and have a constant frame rate"
+    return [f"{lost}; pip install 'igcv3det[video]' keeps both"]
+
+
 def _single_image(sources: Sources) -> Path | None:
     """The image, if it is all there is."""
     from igcv3det.io.sources import is_video
@@ -138,7 +150,7 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.pretrained import DEFAULT
     from igcv3det.tracking.tracker import LOW_SHARE
 
-    for notice in options.sources.notices:
+    for notice in [*options.sources.notices, *_lost_in_videos(options)]:
         report("predict", notice)
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
         report("predict", notice)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from igcv3det.io.addresses import Address
+from igcv3det.io.av_videos import AvVideoWriter, open_video
 from igcv3det.io.file_set import FileSet
 from igcv3det.io.frames import Frame
 from igcv3det.io.images import WRITE_EXTENSIONS, Image, write_image
@@ -19,7 +20,7 @@ KEPT_SUFFIXES = WRITE_EXTENSIONS - {".gif"}  # a GIF has 256 colours
 
 
 class DrawingFolder:
-    """Writes an image file for each image and an MP4 file for each video.
+    """Writes an image file for each image and an MP4 file for each video, see `open_video`.
 
     A file is named after its source, with a number added where that name is taken: by a drawing of
     this run or by a protected file. Other files of that name are replaced.
@@ -41,7 +42,7 @@ class DrawingFolder:
         self._taken = FileSet(protected)
         self._numbers: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._open = ExitStack()
-        self._video: tuple[Path | Address, VideoWriter] | None = None
+        self._video: tuple[Path | Address, VideoWriter | AvVideoWriter] | None = None
 
     def write(self, frame: Frame, drawn: Image) -> Path:
         """Writes a drawn frame; the frames of a video come one after the other.
@@ -60,7 +61,9 @@ class DrawingFolder:
         if self._video is None or self._video[0] != frame.file or frame.index == 0:
             self._open.close()
             path = self._free_name(frame.file.stem, ".mp4")
-            writer = self._open.enter_context(VideoWriter(path, frame.fps))
+            source = frame.file if isinstance(frame.file, Path) else None
+            writer = open_video(path, frame.fps, source)
+            self._open.enter_context(writer)
             self._video = (frame.file, writer)
         writer = self._video[1]
         writer.write(drawn, frame.time)

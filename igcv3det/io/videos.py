@@ -45,7 +45,7 @@ def read_video(path: Path) -> Iterator[Frame]:
     """
     if not path.is_file():
         raise ImageReadError(f"{path}: no such file")
-    with _opencv_name(path) as name:
+    with ffmpeg_name(path) as name:
         capture = cv2.VideoCapture(name)
         try:
             yield from read_capture(capture, path)
@@ -138,14 +138,14 @@ class VideoWriter:
                 self._skipped += (due - latest) / self.fps
             for _ in range(self._frames, min(due, latest)):
                 self._append(self._last)
-        bgr = cv2.cvtColor(_fitted(image, self._size), cv2.COLOR_RGB2BGR)
+        bgr = cv2.cvtColor(fitted(image, self._size), cv2.COLOR_RGB2BGR)
         self._last = bgr.astype(np.uint8, copy=False)
         self._append(self._last)
 
     def _open(self, image: Image) -> cv2.VideoWriter:
         height, width = image.shape[:2]
         self._size = (width, height)
-        name = self._stack.enter_context(_opencv_name(self.path))
+        name = self._stack.enter_context(ffmpeg_name(self.path))
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         return cv2.VideoWriter(name, codec, self.fps, self._size)
 
@@ -169,8 +169,8 @@ class VideoWriter:
 
 
 @contextmanager
-def _opencv_name(path: Path) -> Iterator[str]:
-    """A name by which OpenCV can open a file.
+def ffmpeg_name(path: Path) -> Iterator[str]:
+    """A name by which OpenCV and PyAV can open a file.
 
     It is absolute, since FFmpeg takes "a:b.mp4" for a protocol. OpenCV crashes on a name that is
     not UTF-8, so for that it is a link in a temporary folder.
@@ -199,7 +199,7 @@ def _storable_rate(fps: float) -> float:
     return round(fps, decimals)
 
 
-def _fitted(image: Image, size: tuple[int, int]) -> Image:
+def fitted(image: Image, size: tuple[int, int]) -> Image:
     """The image scaled into (width, height), with black borders where the aspects differ."""
     height, width = image.shape[:2]
     if (width, height) == size:

@@ -11,7 +11,7 @@ from coco_files import THREE, save_tiny_detector
 import igcv3det.cli.prediction
 from igcv3det.cli.predict import main
 from igcv3det.cli.progress import Progress
-from igcv3det.io import streams, web, window
+from igcv3det.io import av_videos, streams, web, window
 from igcv3det.io.images import write_image
 from igcv3det.io.videos import VideoWriter, read_video
 from igcv3det.predictor import Predictor
@@ -206,6 +206,18 @@ def video(tmp_path):
         for _ in range(4):
             writer.write(GREY)
     return tmp_path / "v.mp4"
+
+
+@pytest.mark.parametrize(("has_pyav", "lines"), [(True, 0), (False, 1)])
+def test_what_is_lost_without_pyav_is_said(
+    loads, video, tmp_path, monkeypatch, capsys, has_pyav, lines
+):
+    monkeypatch.setattr(av_videos, "has_pyav", lambda: has_pyav)
+    if has_pyav:
+        pytest.importorskip("av", reason="needs the extra igcv3det[video]")
+    predict(tmp_path, video, "--output", tmp_path / "out")
+    said = "predict: drawn videos lose their sound and have a constant frame rate; "
+    assert capsys.readouterr().err.count(said) == lines
 
 
 def test_tracked_detections_have_ids(loads, video, tmp_path):
