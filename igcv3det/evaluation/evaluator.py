@@ -42,10 +42,12 @@ class ScoredDetections(NamedTuple):
     Attributes:
         rows: the detections.
         image_ids: of the images, with detections or without.
+        metrics: their figures.
     """
 
     rows: DetectionRows
     image_ids: list[int]
+    metrics: CocoMetrics
 
 
 class CocoEvaluator:
@@ -200,8 +202,9 @@ class CocoEvaluator:
             total = len(self.ground_truth.images)
             if len(added) < total:
                 logger.info("partial evaluation: %d of %d images", len(added), total)
-            share = [score_rows(rows, self.ground_truth, added, self.scored_ids, self.backend)]
-            self.scored = ScoredDetections(rows, added)
+            scored = score_rows(rows, self.ground_truth, added, self.scored_ids, self.backend)
+            self.scored = ScoredDetections(rows, added, scored)
+            share = [scored]
         if _is_distributed():
             distributed.broadcast_object_list(share, src=0)
         (metrics,) = share
@@ -216,7 +219,7 @@ class CocoEvaluator:
         """
         if self.scored is None:
             raise ValueError("analyse follows compute, in the first process")
-        rows, image_ids = self.scored
+        rows, image_ids, _ = self.scored
         return analyse(rows, self.ground_truth, image_ids, self.scored_ids)
 
     def results(self) -> list[dict[str, Any]]:

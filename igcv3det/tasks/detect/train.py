@@ -34,6 +34,7 @@ from igcv3det.engine.run_cli import RunCLI
 from igcv3det.tasks.detect.callbacks import IMAGES, PredictionImages, target_image_ids
 from igcv3det.tasks.detect.datamodule import CocoDataModule
 from igcv3det.tasks.detect.module import DetectionModule
+from igcv3det.tasks.detect.validation_plots import PLOTS, ValidationPlots
 
 _NUM_CLASSES = "model.detector.num_classes"
 _SHOWN_METRICS = ("val/AP", "val/AP50", "val/AP75", "val/score", "val/loss")
@@ -79,6 +80,13 @@ class DetectionCLI(RunCLI):
             type=int,
             default=8,
             help="Validation images to draw after each epoch.",
+        )
+        parser.add_argument(
+            "--plots",
+            type=bool | None,
+            default=None,
+            help="Draw curves, errors and a report of the best validation at the end; null: if "
+            "logged_images is not 0.",
         )
 
     def checkpoint_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +151,9 @@ class DetectionCLI(RunCLI):
         if self.config.logged_images > 0 and not given.fast_dev_run:
             folder = self.run_folder / IMAGES
             callbacks.append(PredictionImages(folder, self.config.logged_images))
+        plots = self.config.plots
+        if (self.config.logged_images > 0 if plots is None else plots) and not given.fast_dev_run:
+            callbacks.append(ValidationPlots(self.run_folder / PLOTS, self.best[0]))
         return callbacks
 
     def _release(self, checkpoint: Path, target: Path) -> None:
