@@ -5,6 +5,7 @@ Examples:
     igcv3det eval --checkpoint best.ckpt --data data/mine --plots plots
     igcv3det eval --checkpoint best.ckpt --images data/coco/val2017 \
         --annotations data/coco/annotations/instances_val2017.json
+    igcv3det eval --checkpoint segmenter.safetensors --data data/masks --output metrics.json
 
 Prints COCO's twelve metrics and a table of the classes; "-" (null in JSON) where there are no
 objects. Detections with a score of at least 0.01 count, at most 100 an image. Classes are matched
@@ -16,6 +17,9 @@ written all the same.
 --plots writes curves of precision, recall and F1, the best threshold of each class, a confusion
 matrix, TIDE's types of errors and the images with the most errors, as PNG files, as plots.json and
 as report.html.
+
+With a segmenter, --data is a data set of images and masks, as for training; the figures are mIoU,
+the IoU of each class and the pixel accuracy, at the size of each mask (docs/segmentation.md).
 
 Exit status: 0 all done, 1 an image or the model could not be read or there are no figures, 2 wrong
 call.
@@ -30,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import integers, positive_int
-from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
 from igcv3det.cli.data_options import add_data_options, read_data, require_data
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.measure.tables import format_number, text_table
@@ -57,7 +61,7 @@ MEANINGS = {
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    return run_command("eval", _parse, _evaluate, args)
+    return run_command("eval", _parse, _run, args)
 
 
 def _parse(args: list[str]) -> argparse.Namespace:
@@ -71,6 +75,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--plots", type=Path, metavar="DIR", help="write figures and a report to this new folder")
     add("--categories", type=integers, metavar="IDS", help="only these category ids: 1,2,3")
     add("--limit", type=positive_int, metavar="N", help="only the first N images")
+    add("--ignore", type=integers, metavar="LABELS", help="segmenters: labels of no class, as 0,11")
     add("--results", type=Path, metavar="JSON", help="evaluate the detections of this file")
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     add("--batch-size", type=positive_int, default=8, metavar="N", help="batch size (default: 8)")
@@ -88,6 +93,19 @@ def _parse(args: list[str]) -> argparse.Namespace:
     inputs = [options.annotations, options.results, options.checkpoint]
     refuse_overwriting(parser, options, inputs, ["output", "detections"])
     return options
+
+
+def _run(options: argparse.Namespace) -> int:
+    from igcv3det.tasks.segment.checkpoint import is_segmenter
+
+    if is_segmenter(options.checkpoint):
+        from igcv3det.cli.segment_eval import evaluate_segments
+
+        return evaluate_segments(options)
+    if options.ignore is not None:
+        report("eval", "--ignore: for segmenters")
+        return WRONG_CALL
+    return _evaluate(options)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -22,7 +22,8 @@ when loading (igcv3det.runtime.load_exported).
 
 The report FILE.parity.json compares detections on the images of --parity (else of --images or
 --calibration, else on synthetic shapes), and AP if --annotations are given. It holds the limits
-that the file is judged by. Unreadable images of --parity are named and left out.
+that the file is judged by. Unreadable images of --parity are named and left out. Segmenters are
+exported in fp32; their report has the share of pixels with the same class, and logits.
 
 Exit status: 0 all done, 1 something could not be read or written, or the file does not agree with
 PyTorch, 2 wrong call.
@@ -101,10 +102,15 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.checkpoint import load_detector
     from igcv3det.pretrained import DEFAULT
     from igcv3det.runtime import load_exported
+    from igcv3det.tasks.segment.checkpoint import is_segmenter
 
     logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
     with tempfile.TemporaryDirectory() as temporary:
         files, source = _parity_images(options, Path(temporary))
+        if is_segmenter(options.checkpoint):
+            from igcv3det.cli.segment_export import export_segments
+
+            return export_segments(options, files, source)
         detector = load_detector(options.checkpoint or DEFAULT)
         _export(detector, options)
         exported = load_exported(options.output)

@@ -7,6 +7,7 @@ Examples:
     igcv3det predict rtsp://camera.local/1 --csv found.csv
     igcv3det predict aerial --tile 640
     igcv3det predict drive.mp4 --track --every 3 --json tracks.json
+    igcv3det predict drive.mp4 --checkpoint segmenter.safetensors --output drawn --masks masks
 
 SOURCE is an image, a folder (its images and videos, without subfolders), a glob pattern, a video,
 the index of a camera (0), or a URL of an image, a video or a stream (http, rtsp, rtmp, udp, tcp).
@@ -17,6 +18,9 @@ The JSON file is a list of one record an image or frame:
     {"file", "width", "height", "detections": [{"label", "category_id", "score", "box"}]}
 with box [x0, y0, x1, y1] in pixels; frames of a video also have "frame" and "time" (seconds), and
 tracked detections "id"; a file that could not be read is {"file", "error"}.
+
+A segmenter colours the pixels by class, and writes them as PNG masks to --masks; its records have
+"classes": [{"label", "share"}] in place of "detections" (docs/segmentation.md).
 
 A stream that drops is connected again, up to 5 times in a row. Ctrl-C ends a run with its files
 complete. No source is written over: a drawing whose name is taken gets a number.
@@ -52,6 +56,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("source", nargs="+", metavar="SOURCE", help="image, folder, pattern, video, camera or URL")
     add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
     add("--output", type=Path, metavar="DIR", help="folder for annotated images and videos")
+    add("--masks", type=Path, metavar="DIR", help="segmenters: folder for PNG masks")
     add("--json", type=Path, metavar="FILE", help="write the detections as JSON")
     add("--csv", type=Path, metavar="FILE", help="write the detections as a table")
     add("--show", action="store_true", help="show annotated images in a window; q closes it")
@@ -59,7 +64,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     _add_detection_options(parser)
     _add_tracking_options(parser)
     options = parser.parse_args(args)
-    if not (options.output or options.json or options.csv or options.show):
+    if not any((options.output, options.masks, options.json, options.csv, options.show)):
         options.output = DEFAULT_OUTPUT
     options.track |= options.smooth or options.every is not None
     options.sources = _find_sources(options, parser)
@@ -138,8 +143,9 @@ def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) 
 
     sources = find_sources(options.source, numbered=options.track)
     refuse_overwriting(parser, options, [*sources.paths, options.checkpoint], ["json", "csv"])
-    if options.output and options.output.exists() and not options.output.is_dir():
-        parser.error(f"argument --output: {options.output} is not a folder")
+    for option, folder in (("--output", options.output), ("--masks", options.masks)):
+        if folder and folder.exists() and not folder.is_dir():
+            parser.error(f"argument {option}: {folder} is not a folder")
     return sources
 
 
@@ -148,10 +154,18 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.cli.prediction import predict_sources
     from igcv3det.predictor import Predictor
     from igcv3det.pretrained import DEFAULT
+    from igcv3det.tasks.segment.checkpoint import is_segmenter
     from igcv3det.tracking.tracker import LOW_SHARE
 
     for notice in [*options.sources.notices, *_lost_in_videos(options)]:
         report("predict", notice)
+    if is_segmenter(options.checkpoint):
+        from igcv3det.cli.segment_predict import predict_segments
+
+        return predict_segments(options)
+    if options.masks:
+        report("predict", "--masks: for segmenters")
+        return WRONG_CALL
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
         report("predict", notice)
     predictor = Predictor.load(

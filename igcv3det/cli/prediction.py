@@ -65,8 +65,8 @@ class _Run:
         if options.output:
             self._folder = stack.enter_context(DrawingFolder(options.output, protected))
         self._images = self._objects = 0
-        self._progress = _SourceProgress(self._files)
-        self.failures = _Failures(self._progress)
+        self._progress = SourceProgress(self._files)
+        self.failures = Failures(self._progress)
 
     def all_sources(self) -> None:
         """Reads the sources one after the other, until the window is closed."""
@@ -94,7 +94,7 @@ class _Run:
                 is_wanted = self._window.show(drawn, STILL_MS if is_still else 1)
         if frame.index is None:
             self._progress.clear()
-            _print(f"{frame.file}: {_listed(detections.names)}")
+            print_line(f"{frame.file}: {_listed(detections.names)}")
         self._images += 1
         self._objects += len(detections)
         return is_wanted
@@ -103,7 +103,7 @@ class _Run:
         """Prints what was done."""
         self._progress.clear()
         places = ", ".join(map(str, self._results))
-        _print(
+        print_line(
             f"objects: {self._objects}, images: {self._images}{self.failures.summary}"
             f"{f'; results in {places}' if places else ''}"
         )
@@ -123,7 +123,7 @@ def _detection(predictor: Predictor, options: argparse.Namespace) -> Callable[[F
     )
 
 
-class _SourceProgress(Progress):
+class SourceProgress(Progress):
     """Files done of all files, or frames done of the video that is being read."""
 
     def __init__(self, files: list[Path | Address | UnreadableSource]) -> None:
@@ -146,7 +146,7 @@ class _SourceProgress(Progress):
             self.show("files:", self._begun, self._total, self._started)
 
 
-class _Failures:
+class Failures:
     """Reports each failure once: a video that cannot be written fails at each of its frames."""
 
     def __init__(self, progress: Progress) -> None:
@@ -154,6 +154,7 @@ class _Failures:
         self._progress = progress
 
     def add(self, reason: str) -> None:
+        """Reports a reason, unless it was reported before."""
         if reason not in self.reasons:
             self.reasons.add(reason)
             self._progress.clear()
@@ -169,10 +170,11 @@ class _Failures:
 
     @property
     def summary(self) -> str:
+        """For the last line of the run; empty without failures."""
         return f"; {len(self.reasons)} could not be read or written" if self.reasons else ""
 
 
-def _print(line: str) -> None:
+def print_line(line: str) -> None:
     """Prints a line; the run continues when the reader of standard output has gone."""
     try:
         print(line, flush=True)

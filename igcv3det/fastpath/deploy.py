@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.layers import BATCH_NORMS, ChannelPermutation
 
+Network = TypeVar("Network", bound=nn.Module)
 Variant = Literal["permuted", "dense", "mixed", "grouped", "torch", "onnxruntime", "openvino"]
 ChooseVariant = Callable[[Block], BlockVariant]
 
@@ -69,6 +70,24 @@ def deploy(detector: SSDLite, variant: Variant | ChooseVariant = "onnxruntime") 
     _fold_norms(deployed)
     if variant != "permuted":
         _rewrite_all(deployed, VARIANTS[variant] if isinstance(variant, str) else variant)
+    if variant == "torch":
+        deployed.to(memory_format=torch.channels_last)
+    return deployed
+
+
+def deploy_blocks(network: Network, variant: Variant) -> Network:
+    """As `deploy`, for a network that reads no expansion as a feature map, such as a segmenter.
+
+    Args:
+        network: on any device; it is left unchanged.
+        variant: see `deploy`.
+    """
+    deployed = copy.deepcopy(network).eval().requires_grad_(False)
+    set_conv_impl(deployed, "reference")
+    _fold_norms(deployed)
+    if variant != "permuted":
+        for block in list(grouped_blocks(deployed)):
+            _rewrite(block, VARIANTS[variant](block))
     if variant == "torch":
         deployed.to(memory_format=torch.channels_last)
     return deployed

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from igcv3det.checkpoint import YAML_SUFFIXES, load_weights, read_model_config
 from igcv3det.config import config_from_dict
-from igcv3det.description import DESCRIPTION, FORMAT, require_kind
+from igcv3det.description import DESCRIPTION, FORMAT, described_kind, require_kind
 from igcv3det.pretrained import resolve_model
+from igcv3det.runtime import EXPORTED_SUFFIXES
 from igcv3det.tasks.segment.config import SegmenterConfig
 from igcv3det.tasks.segment.masks import ClassLabels
 from igcv3det.tasks.segment.network import Segmenter, numbered_names
-from igcv3det.weight_files import existing_file, read_described, write_safetensors
+from igcv3det.weight_files import (
+    existing_file,
+    parse_file_description,
+    read_described,
+    write_safetensors,
+)
+from igcv3det.yaml_files import read_yaml
 
 SEGMENTER_PREFIX = "segmenter."
 """Of the weights' names in a Lightning checkpoint."""
 KIND = "segmenter"
+_DESCRIBES = re.compile(rb'(?:"|&quot;)segmenter(?:"|&quot;): \{')
 
 
 def describe_segmenter(config: SegmenterConfig, classes: ClassLabels) -> dict[str, Any]:
@@ -71,6 +80,26 @@ def save_segmenter(
     tensors = {key: value.cpu().contiguous() for key, value in segmenter.state_dict().items()}
     description = json.dumps(describe_segmenter(segmenter.config, classes))
     write_safetensors(path, tensors, {**(metadata or {}), DESCRIPTION: description})
+
+
+def is_segmenter(model: str | Path | None) -> bool:
+    """Whether a file describes a segmenter; False where it cannot be read.
+
+    Args:
+        model: any MODEL of the command line; None is the default detector.
+    """
+    try:
+        path = resolve_model(model)
+        if path.suffix in YAML_SUFFIXES:
+            content = read_yaml(path)
+            networks = content.get("model") if isinstance(content, dict) else None
+            return isinstance(networks, dict) and KIND in networks
+        if path.suffix in EXPORTED_SUFFIXES:
+            # a runtime takes long to open a file that may be for another command
+            return _DESCRIBES.search(path.read_bytes()) is not None
+        return described_kind(parse_file_description(path, KIND)) == KIND
+    except (OSError, ValueError):
+        return False
 
 
 def load_segmenter(model: str | Path) -> tuple[Segmenter, ClassLabels]:

@@ -1,0 +1,107 @@
+"""Overlays of classes on images, and masks as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+
+from igcv3det.atomic_files import replacing
+from igcv3det.io.drawing import (
+    FONT_SHARE,
+    MAX_FONT_PX,
+    MIN_FONT_PX,
+    draw_boxes,
+    label_colour,
+)
+from igcv3det.io.file_set import FileSet
+from igcv3det.io.frames import Frame
+from igcv3det.io.images import Image
+from igcv3det.tasks.segment.predictor import Segmentation
+
+OPACITY = 0.55
+LEGEND_SHARE = 0.005
+"""Classes with fewer of the pixels are left out of the legend."""
+_LINE = 1.5  # of the legend, in font heights
+
+
+def class_colours(num_classes: int) -> NDArray[np.uint8]:
+    """[K, 3] RGB, a colour for each class."""
+    return np.array([label_colour(label) for label in range(num_classes)], np.uint8)
+
+
+def draw_segmentation(image: Image, found: Segmentation) -> Image:
+    """Colours the pixels of an image by class, with the names of the classes at the left edge.
+
+    Args:
+        image: uint8 [H, W, 3] RGB; it is not changed.
+        found: with a mask of the same height and width.
+
+    Returns:
+        A new uint8 [H, W, 3].
+
+    Raises:
+        ValueError: the mask has another size.
+    """
+    if found.mask.shape != image.shape[:2]:
+        raise ValueError(f"mask {found.mask.shape} and image {image.shape[:2]} differ in size")
+    colours = class_colours(len(found.classes.names))
+    mixed = image * (1 - OPACITY) + colours[found.mask] * OPACITY
+    named = [name for name, share in found.shares.items() if share >= LEGEND_SHARE]
+    size = min(max(round(min(image.shape[:2]) * FONT_SHARE), MIN_FONT_PX), MAX_FONT_PX)
+    bottoms = (np.arange(len(named)) + 1) * size * _LINE
+    corners = torch.tensor(np.stack([bottoms * 0, bottoms, bottoms * 0, bottoms], axis=1))
+    order = [found.classes.names.index(name) for name in named]
+    own = [tuple(int(value) for value in colours[label]) for label in order]
+    return draw_boxes(np.rint(mixed).astype(np.uint8), corners, named, own)  # type: ignore[arg-type]
+
+
+class MaskFolder:
+    """A folder of PNG masks, named after their images; frames of videos have numbers.
+
+    The pixels are labels, as in the masks that the network was trained on; the palette has the
+    colours of `draw_segmentation`.
+
+    Args:
+        folder: made if it does not exist.
+        protected: files that are never written over, such as all sources of the run.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, protected: list[Path]) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{folder}: cannot be made: {error.strerror}") from error
+        self.folder = folder
+        self._taken = FileSet(protected)
+
+    def write(self, frame: Frame, found: Segmentation) -> Path:
+        """Writes the mask of an image or frame.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        stem = Path(str(frame.file)).stem
+        path = self._free_name(stem if frame.index is None else f"{stem}_{frame.index:06d}")
+        image = PIL.Image.fromarray(found.labels, "P")
+        palette = np.zeros((256, 3), np.uint8)
+        palette[list(found.classes.labels)] = class_colours(len(found.classes.labels))
+        image.putpalette(palette.ravel().tolist())
+        with replacing(path) as partial:
+            image.save(partial, format="PNG")
+        return path
+
+    def _free_name(self, stem: str) -> Path:
+        number = 1
+        while True:
+            path = self.folder / f"{stem}{'' if number == 1 else f'_{number}'}.png"
+            if path not in self._taken:
+                self._taken.add(path)
+                return path
+            number += 1
