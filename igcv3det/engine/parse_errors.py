@@ -6,7 +6,9 @@ import re
 
 _KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*')
 _UNION = "Does not validate against any of the Union subtypes"
-_ALTERNATIVE = re.compile(r"^\s*- (?P<text>.*?)(?=^\s*- |^\s*Given value|\Z)", re.M | re.S)
+# those at the left only: a reason may have a list of its own
+_ALTERNATIVE = re.compile(r"^ {0,2}- (?P<text>.*?)(?=^ {0,2}- |^\s*Given value|\Z)", re.M | re.S)
+_NO_SUBCLASS = "Not a valid subclass of"
 _EXPECTED = re.compile(r"Expected an? (?P<kind>.+)")
 _GOT = re.compile(r"(?:Given value|Got value): (?P<value>.*)", re.S)
 
@@ -35,6 +37,8 @@ def readable_reason(message: str) -> str:
         reasons = [" ".join(text[: got.start()].split()).rstrip(".")] if got else []
     expected = [_EXPECTED.fullmatch(reason) for reason in reasons]
     special = [r for r, e in zip(reasons, expected, strict=True) if e is None]
+    # of a list where a single object may stand too, the reason of its items is the one
+    special.sort(key=lambda reason: reason.startswith(_NO_SUBCLASS))
     if special or got is None or not reasons:
         return where + " ".join((special[0] if special else text).split())
     kinds = " or ".join(_kind(e["kind"]) for e in expected if e is not None)

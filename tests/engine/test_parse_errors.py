@@ -27,6 +27,13 @@ UNION = "Does not validate against any of the Union subtypes\nSubtypes: [...]\nE
             "Given value type: <class 'Namespace'>\nGiven value: Namespace(...)",
             "Problem with given class_path 'loggers.WandbLogger': Requirement 'wandb>=1' not met.",
         ),
+        (
+            f"{UNION}  - Not a valid subclass of Logger. Got value: [Namespace(...)]\n"
+            "    Subclass types expect one of:\n    - a class path (str)\n"
+            "  - The file store needs MLFLOW_ALLOW_FILE_STORE\n  - Expected a <class 'bool'>\n"
+            "Given value type: <class 'list'>\nGiven value: [Namespace(...)]",
+            "The file store needs MLFLOW_ALLOW_FILE_STORE",
+        ),
     ],
 )
 def test_the_reason_is_one_sentence(message, expected):
