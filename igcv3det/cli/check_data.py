@@ -19,6 +19,7 @@ from pathlib import Path
 
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.data_options import add_data_options, read_data, require_data
+from igcv3det.cli.progress import counting
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.config_files import find_config
 
@@ -56,7 +57,8 @@ def _run(options: argparse.Namespace) -> int:
     record, images = read_data(options)
     checked = check_record(record, images, allow_outside=options.allow_outside)
     store, issues = checked
-    issues += check_images(store, images, str(record.path))
+    with counting("images", len(store)) as progress:
+        issues += check_images(store, images, str(record.path), progress)
     report = build_report(store, issues, build_detector(config).anchors, config.image_size)
     print("\n".join(report_lines(report)))
     for issue in issues[:SHOWN]:

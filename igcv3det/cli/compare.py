@@ -27,6 +27,7 @@ from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.cli.data_options import add_data_options, read_data, require_data
 from igcv3det.cli.errors import error_line
+from igcv3det.cli.progress import counting
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.config_files import config_folder
 from igcv3det.measure.tables import format_number, text_table
@@ -121,7 +122,10 @@ def _average_precisions(
         return precisions
     for name in [n for n in detectors if models[n].suffix not in (".yaml", ".yml")]:
         try:
-            precisions[name], unreadable = average_precision(detectors[name], record, images)
+            with counting(f"{name}:", len(record.images)) as progress:
+                precisions[name], unreadable = average_precision(
+                    detectors[name], record, images, progress
+                )
         except (OSError, ValueError) as error:
             failures.append(f"{name}: {error}")
             continue

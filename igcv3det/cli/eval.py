@@ -29,13 +29,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import integers, positive_int
 from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
 from igcv3det.cli.data_options import add_data_options, read_data, require_data
+from igcv3det.cli.progress import counting
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.measure.tables import format_number, text_table
 
@@ -203,20 +203,16 @@ def _detect(
     from igcv3det.datasets.image_files import ImageFolder
     from igcv3det.evaluation.dataset_inference import score_images
 
-    def progress(done: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if done == len(image_ids) else ""
-            print(f"\r{done} of {len(image_ids)} images", end=end, file=sys.stderr, flush=True)
-
-    failures = score_images(
-        predictor,
-        evaluator,
-        ImageFolder(images, options.allow_outside),
-        image_ids,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        progress=progress,
-    )
+    with counting("images", len(image_ids)) as progress:
+        failures = score_images(
+            predictor,
+            evaluator,
+            ImageFolder(images, options.allow_outside),
+            image_ids,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            progress=progress,
+        )
     for failure in failures:
         report("eval", failure)
     return failures

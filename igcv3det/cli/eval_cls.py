@@ -16,12 +16,12 @@ Exit status: 0 done, 1 the model or an image could not be read, 2 wrong call.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.progress import counting
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.measure.tables import format_number, text_table
 
@@ -90,16 +90,9 @@ def _evaluate(options: argparse.Namespace) -> Evaluation:
     )
     _require_same_names(classifier, data.names, options.data)
     classifier = classifier._replace(names=data.names)
-    shown = sys.stderr.isatty()
-
-    def progress(done: int) -> None:
-        if shown:
-            print(f"\r{done} images", end="", file=sys.stderr, flush=True)
-
-    evaluation = evaluate(classifier, data.val_dataloader(), options.device, progress=progress)
-    if shown:
-        print(file=sys.stderr)
-    return evaluation
+    loader = data.val_dataloader()
+    with counting("images", loader.batches.length) as progress:
+        return evaluate(classifier, loader, options.device, progress=progress)
 
 
 def _require_same_names(classifier: Classifier, names: tuple[str, ...], data: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _MIN_INTERVAL_S = 0.2
 _CLEAR = "\r\x1b[K"
@@ -38,6 +40,21 @@ class Progress:
         if self._is_shown:
             print(_CLEAR, end="", file=sys.stderr, flush=True)
             self._is_shown = False
+
+
+@contextmanager
+def counting(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows how many of ``total`` are done while a command runs; yields what takes the number.
+
+    Args:
+        text: what is being done.
+        total: of how many.
+    """
+    line, started = Progress(), time.monotonic()
+    try:
+        yield lambda done: line.show(text, done, total, started)
+    finally:
+        line.clear()
 
 
 def state(done: int, total: int | None, seconds: float) -> str:

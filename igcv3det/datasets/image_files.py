@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -106,13 +106,19 @@ def leads_outside(file_name: str) -> bool:
     return False
 
 
-def check_images(store: AnnotationStore, images: str | Path, file: str) -> Iterator[DatasetIssue]:
+def check_images(
+    store: AnnotationStore,
+    images: str | Path,
+    file: str,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[DatasetIssue]:
     """Opens every image.
 
     Args:
         store: whose images.
         images: folder that file names start from.
         file: the annotation file, to name in the issues.
+        progress: called with the number of images opened, after each.
 
     Yields:
         An issue for each image that cannot be read, has another size than the annotations say, or
@@ -134,7 +140,9 @@ def check_images(store: AnnotationStore, images: str | Path, file: str) -> Itera
 
     # decoding is native code that lets other threads run
     with ThreadPoolExecutor() as pool:
-        for issue in pool.map(check, range(len(store))):
+        for done, issue in enumerate(pool.map(check, range(len(store))), start=1):
+            if progress is not None:
+                progress(done)
             if issue is not None:
                 yield issue
 

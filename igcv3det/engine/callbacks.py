@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
+
+from igcv3det.engine.run_length import run_length
 
 logger = logging.getLogger(__name__)
 
@@ -155,10 +159,19 @@ class StopAtStep(Callback):
 
 
 class ProgressLine(TQDMProgressBar):
-    """Lightning's progress bar without ``v_num``, which shows a part of a logger's name here."""
+    """Lightning's progress bar with the time left until the end of the run.
+
+    It is without ``v_num``, which shows a part of a logger's name here.
+    """
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=PROGRESS_REFRESH_STEPS)
+        self._started: tuple[float, int] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes time and step, which is that of the checkpoint where a run is resumed."""
+        super().on_train_start(trainer, pl_module)
+        self._started = time.monotonic(), trainer.global_step
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
@@ -166,6 +179,12 @@ class ProgressLine(TQDMProgressBar):
         """The metrics at the end of the line."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
+        if self._started is not None and trainer.global_step > self._started[1]:
+            begun, first = self._started
+            step_s = (time.monotonic() - begun) / (trainer.global_step - first)
+            steps = run_length(trainer, getattr(pl_module, "max_steps", None)).steps
+            left = timedelta(seconds=round(step_s * max(0, steps - trainer.global_step)))
+            metrics["left"] = str(left)
         return metrics
 
 

@@ -80,7 +80,10 @@ def score_images(
 
 
 def average_precision(
-    network: Network | ExportedDetector, annotations: Path | AnnotationRecord, folder: Path
+    network: Network | ExportedDetector,
+    annotations: Path | AnnotationRecord,
+    folder: Path,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[float, list[str]]:
     """AP of a detector on a data set, in 0..1.
 
@@ -88,6 +91,7 @@ def average_precision(
         network: what `Predictor` takes, on the CPU.
         annotations: a COCO annotation file, or its record.
         folder: where its file names start from.
+        progress: called with the number of images done, after each batch.
 
     Returns:
         AP, and one sentence for each unreadable image.
@@ -100,7 +104,7 @@ def average_precision(
     )
     evaluator = CocoEvaluator(annotations, predictor.categories)
     evaluator.require_objects()
-    failures = score_images(predictor, evaluator, folder, evaluator.image_ids)
+    failures = score_images(predictor, evaluator, folder, evaluator.image_ids, progress=progress)
     return evaluator.compute()["AP"], failures
 
 

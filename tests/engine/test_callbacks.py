@@ -7,6 +7,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
+from igcv3det.engine import callbacks
 from igcv3det.engine.callbacks import (
     FiniteLossGuard,
     NonFiniteLossError,
@@ -44,6 +45,25 @@ def test_the_progress_bar_shows_no_part_of_a_loggers_name(tmp_path):
     module = tiny.module()
     assert TQDMProgressBar().get_metrics(trainer, module)["v_num"] == "oard"  # Lightning's own
     assert "v_num" not in ProgressLine().get_metrics(trainer, module)
+
+
+def test_the_time_left_is_that_of_the_whole_run(tmp_path, monkeypatch):
+    """Two epochs of four steps, each of 100 seconds."""
+    clock = iter(range(0, 10**6, 100))
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: float(next(clock)))
+    seen = []
+
+    class Line(ProgressLine):
+        def on_train_batch_end(self, trainer, pl_module, *rest):
+            seen.append(self.get_metrics(trainer, pl_module)["left"])
+
+    trainer = tiny.trainer(
+        tmp_path, [Line()], max_epochs=2, limit_val_batches=0, enable_progress_bar=True
+    )
+    trainer.fit(tiny.module(), datamodule=tiny.TinyData(tmp_path))
+    assert seen[0] == "0:11:40"  # 700 seconds
+    assert seen[-1] == "0:00:00"
+    assert len(seen) == 8
 
 
 class Draws(Callback):
