@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from igcv3det.checkpoint import load_backbone
-from igcv3det.config import flatten
+from igcv3det.config import BackboneConfig, config_from_dict, flatten
 from igcv3det.description import described_kind, read_description
 from igcv3det.pretrained import resolve_model
+from igcv3det.tasks.classify.config import ClassifierConfig
 from igcv3det.tasks.segment.checkpoint import KIND, load_segmenter, read_segmenter_description
+from igcv3det.tasks.segment.config import Triple
 from igcv3det.tasks.segment.network import Segmenter
 from igcv3det.weight_files import existing_file, parse_file_description
 
 logger = logging.getLogger(__name__)
 
 CLASS_LAYERS = ("head.low_classifier.", "head.high_classifier.")
-_OF_NETWORK = ("padding", "backbone", "mean", "std")
 _DESCRIBED = (".safetensors", ".ckpt")
 
 
@@ -44,17 +45,19 @@ def starting_fields(weights: str | Path) -> dict[str, Any]:
         return flatten(fields)
     if kind == "detector":
         detector, _ = read_description(description, path)
-        fields = {
-            "padding": detector.padding,
-            "backbone": dataclasses.asdict(detector.backbone),
-            "mean": detector.preprocess.mean,
-            "std": detector.preprocess.std,
-        }
-        return flatten(fields)
-    held = (description or {}).get(kind or "", {})
-    if kind == "classifier" and not held.get("igcv2"):
-        return flatten({key: held[key] for key in _OF_NETWORK if key in held})
+        preprocess = detector.preprocess
+        return _of_backbone(detector.backbone, detector.padding, preprocess.mean, preprocess.std)
+    if kind == "classifier":
+        classifier = config_from_dict(ClassifierConfig, description[kind], f"{path}: {kind}")
+        if classifier.igcv2 is None:
+            own = classifier.backbone, "symmetric", classifier.mean, classifier.std
+            return _of_backbone(*own)
     return {}
+
+
+def _of_backbone(config: BackboneConfig, padding: str, mean: Triple, std: Triple) -> dict[str, Any]:
+    backbone = dataclasses.asdict(config)
+    return flatten({"padding": padding, "backbone": backbone, "mean": mean, "std": std})
 
 
 def load_start(segmenter: Segmenter, weights: str | Path) -> None:
