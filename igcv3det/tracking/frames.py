@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from igcv3det.detection.iou import box_area
 from igcv3det.io.frames import Frame
 from igcv3det.io.images import Image
 from igcv3det.structures import Detections
 from igcv3det.tracking.tracker import Tracker
 
 DEFAULT_FPS = 30.0  # of images without times
+MIN_INSIDE = 0.5  # of the area of an expected box
 SMOOTHING = 0.3
 """Weight of a new score where scores are smoothed; measured in docs/video.md."""
 
@@ -53,8 +56,8 @@ class FrameTracker:
     def __call__(self, frame: Frame) -> Detections:
         """The objects of the next frame, with ids, in descending order of score.
 
-        Between detections, and for smoothed tracks, boxes may be expected ones; they are clipped to
-        the image, and left out where they are outside.
+        Between detections, and for smoothed tracks, boxes may be expected ones. They are clipped to
+        the image, and left out where more than half of them is outside: the object has left.
         """
         sequence = frame.file
         if frame.index is None and isinstance(frame.file, Path):
@@ -79,6 +82,6 @@ def _inside(found: Detections, image: Image) -> Detections:
     height, width = image.shape[:2]
     limits = torch.tensor([width, height, width, height])
     boxes = torch.minimum(found.boxes.clamp(min=0), limits)
-    is_inside = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-    kept = found[is_inside]
-    return Detections(boxes[is_inside], kept.scores, kept.labels, kept.categories, kept.ids)
+    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
+    is_inside = sides.prod(dim=1) >= MIN_INSIDE * box_area(found.boxes)
+    return dataclasses.replace(found, boxes=boxes)[is_inside]

@@ -61,12 +61,12 @@ def test_every_third_frame_is_detected():
 
 def test_boxes_end_at_the_image_and_leave_with_it():
     track = FrameTracker(moving, 0.5, every=100)
-    for _ in range(2):
-        assert track(frame(Path("a.mp4"), 50, 0)).boxes.tolist() == [[50, 0, 60, 20]]
+    assert track(frame(Path("a.mp4"), 40, 0)).boxes.tolist() == [[40, 0, 60, 20]]
     track._tracker._tracks.motion.velocity[:, 0] = 5
-    assert track(frame(Path("a.mp4"), 0, 1)).boxes.tolist() == [[55, 0, 60, 20]]
-    assert len(track(frame(Path("a.mp4"), 0, 2))) == 0
-    assert len(track(frame(Path("a.mp4"), 0, 3))) == 0
+    assert track(frame(Path("a.mp4"), 0, 1)).boxes.tolist() == [[45, 0, 60, 20]]
+    assert track(frame(Path("a.mp4"), 0, 2)).boxes.tolist() == [[50, 0, 60, 20]]
+    assert len(track(frame(Path("a.mp4"), 0, 3))) == 0  # a quarter is inside
+    assert len(track(frame(Path("a.mp4"), 0, 9))) == 0
 
 
 def test_arguments_out_of_range():
