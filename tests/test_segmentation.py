@@ -69,6 +69,13 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(call, tmp_path):
             assert torch.equal(found[part][name], value), name
 
 
+def test_deeplab(call, tmp_path):
+    assert call("--model.segmenter.head", "deeplab", "--trainer.max_epochs", "1") == 0
+    segmenter, _ = load_segmenter(tmp_path / "run/checkpoints/best.safetensors")
+    assert segmenter.config.head == "deeplab"
+    assert segmenter(torch.zeros(1, 3, 32, 48)).shape == (1, 3, 32, 48)
+
+
 def test_the_short_form_says_what_it_chose(call, folder, tmp_path, capsys):
     backbone = BackboneConfig(**SEGMENTER["backbone"] | {"repeats": (1,) * 7})
     weights = tmp_path / "detector.safetensors"
@@ -112,6 +119,7 @@ def test_the_backbone_is_that_of_the_weights(tmp_path, call):
         (["--data.ignore", "[]"], 1, "0.png: label 9, but no training mask has label 3"),
         (["--data.val_split", "holdout"], 1, "has no split 'holdout'; its splits: train, val"),
         (["--data.classes", "absent.txt"], 1, "absent.txt: no such file"),
+        (["--model.segmenter.head=deeplab", "--data.batch_size=1"], 1, "a batch of one image has"),
         (["--task", "pose"], 2, "argument --task: 'pose' is none of"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

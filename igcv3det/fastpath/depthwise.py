@@ -153,7 +153,10 @@ def _dilated(x: Tensor, weight: Tensor, dilation: Pair) -> Tensor:
     cells = x.permute(0, 2, 3, 1)  # channels last: each copy moves all channels of a cell
     cells = cells.reshape(batch, down, rows, across, columns, channels).permute(2, 4, 0, 1, 3, 5)
     phases = cells.reshape(-1, down, across, channels).permute(0, 3, 1, 2)
-    out = F.conv2d(phases, weight, padding=1, groups=channels).permute(0, 2, 3, 1)
+    padding = 1
+    if down < weight.shape[2]:  # see above: few rows
+        padding, phases = 0, F.pad(phases, (1, 1, 1, 1))
+    out = F.conv2d(phases, weight, padding=padding, groups=channels).permute(0, 2, 3, 1)
     out = out.reshape(rows, columns, batch, down, across, channels).permute(2, 3, 0, 4, 1, 5)
     out = out.reshape(batch, down * rows, across * columns, channels)
     return out[:, :height, :width].permute(0, 3, 1, 2)

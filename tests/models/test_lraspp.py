@@ -1,12 +1,15 @@
-"""Lite R-ASPP and dilated backbones: against torchvision, and against the network at stride 32."""
+"""Heads of segmenters against torchvision's; dilated backbones against those at stride 32."""
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
+from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.lraspp import LRASPPHead as TorchvisionHead
 
 from igcv3det.config import BackboneConfig
 from igcv3det.detector import build_backbone
+from igcv3det.models.deeplab import DeepLabHead
 from igcv3det.models.dilation import OUTPUT_STRIDE_16, dilate_last_stages
 from igcv3det.models.explicit_blocks import explicit_config
 from igcv3det.models.lraspp import LRASPPHead
@@ -27,6 +30,29 @@ def test_the_head_is_torchvisions():
     assert sum(p.numel() for p in head.parameters()) == 2 * 960 * 128 + 2 * 128 + (41 + 129) * 21
     low, high = torch.randn(2, 40, 13, 18), torch.randn(2, 960, 7, 9)
     assert_close(head(low, high), oracle({"low": low, "high": high}), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("output_stride", [16, 32])
+def test_deeplab_is_torchvisions_with_weights_of_low_rank(output_stride):
+    """A depthwise and a 1x1 convolution are one dense 3x3 whose weight is their product."""
+    torch.manual_seed(0)
+    head = DeepLabHead(24, 7, 8, output_stride).eval()
+    rates = [rate * 16 // output_stride for rate in (6, 12, 18)]
+    oracle = ASPP(24, rates, 8).eval()
+    branches = [*head.branches, head.pooled]
+    for own, other in zip(branches, oracle.convs, strict=True):
+        conv, norm = [m for m in other.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+        *depthwise, pointwise, own_norm, _ = own
+        weight = pointwise.weight
+        conv.weight = nn.Parameter(
+            weight * depthwise[0].weight[None, :, 0] if depthwise else weight
+        )
+        norm.load_state_dict(own_norm.state_dict())
+    for index in (0, 1):
+        oracle.project[index].load_state_dict(head.project[index].state_dict())
+    high = torch.randn(2, 24, 9, 11)
+    with torch.no_grad():
+        assert_close(head(high), head.classifier(oracle(high)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

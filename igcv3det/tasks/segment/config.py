@@ -21,8 +21,10 @@ class SegmenterConfig:
     """Height and width of the network input, pixels; images are resized to it."""
     output_stride: Literal[16, 32] = 16
     """Pixels of the image per cell of the coarse feature map; 16 dilates the last two stages."""
+    head: Literal["lraspp", "deeplab"] = "lraspp"
+    """Lite R-ASPP, or DeepLabV3's pyramid of dilations with depthwise convolutions."""
     head_channels: int = CHANNELS
-    """Channels of Lite R-ASPP's convolution."""
+    """Channels of Lite R-ASPP's convolution, or of each of DeepLabV3's branches."""
     padding: Padding = "symmetric"
     """Padding at stride 2: a pixel on each side, or TensorFlow's SAME (odd pixel at the end)."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)

@@ -111,8 +111,21 @@ class SegmentationModule(LightningModule):
         self.max_steps: int | None = None
         """Where the schedule ends if that is before the trainer's own end."""
 
+    def on_train_start(self) -> None:
+        """Checks the batch.
+
+        Raises:
+            ValueError: batches of one image with DeepLabV3's head.
+        """
+        size = self.trainer.train_dataloader.batch_size  # type: ignore[union-attr]
+        if size == 1 and self.segmenter.config.head == "deeplab":
+            raise ValueError(
+                "a batch of one image has no batch statistics of its average: pass "
+                "--data.batch_size 2 or more, or --model.segmenter.head lraspp"
+            )
+
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, K, H / 8, W / 8] of normalised images [B, 3, H, W], in float32."""
+        """`Segmenter.coarse_logits` of normalised images [B, 3, H, W], in float32."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return self.segmenter.coarse_logits(images).float()

@@ -1,6 +1,6 @@
-"""A backbone with Lite R-ASPP.
+"""A backbone with Lite R-ASPP, or with DeepLabV3's head on the coarse map alone.
 
-At 352x480 with MobileNetV2 1.0 and output stride 16:
+At 352x480 with MobileNetV2 1.0, Lite R-ASPP and output stride 16:
 
 ======  =====================  ====  =======  ======
 map     source                 C     H, W     stride
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igcv3det.detector import build_backbone
+from igcv3det.models.deeplab import DeepLabHead
 from igcv3det.models.dilation import OUTPUT_STRIDE_16, dilate_last_stages
 from igcv3det.models.explicit_blocks import explicit_config
 from igcv3det.models.igcv3 import IMAGENET_STRIDES
@@ -62,17 +63,26 @@ class Segmenter(nn.Module):
         blocks = explicit_config(self.backbone, config.backbone).blocks or ()
         low = [block.channels for block in blocks if block.stage <= LOW_STAGE][-1]
         high = cast("tuple[int, ...]", self.backbone.feature_channels)[-1]
-        self.head = LRASPPHead(low, high, config.num_classes, config.head_channels)
+        self.head: LRASPPHead | DeepLabHead
+        if config.head == "lraspp":
+            self.head = LRASPPHead(low, high, config.num_classes, config.head_channels)
+        else:
+            sizes = config.num_classes, config.head_channels, config.output_stride
+            self.head = DeepLabHead(high, *sizes)
 
     def coarse_logits(self, images: Tensor) -> Tensor:
-        """Logits [B, K, H / 8, W / 8] for normalised images [B, 3, H, W]."""
+        """Logits for normalised images [B, 3, H, W], at the size of the head's finest map.
+
+        [B, K, H / 8, W / 8] of Lite R-ASPP, at the output stride of DeepLabV3.
+        """
         backbone = cast("SectionedBackbone", self.backbone)
         low = high = images
         for section in range(NUM_SECTIONS):
             high, _ = backbone.forward_section(section, high)
             if section == LOW_STAGE:
                 low = high
-        logits: Tensor = self.head(low, high)
+        inputs = (low, high) if isinstance(self.head, LRASPPHead) else (high,)
+        logits: Tensor = self.head(*inputs)
         return logits
 
     def forward(self, images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from igcv3det.weight_files import existing_file, parse_file_description
 
 logger = logging.getLogger(__name__)
 
-CLASS_LAYERS = ("head.low_classifier.", "head.high_classifier.")
+CLASS_LAYERS = ("head.low_classifier.", "head.high_classifier.", "head.classifier.")
 _DESCRIBED = (".safetensors", ".ckpt")
 
 
@@ -90,7 +90,7 @@ def load_start(segmenter: Segmenter, weights: str | Path) -> None:
 def _require_same_network(segmenter: Segmenter, path: Path) -> None:
     own = flatten(dataclasses.asdict(segmenter.config))
     wanted = starting_fields(path)
-    fixed = ("padding", "head_channels", "backbone.")
+    fixed = ("padding", "head", "backbone.")
     free = ("backbone.dropout", "backbone.zero_init", "backbone.norm_momentum")
     differing = [
         f"{key} {value}, not {own[key]}"
