@@ -44,6 +44,7 @@ const browser = await chromium.launch({
     "--no-sandbox",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
+    ...(process.env.CHROMIUM_ARGS ?? "").split(" "),
   ],
 });
 const context = await browser.newContext({ viewport: { width: 1000, height: 760 } });

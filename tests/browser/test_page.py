@@ -10,8 +10,11 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 from igcv3det.checkpoint import load_detector
+from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig
+from igcv3det.detector import build_detector
 from igcv3det.predictor import Predictor
 
 HERE = Path(__file__).resolve().parent
@@ -21,6 +24,13 @@ PHOTOS = ROOT / "docs" / "images" / "photos.jpg"
 PARTS = {"woman": (0, 260), "cat": (264, 654), "officer": (1054, 1275)}  # columns of the photos
 ORIENTATION, TURNED = 0x0112, 6
 THRESHOLD = 0.3
+SMALL = DetectorConfig(
+    num_classes=2,
+    image_size=64,
+    backbone=BackboneConfig(width=0.25, depth=0.25),
+    head=HeadConfig(extra_channels=(16, 16)),
+)
+SOFTWARE_GPU = "--enable-unsafe-webgpu --enable-features=Vulkan --use-webgpu-adapter=swiftshader"
 pytestmark = pytest.mark.slow
 
 
@@ -76,17 +86,23 @@ def shown(programs, model, images, tmp_path_factory):
     for value in range(0, 200, 10):
         writer.write(np.full((240, 320, 3), value, np.uint8))
     writer.release()
+    return _drive(folder, model, [*images, *([video] if video.is_file() else [])]), folder
+
+
+def _drive(folder, model, files, browser_args=""):
+    """Builds the page with a model and uses it."""
     build = ["npm", "run", "build", "--", "--model", model, "--output", folder / "built"]
     subprocess.run(build, cwd=PAGE, check=True, capture_output=True)
     script = ["node", HERE / "drive_page.mjs", folder / "built", _chromium(), folder]
     done = subprocess.run(
-        [*script, *images, *([video] if video.is_file() else [])],
+        [*script, *files],
         capture_output=True,
         text=True,
         timeout=400,
+        env={**os.environ, "CHROMIUM_ARGS": browser_args},
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), folder
+    return json.loads(done.stdout)
 
 
 def _assert_same(found, expected):
@@ -142,3 +158,33 @@ def test_camera_video_and_a_broken_file(shown):
     if "video" not in report:
         pytest.skip("OpenCV writes no WebM here")
     assert "frames/s" in report["video"]
+
+
+def test_webgpu_finds_what_python_finds(programs, tmp_path):
+    """On a processor that imitates a graphics card, so with a detector of 64 pixels."""
+    from igcv3det.export import export_detector
+    from igcv3det.runtime import ExportSpec
+
+    detector = build_detector(SMALL)
+    for parameter in detector.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)  # scores that differ
+    export_detector(detector, tmp_path / "small.onnx", ExportSpec(nms=True))
+    with PIL.Image.open(PHOTOS) as photos:
+        photos.crop((0, 0, 260, 260)).save(tmp_path / "a.png")
+    report = _drive(tmp_path, tmp_path / "small.onnx", [tmp_path / "a.png"], SOFTWARE_GPU)
+    if "WebGPU" not in report["ready"]:
+        pytest.skip("this Chromium has no WebGPU without a graphics card")
+    found = report["images"][str(tmp_path / "a.png")]
+    expected = Predictor(detector)(tmp_path / "a.png", threshold=THRESHOLD)
+    # Equal scores, which random weights give, come in any order, and any of them last
+    last = expected.scores.min() + 0.001
+    certain = [one for one in expected.to_dict()["detections"] if one["score"] > last]
+    assert len(certain) > 10
+    for one in certain:
+        assert any(
+            one["label"] == own["name"]
+            and own["score"] == pytest.approx(one["score"], abs=0.001)
+            and own["box"] == pytest.approx(one["box"], abs=1)
+            for own in found
+        ), one
+    assert report["errors"] == []

@@ -5,6 +5,7 @@ import { preprocess } from "./preprocess.js";
 
 const RUNTIME = new URL("runtime/", import.meta.url).href;
 const MODEL = new URL("model.onnx", import.meta.url).href;
+const ERRORS_ONLY = 3;
 const MOST_THREADS = 8; // more do not help a network of this size
 
 let description;
@@ -18,11 +19,15 @@ async function webgpuComputes(precision) {
 
 async function openWith(provider, model) {
   const ort = await import(`${RUNTIME}ort.${provider}.min.mjs`);
+  ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = RUNTIME;
   ort.env.wasm.numThreads = self.crossOriginIsolated
     ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS)
     : 1;
-  session = await ort.InferenceSession.create(model, { executionProviders: [provider] });
+  session = await ort.InferenceSession.create(model, {
+    executionProviders: [provider],
+    logSeverityLevel: ERRORS_ONLY,
+  });
   Tensor = ort.Tensor;
   const { size } = description;
   await infer(new Float32Array(3 * size * size)); // the first run is slower than the others
