@@ -1,7 +1,7 @@
 """Load on a service of this machine: requests a second, latency, memory.
 
 Usage:
-    python research/service_load.py IMAGE [--checkpoint MODEL] [--requests 600] [--rounds 3]
+    python research/service_load.py IMAGE [--checkpoint MODEL] [--requests 96] [--rounds 5]
     python research/service_load.py IMAGE --checkpoint tiny.safetensors --memory 10000
 
 Starts `igcv3det serve` on a free port of the loopback address and sends it one image again and
@@ -10,8 +10,8 @@ preprocessed inputs, 8 at once and one by one) and then the service, so that bot
 of the machine; the table has the medians of the rounds. With --memory N there is no timing: N
 requests are sent and the resident memory of the service is read after each tenth of them.
 
-The service, the load and the bare network share the machine's cores. Exit status: 0 done, 1 could
-not be done.
+The service and the load share the machine's cores: with OMP_NUM_THREADS=1 the network leaves the
+others to them, as the bare network does. Exit status: 0 done, 1 could not be done.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
 import numpy as np
+import torch
 
 from igcv3det.io.images import read_image
 from igcv3det.measure.machine import describe_machine
@@ -61,8 +62,8 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image", type=Path)
     parser.add_argument("--checkpoint", default="igcv3-d")
-    parser.add_argument("--requests", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", type=int, metavar="N")
     options = parser.parse_args(args)
     body = options.image.read_bytes()
@@ -71,7 +72,7 @@ def main(args: list[str] | None = None) -> int:
             _show_memory(port, body, options.memory)
         else:
             _show_rates(port, body, options)
-    print(describe_machine())
+    print(f"{describe_machine()}, threads of the network: {torch.get_num_threads()}")
     return 0
 
 
