@@ -16,7 +16,8 @@ class ExportFormat:
     Attributes:
         name: as ``igcv3det export --format`` takes it.
         suffix: of the file.
-        runtime: the library that runs it, as ``igcv3det benchmark --backend`` takes it.
+        runtime: the library that runs it, as ``igcv3det benchmark --backend`` takes it; empty where
+            nothing runs it here.
         extra: of ``setup.cfg``, that installs exporter and runtime.
         precisions: that it is written in.
         is_flexible: whether a graph takes batches of any size and can include preprocessing and
@@ -55,9 +56,14 @@ FORMATS: dict[str, ExportFormat] = {
             *("openvino", ".xml", "openvino", "export", ("fp32", "fp16", "int8"), True, ".bin")
         ),
         ExportFormat("ncnn", ".param", "ncnn", "ncnn", ("fp32", "fp16"), weights_suffix=".bin"),
+        ExportFormat("litert", ".tflite", "litert", "litert", ("fp32", "int8")),
+        ExportFormat("executorch", ".pte", "executorch", "executorch", ("fp32", "int8")),
+        ExportFormat("coreml", ".mlpackage", "", "coreml", ("fp32", "fp16")),
     )
 }
 """All formats by name."""
+RUNTIMES = {known.runtime: known for known in FORMATS.values() if known.runtime}
+"""Those that can run here, by library."""
 EXPORTED_SUFFIXES = frozenset(known.suffix for known in FORMATS.values())
 
 

@@ -89,6 +89,18 @@ def test_annotations_without_figures_do_not_lose_the_report(
     )
 
 
+def test_core_ml_files_are_written_and_not_compared(monkeypatch, checkpoint, tmp_path, capsys):
+    monkeypatch.setattr(
+        igcv3det.export, "export_detector", lambda _, path, *__, **___: path.mkdir()
+    )
+    output = tmp_path / "a.mlpackage"
+    call = ["--checkpoint", checkpoint, "--output", str(output), "--format", "coreml"]
+    assert main([*call, "--precision", "fp16"]) == 0
+    report = json.loads((tmp_path / "a.mlpackage.parity.json").read_text())
+    assert report["not_compared"].startswith("Core ML files run on Apple's systems only")
+    assert "Not compared with PyTorch: Core ML" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_synthetic_shapes_without_parity_images(checkpoint, tmp_path):
     output = tmp_path / "tiny.xml"
@@ -150,6 +162,8 @@ def test_what_cannot_be_done(checkpoint, tmp_path, capsys):
         ["--output", "a.onnx", "--format", "ncnn"],
         ["--output", "a.param", "--precision", "int8", "--calibration", "photos"],
         ["--output", "a.param", "--nms"],
+        ["--output", "a.mlpackage", "--precision", "int8", "--calibration", "photos"],
+        ["--output", "a.tflite", "--preprocess"],
         ["--output", "a.onnx", "--precision", "int8"],
         ["--output", "a.onnx", "--calibration", "photos"],
         ["--output", "a.onnx", "--precision", "int4"],

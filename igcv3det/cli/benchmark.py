@@ -39,7 +39,7 @@ from igcv3det.cli.arguments import positive_int, some_of
 from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.cli.errors import error_line
 from igcv3det.cli.results import refuse_overwriting, write_json
-from igcv3det.export_formats import FORMATS
+from igcv3det.export_formats import RUNTIMES
 from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
     Found = list[tuple[BenchmarkRow, Timing]]
 
-BACKENDS = ("torch", *(known.runtime for known in FORMATS.values()))
+BACKENDS = ("torch", *RUNTIMES)
+DISTRIBUTIONS = {"litert": "ai-edge-litert"}  # where the name differs
 DEFAULT_BACKENDS = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "int8")
 CONV_IMPLS = ("reference", "fast")
@@ -68,7 +69,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     refuse_overwriting(parser, options, [*options.model, options.image], ["json"])
     if options.backend is None:
         endings = {model.suffix for model in options.model}
-        given = (known.runtime for known in FORMATS.values() if known.suffix in endings)
+        given = (name for name, known in RUNTIMES.items() if known.suffix in endings)
         options.backend = tuple(dict.fromkeys([*DEFAULT_BACKENDS, *given]))
     return options
 
@@ -129,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
     if not found:
         return 1
     print(_table(found))
-    print(_conditions(options))
+    print(_conditions(options, found))
     if options.json:
         write_json(options.json, [row for row, _ in found])
         print(f"Figures are in {options.json}")
@@ -198,7 +199,7 @@ def _table(found: Found) -> str:
     return text_table(header, cells)
 
 
-def _conditions(options: argparse.Namespace) -> str:
+def _conditions(options: argparse.Namespace, found: Found) -> str:
     """What the figures depend on besides the models."""
     from igcv3det.measure.machine import processor_name
 
@@ -206,10 +207,10 @@ def _conditions(options: argparse.Namespace) -> str:
     what = "training step" if options.train else "inference"
     batch = 1 if options.whole_path else options.batch
     versions = [
-        f"{package} {metadata.version(package)}"
+        f"{package} {metadata.version(DISTRIBUTIONS.get(package, package))}"
         for package in (
             "torch",
-            *(b for b in options.backend if b != "torch" and not options.train),
+            *(name for name in RUNTIMES if any(row["backend"] == name for row, _ in found)),
         )
     ]
     return (

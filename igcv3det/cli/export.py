@@ -6,9 +6,10 @@ Examples:
         --calibration data/coco/train2017 --images data/coco/val2017 \
         --annotations data/coco/annotations/instances_val2017.json
 
-The ending of --output chooses the format: .onnx, .xml (OpenVINO), .param (ncnn). --format checks
-the ending. ONNX and OpenVINO files have all options below. The others take one normalised image
-float32 [1, 3, S, S] and return boxes and scores.
+The ending of --output chooses the format: .onnx, .xml (OpenVINO), .param (ncnn), .tflite (LiteRT),
+.pte (ExecuTorch), .mlpackage (Core ML). --format checks the ending. ONNX and OpenVINO files have
+all options below. The others take one normalised image float32 [1, 3, S, S] and return boxes and
+scores. Core ML files are written here, but run on Apple's systems only, so they are not compared.
 
 Without --nms the graph takes batches of any size and returns boxes [B, A, 4] and scores [B, A, K];
 with it, it takes one image and returns boxes [N, 4], scores [N] and labels [N] after class-wise
@@ -112,17 +113,35 @@ def _run(options: argparse.Namespace) -> int:
 
             return export_segments(options, files, source)
         detector = load_detector(options.checkpoint or DEFAULT)
+        if not format_of(options.output).runtime:
+            return _export_only(detector, options)
         _export(detector, options)
         exported = load_exported(options.output)
         parity, failures = _parity(detector, exported, files, options)
     parity["images"] |= {"from": source}
-    path = options.output.with_name(f"{options.output.name}.parity.json")
-    write_json(path, parity)
+    path = _write_parity(parity, options)
     _print_parity(parity)
     print(f"Report is in {path}")
     for sentence in failures:
         report("export", sentence)
     return 1 if failures else 0
+
+
+def _export_only(detector: SSDLite, options: argparse.Namespace) -> int:
+    """Writes a file that nothing runs here, and a report that says so."""
+    from igcv3det.runtime.sessions import COREML
+
+    _export(detector, options)
+    path = _write_parity({"file": str(options.output), "not_compared": COREML}, options)
+    print(f"Not compared with PyTorch: {COREML}")
+    print(f"Report is in {path}")
+    return 0
+
+
+def _write_parity(parity: dict[str, Any], options: argparse.Namespace) -> Path:
+    path: Path = options.output.with_name(f"{options.output.name}.parity.json")
+    write_json(path, parity)
+    return path
 
 
 def _parity_images(options: argparse.Namespace, temporary: Path) -> tuple[list[Path], str]:

@@ -11,10 +11,18 @@ import dataclasses
 from pathlib import Path
 
 from igcv3det.detector import SSDLite
-from igcv3det.export import ncnn_files, onnx_files, openvino_files
+from igcv3det.export import (
+    coreml_files,
+    executorch_files,
+    litert_files,
+    ncnn_files,
+    onnx_files,
+    openvino_files,
+)
 from igcv3det.export.calibration import CalibrationSet, WeightBits
 from igcv3det.export.job import ExportJob, Writer
 from igcv3det.export_formats import format_of
+from igcv3det.fastpath.deploy import Variant
 from igcv3det.runtime.export_spec import ExportSpec
 from igcv3det.runtime.session import import_extra
 
@@ -22,6 +30,9 @@ _WRITERS: dict[str, Writer] = {
     "onnx": onnx_files,
     "openvino": openvino_files,
     "ncnn": ncnn_files,
+    "litert": litert_files,
+    "executorch": executorch_files,
+    "coreml": coreml_files,
 }
 
 
@@ -32,6 +43,7 @@ def export_detector(
     calibration: CalibrationSet | None = None,
     *,
     weight_bits: WeightBits = 7,
+    variant: Variant | None = None,
 ) -> None:
     """Writes a detector for another runtime, with its description inside.
 
@@ -44,6 +56,7 @@ def export_detector(
         calibration: images; for int8, and for that only.
         weight_bits: of int8 weights in ONNX and OpenVINO. 7 suits every processor; 8 is finer, but
             saturates on processors with AVX2 and no VNNI (`igcv3det.export.onnx_quantization`).
+        variant: of IGCV3's blocks (`igcv3det.fastpath.deploy`); None is the format's fastest.
 
     Raises:
         FileExistsError: the ``.bin`` beside a new file belongs to something else.
@@ -68,4 +81,4 @@ def export_detector(
         import_extra(package, path, own.extra)
     path.parent.mkdir(parents=True, exist_ok=True)
     spec = dataclasses.replace(spec, single_image=not own.is_flexible)
-    writer.write(ExportJob(detector, path, spec, calibration, weight_bits))
+    writer.write(ExportJob(detector, path, spec, calibration, weight_bits, variant))

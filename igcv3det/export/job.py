@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from igcv3det.detector import SSDLite
 from igcv3det.export.calibration import CalibrationSet, WeightBits
+from igcv3det.fastpath.deploy import Variant
 from igcv3det.runtime.export_spec import ExportSpec
 
 
@@ -19,6 +20,7 @@ class ExportJob(NamedTuple):
         spec: what the format supports.
         calibration: images, for int8 only.
         weight_bits: of int8 weights.
+        variant: of IGCV3's blocks; None is the fastest of the format's runtime.
     """
 
     detector: SSDLite
@@ -26,6 +28,7 @@ class ExportJob(NamedTuple):
     spec: ExportSpec
     calibration: CalibrationSet | None
     weight_bits: WeightBits
+    variant: Variant | None = None
 
 
 class Writer(Protocol):

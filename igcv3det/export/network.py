@@ -61,7 +61,7 @@ class NetworkAndDecoding(nn.Module):
 
     def __init__(self, detector: SSDLite, variant: Variant | ChooseVariant) -> None:
         super().__init__()
-        self.network = Network(deploy(detector, variant).cpu(), torch.float32)
+        self.network: nn.Module = Network(deploy(detector, variant).cpu(), torch.float32)
         self.decoding = Decoding(detector)
         self.eval()
         _fix_padding(self.network, self.example())

@@ -17,8 +17,8 @@ PACKAGES: tuple[str, ...] = ("onnx", "onnxscript")
 def write(job: ExportJob) -> None:
     """Writes the file; see `igcv3det.export.job.Writer`."""
     # In int8, multiplying zeros costs less than the copies between groups
-    variant: Variant = "dense" if job.calibration else "onnxruntime"
-    subgraphs = make_subgraphs(job.detector, job.spec, variant)
+    fastest: Variant = "dense" if job.calibration else "onnxruntime"
+    subgraphs = make_subgraphs(job.detector, job.spec, job.variant or fastest)
     if job.calibration is not None:
         quantized = quantize_onnx(subgraphs[NETWORK].model, job.calibration, job.weight_bits)
         subgraphs[NETWORK] = subgraphs[NETWORK]._replace(model=quantized)

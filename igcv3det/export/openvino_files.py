@@ -15,7 +15,7 @@ PACKAGES: tuple[str, ...] = ("onnx", "onnxscript", "openvino")
 
 def write(job: ExportJob) -> None:
     """Writes both files; see `igcv3det.export.job.Writer`."""
-    subgraphs = make_subgraphs(job.detector, job.spec, "openvino")
+    subgraphs = make_subgraphs(job.detector, job.spec, job.variant or "openvino")
     models = {name: read_openvino(subgraph.model) for name, subgraph in subgraphs.items()}
     if job.calibration is not None:
         models[NETWORK] = quantize_openvino(models[NETWORK], job.calibration, job.weight_bits)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, NotRequired, TypedDict
 from igcv3det.checkpoint import load_detector
 from igcv3det.detector import SSDLite
 from igcv3det.export import CalibrationSet, export_detector
-from igcv3det.export_formats import EXPORTED_SUFFIXES, FORMATS
+from igcv3det.export_formats import EXPORTED_SUFFIXES, FORMATS, RUNTIMES
 from igcv3det.measure.latency import Timing, ratios, time_in_turn
 from igcv3det.measure.memory import peak_mib
 from igcv3det.measure.targets import (
@@ -31,7 +31,6 @@ from igcv3det.shapes.dataset import write_shapes
 
 Precision = Literal["fp32", "bf16", "int8"]
 
-FORMATS_BY_RUNTIME = {known.runtime: known for known in FORMATS.values()}
 SYNTHETIC_IMAGES = 16
 SYNTHETIC_SIZE = 640  # pixels
 
@@ -191,7 +190,7 @@ def _targets(
     common = (settings.threads, settings.batch, settings.image_size)
     if model.suffix in EXPORTED_SUFFIXES:
         for backend, precision in wanted if not settings.steps else ():
-            if backend != "torch" and FORMATS_BY_RUNTIME[backend].suffix == model.suffix:
+            if backend != "torch" and RUNTIMES[backend].suffix == model.suffix:
                 own = _own_precision(model, precision, settings)
                 yield BenchmarkTarget(name, str(model), backend, own, *common)
         return
@@ -202,7 +201,7 @@ def _targets(
         path = model
         if backend != "torch":
             stored: Literal["fp32", "int8"] = "int8" if precision == "int8" else "fp32"
-            path = folder / f"{name.replace('/', '-')}-{stored}{FORMATS_BY_RUNTIME[backend].suffix}"
+            path = folder / f"{name.replace('/', '-')}-{stored}{RUNTIMES[backend].suffix}"
             if not path.exists():
                 _export(resized(detector, settings.image_size), path, stored, settings)
         yield BenchmarkTarget(name, str(path), backend, precision, *common)
@@ -213,7 +212,7 @@ def _supports(backend: Library, precision: Precision) -> bool:
         return backend in ("torch", "openvino")
     if backend == "torch":
         return precision == "fp32"
-    return precision in FORMATS_BY_RUNTIME[backend].precisions
+    return precision in RUNTIMES[backend].precisions
 
 
 def _export(

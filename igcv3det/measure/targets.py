@@ -20,7 +20,7 @@ from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
 
 Backend = Literal["torch", "onnxruntime", "openvino"]
 """Libraries for which `igcv3det.fastpath.deploy` chooses the fastest blocks."""
-Library = Backend | Literal["ncnn"]
+Library = Backend | Literal["ncnn", "litert", "executorch"]
 """All that a benchmark times."""
 Calls = dict[str, Callable[[], object]]
 Step = Callable[..., object]

@@ -18,6 +18,7 @@ from torch import Tensor
 from igcv3det.config import DetectorConfig, PostprocessConfig
 from igcv3det.description import parse_description, read_description
 from igcv3det.detection.postprocess import select_detections
+from igcv3det.export_formats import FORMATS
 from igcv3det.preprocess import Image, Preprocess
 from igcv3det.runtime.export_spec import EXPORT, ExportSpec
 from igcv3det.runtime.session import Port, Session
@@ -155,7 +156,8 @@ def load_exported(
         ValueError: the file is unreadable, not from this package, or contradicts itself.
     """
     path = Path(path)
-    if not path.is_file():
+    is_package = path.is_dir() and path.suffix == FORMATS["coreml"].suffix
+    if not path.is_file() and not is_package:
         raise FileNotFoundError(f"{path}: no such file")
     return ExportedDetector(open_session(path, threads, bf16=bf16), path)
 

@@ -13,9 +13,13 @@ import numpy as np
 
 from igcv3det.description import DESCRIPTION
 from igcv3det.export_formats import format_of
+from igcv3det.runtime.executorch_session import ExecuTorchSession
+from igcv3det.runtime.litert_session import LiteRTSession
 from igcv3det.runtime.ncnn_session import NcnnSession
 from igcv3det.runtime.session import Array, Port, Session, first_line, import_extra
 
+COREML = "Core ML files run on Apple's systems only; this package writes them and runs none"
+"""Why such a file is refused."""
 _HEAD = 1000  # bytes in which OpenVINO's XML opens its root element
 _ERRORS_ONLY = 3  # of ONNX Runtime's log levels
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
@@ -38,12 +42,18 @@ def open_session(path: Path, threads: int | None = None, *, bf16: bool = False) 
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be >= 1, got {threads}")
     name = format_of(path).name
+    if name == "coreml":
+        raise ValueError(f"{path}: {COREML}")
     if name == "openvino":
         return _OpenVinoSession(path, threads, bf16)
     if bf16:
         raise ValueError(f"{path}: bfloat16 is a hint that only OpenVINO's .xml files can follow")
     if name == "ncnn":
         return NcnnSession(path, threads)
+    if name == "litert":
+        return LiteRTSession(path, threads)
+    if name == "executorch":
+        return ExecuTorchSession(path, threads)
     return _OnnxSession(path, threads)
 
 

@@ -1,19 +1,33 @@
 """Whole detectors through the formats with fixed shapes, each in its runtime, against PyTorch."""
 
+import json
 import subprocess
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from export.networks import CATEGORIES, IGCV3, TENSORFLOW, lively_detector, write_images
 
-from igcv3det.export import export_detector, list_images
+from igcv3det.export import CalibrationSet, export_detector, list_images
 from igcv3det.export.ncnn_files import _refuse_unknown
 from igcv3det.export_formats import FORMATS, format_of
 from igcv3det.measure.parity import compare_candidates, compare_detections
 from igcv3det.predictor import Predictor
+from igcv3det.preprocess import Preprocess
 from igcv3det.runtime import ExportSpec, load_exported
 
-PACKAGES = {"ncnn": ("pnnx", "ncnn")}
+PACKAGES = {
+    "ncnn": ("pnnx", "ncnn"),
+    "litert": ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
+    "executorch": ("executorch", "torchao"),
+    "coreml": ("coremltools",),
+}
+RUNNABLE = [
+    "ncnn",
+    pytest.param("litert", marks=pytest.mark.slow),
+    pytest.param("executorch", marks=pytest.mark.slow),
+]
 CONFIGS = {"tensorflow": TENSORFLOW, "igcv3": IGCV3}
 
 
@@ -38,7 +52,10 @@ def exported_file(tmp_path_factory):
         if key not in made:
             detector = lively_detector(CONFIGS[network])
             path = tmp_path_factory.mktemp(name) / f"{network}{FORMATS[name].suffix}"
-            export_detector(detector, path, ExportSpec(precision))
+            preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
+            folder = write_images(tmp_path_factory.mktemp("calibration"))
+            calibration = CalibrationSet(folder, preprocess) if precision == "int8" else None
+            export_detector(detector, path, ExportSpec(precision), calibration)
             made[key] = detector, path
         return made[key]
 
@@ -46,7 +63,7 @@ def exported_file(tmp_path_factory):
 
 
 @pytest.mark.parametrize("network", CONFIGS)
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("name", RUNNABLE)
 def test_fp32_agrees_with_pytorch(exported_file, images, name, network):
     detector, path = exported_file(name, network)
     exported = load_exported(path, threads=1)
@@ -60,7 +77,7 @@ def test_fp32_agrees_with_pytorch(exported_file, images, name, network):
     assert candidates["box_px"]["largest"] < 1e-2
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("name", RUNNABLE)
 def test_batches_run_image_by_image(exported_file, name):
     detector, path = exported_file(name, "tensorflow")
     images = torch.randn(3, 3, 75, 75, generator=torch.Generator().manual_seed(0))
@@ -71,12 +88,81 @@ def test_batches_run_image_by_image(exported_file, name):
     torch.testing.assert_close(scores, ours, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("name", RUNNABLE)
 def test_the_predictor_takes_a_file(exported_file, images, name):
     detector, path = exported_file(name, "tensorflow")
     ours, theirs = Predictor(detector)(images[0]), Predictor.load(path)(images[0])
     assert ours.names == theirs.names
     torch.testing.assert_close(ours.boxes, theirs.boxes, atol=1e-2, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["litert", "executorch"])
+def test_int8(exported_file, images, name):
+    _, whole = exported_file(name, "igcv3")
+    detector, path = exported_file(name, "igcv3", "int8")
+    assert path.stat().st_size < 0.75 * whole.stat().st_size  # a tiny one is mostly anchors
+    exported = load_exported(path)
+    assert exported.spec.precision == "int8"
+    # the loss of a trained network is measured in docs/export.md
+    report = compare_candidates(detector, exported, images)
+    assert 1e-4 < report["score"]["mean"] < 0.03
+    assert report["box_px"]["mean"] < 0.5
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_one_file_in_several_threads(exported_file, name):
+    _, path = exported_file(name, "tensorflow")
+    exported = load_exported(path, threads=1)
+    images = torch.randn(8, 1, 3, 75, 75, generator=torch.Generator().manual_seed(0))
+    expected = [exported(image)[1] for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: exported(image)[1], images))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+@pytest.mark.slow
+def test_the_description_of_a_tflite(exported_file, tmp_path):
+    _, path = exported_file("litert", "igcv3")
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(path.read_bytes()[: zip_start(path)])
+    with pytest.raises(ValueError, match=r"bare.tflite: has no description; only files written"):
+        load_exported(bare)
+    with zipfile.ZipFile(bare, "a") as archive:
+        archive.writestr("igcv3det.json", json.dumps({"format": 9}))
+    with pytest.raises(ValueError, match=r"bare.tflite: format 9; this version reads 1"):
+        load_exported(bare)
+
+
+def zip_start(path):
+    with zipfile.ZipFile(path) as archive:
+        return archive.infolist()[0].header_offset
+
+
+@pytest.mark.slow
+def test_core_ml_is_written_and_not_run(tmp_path):
+    require("coreml")
+    coremltools = pytest.importorskip("coremltools")
+    path = tmp_path / "a.mlpackage"
+    for precision in ("fp32", "fp16"):  # the second replaces the first
+        export_detector(lively_detector(IGCV3), path, ExportSpec(precision))
+        model = coremltools.models.MLModel(str(path), skip_model_load=True)
+        description = json.loads(model.user_defined_metadata["igcv3det"])
+        assert description["export"]["precision"] == precision
+        spec = model.get_spec().description
+        assert [port.name for port in spec.output] == ["boxes", "scores"]
+        assert list(spec.input[0].type.multiArrayType.shape) == [1, 3, 64, 64]
+    assert [own.name for own in tmp_path.iterdir()] == ["a.mlpackage"]
+
+
+def test_core_ml_is_refused_with_a_reason(tmp_path):
+    (tmp_path / "a.mlpackage").mkdir()
+    with pytest.raises(ValueError, match=r"a.mlpackage: Core ML files run on Apple's systems only"):
+        Predictor.load(tmp_path / "a.mlpackage")
+    require("coreml")
+    (tmp_path / "a.mlpackage" / "notes.txt").touch()
+    with pytest.raises(FileExistsError, match=r"a.mlpackage: exists, is no Core ML package"):
+        export_detector(lively_detector(IGCV3), tmp_path / "a.mlpackage")
 
 
 def test_fp16_halves_the_weights_of_ncnn(exported_file, images):
@@ -129,9 +215,10 @@ def test_what_a_format_does_not_have(tmp_path, name):
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, name):
-    monkeypatch.setitem(__import__("sys").modules, PACKAGES[name][0], None)
+    package = PACKAGES[name][0]
+    monkeypatch.setitem(__import__("sys").modules, package, None)
     own = FORMATS[name]
-    message = rf"a{own.suffix}: needs .*{PACKAGES[name][0]}.* 'igcv3det\[{own.extra}\]'"
+    message = rf"a{own.suffix}: needs .*{package}.* 'igcv3det\[{own.extra}\]'"
     with pytest.raises(ImportError, match=message):
         export_detector(lively_detector(IGCV3), tmp_path / f"a{own.suffix}")
 

@@ -186,6 +186,24 @@ def test_files_that_are_no_graphs(tmp_path, suffix):
         load_exported(path)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "package"), [(".tflite", "ai_edge_litert"), (".pte", "executorch")]
+)
+def test_files_of_other_runtimes_that_are_no_graphs(tmp_path, suffix, package):
+    pytest.importorskip(package, reason="needs the extra of that runtime")
+    path = tmp_path / f"bad{suffix}"
+    for content in (b"", b"not a graph at all", b"PK\x05\x06" + bytes(18)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"bad{suffix}: .* cannot read it: ."):
+            load_exported(path)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "a.onnx").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"a.onnx: no such file"):
+        load_exported(tmp_path / "a.onnx")
+
+
 def test_xml_without_its_weights(tmp_path):
     path = write_stub(tmp_path / "a.xml")
     (tmp_path / "a.bin").unlink()

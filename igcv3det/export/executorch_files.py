@@ -1,0 +1,56 @@
+"""Detectors as ExecuTorch's ``.pte`` for XNNPACK.
+
+The description is what a second method of the program returns: ExecuTorch stores such constants
+for what a program says about itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import torch
+from torch import nn
+
+from igcv3det.atomic_files import atomic_write
+from igcv3det.description import DESCRIPTION
+from igcv3det.export.calibration import CalibrationSet
+from igcv3det.export.job import ExportJob
+from igcv3det.export.network import NetworkAndDecoding, description_of
+from igcv3det.export.tracing import quiet, silenced
+from igcv3det.runtime.session import import_extra
+
+PACKAGES: tuple[str, ...] = ("executorch", "torchao")
+_PARTITIONER = "executorch.backends.xnnpack.partition.xnnpack_partitioner"
+_QUANTIZER = "executorch.backends.xnnpack.quantizer.xnnpack_quantizer"
+
+
+def write(job: ExportJob) -> None:
+    """Writes the file; see `igcv3det.export.job.Writer`."""
+    with silenced(), quiet("executorch", "torchao", level=logging.ERROR):
+        exir = import_extra("executorch.exir", job.path, "executorch")
+        partitioner = import_extra(_PARTITIONER, job.path, "executorch").XnnpackPartitioner()
+        model = NetworkAndDecoding(job.detector, job.variant or "dense")
+        example = model.example()
+        if job.calibration is not None:
+            model.network = _quantized(model.network, example, job.calibration)
+        program = exir.to_edge_transform_and_lower(
+            torch.export.export(model, (example,)),
+            partitioner=[partitioner],
+            constant_methods={DESCRIPTION: json.dumps(description_of(job.detector, job.spec))},
+        ).to_executorch()
+    atomic_write(job.path, program.buffer)
+
+
+def _quantized(network: nn.Module, example: torch.Tensor, calibration: CalibrationSet) -> nn.Module:
+    """The network with 8-bit convolutions, weights per output channel, by XNNPACK's quantiser."""
+    pt2e = import_extra("torchao.quantization.pt2e.quantize_pt2e", "int8", "executorch")
+    xnnpack = import_extra(_QUANTIZER, "int8 for ExecuTorch", "executorch")
+    config = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
+    quantizer = xnnpack.XNNPACKQuantizer().set_global(config)
+    prepared = pt2e.prepare_pt2e(torch.export.export(network, (example,)).module(), quantizer)
+    with torch.no_grad():
+        for image in calibration:
+            prepared(torch.from_numpy(image))
+    quantized: nn.Module = pt2e.convert_pt2e(prepared)
+    return quantized
