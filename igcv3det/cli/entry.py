@@ -16,7 +16,7 @@ COMMANDS = {
     for name in (
         *("predict", "train", "eval", "export", "serve"),
         *("models", "compare", "compress", "benchmark"),
-        *("check-data", "show-data", "convert-data", "split-data", "make-shapes"),
+        *("check-data", "show-data", "convert-data", "split-data", "make-shapes", "make-masks"),
         *("distill", "fuse-boxes", "train-cls", "eval-cls", "demo"),
     )
 }

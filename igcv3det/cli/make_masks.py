@@ -1,0 +1,54 @@
+"""Draws the instances of a COCO file as PNG masks, to train a segmenter on.
+
+Example:
+    igcv3det make-masks --annotations coco/instances_train2017.json --images coco/train2017
+
+A mask has the size of its image. Its labels are 0 for the background and 1, 2, ... for the
+categories in the order of their ids; smaller instances are drawn over larger ones. Masks go to
+--output, by default the folder of the images with ``_labels`` behind its name, and the names of the
+labels to ``classes.txt`` beside it: then ``igcv3det train coco --task segment`` reads both. Nothing
+is overwritten.
+
+Exit status: 0 written, 1 could not be done, 2 wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from igcv3det.cli.command import command_parser, run_command
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    return run_command("make-masks", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("make-masks", __doc__)
+    add = parser.add_argument
+    add("--annotations", type=Path, required=True, metavar="JSON", help="COCO instances")
+    add("--images", type=Path, required=True, metavar="DIR", help="folder of its images")
+    add("--output", type=Path, metavar="DIR", help="folder for the masks (default: DIR_labels)")
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from igcv3det.tasks.segment.coco_masks import read_instances, write_masks
+    from igcv3det.tasks.segment.sources import LABELS_SUFFIX
+
+    images = Path(options.images)
+    beside = images.resolve()
+    output = options.output or beside.with_name(f"{beside.name}{LABELS_SUFFIX}")
+    masks = read_instances(options.annotations)
+
+    def progress(done: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == len(masks.images) else ""
+            print(f"\r{done} of {len(masks.images)} masks", end=end, file=sys.stderr, flush=True)
+
+    written = write_masks(masks, images, output, progress)
+    print(f"{output}: {written} masks, {len(masks.names)} labels with the background")
+    return 0

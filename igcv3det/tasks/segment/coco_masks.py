@@ -1,0 +1,171 @@
+"""PNG masks of COCO's instance annotations, rasterised by pycocotools."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL.Image
+
+from igcv3det.atomic_files import replacing
+from igcv3det.datasets.image_files import ImageFolder
+from igcv3det.datasets.image_sizes import stated_size
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.text_files import read_json
+from igcv3det.tasks.segment.drawing import class_colours
+from igcv3det.tasks.segment.masks import MAX_CLASSES, Mask
+
+BACKGROUND = "background"
+
+
+class CocoMasks(NamedTuple):
+    """Instance annotations, ready to be drawn.
+
+    Attributes:
+        path: of the annotation file, for messages.
+        images: COCO's entries.
+        instances: annotations by image id.
+        labels: label of each category id: 1, 2, ... in the order of the ids; 0 is the background.
+        names: of the labels, the background first.
+    """
+
+    path: Path
+    images: Sequence[Mapping[str, Any]]
+    instances: Mapping[Any, Sequence[Mapping[str, Any]]]
+    labels: Mapping[Any, int]
+    names: tuple[str, ...]
+
+
+def read_instances(path: Path) -> CocoMasks:
+    """Reads a COCO annotation file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        AnnotationError: it is not COCO JSON, or has too many categories for 8-bit masks.
+    """
+    content = read_json(path)
+    keys = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or any(type(content.get(key)) is not list for key in keys):
+        raise AnnotationError(f"{path}: expects COCO JSON with the lists {', '.join(keys)}")
+    try:
+        categories = sorted(content["categories"], key=lambda entry: entry["id"])
+        labels = {entry["id"]: label for label, entry in enumerate(categories, start=1)}
+        names = (BACKGROUND, *(str(entry["name"]) for entry in categories))
+        instances = defaultdict(list)
+        for annotation in content["annotations"]:
+            instances[annotation["image_id"]].append(annotation)
+        images = [
+            {"id": one["id"], "file_name": one["file_name"], **one} for one in content["images"]
+        ]  # both must be there
+    except (KeyError, TypeError) as error:
+        raise AnnotationError(f"{path}: an entry lacks {error}") from error
+    if not 1 <= len(categories) < MAX_CLASSES:
+        raise AnnotationError(
+            f"{path}: has {len(categories)} categories, masks can have 1 to {MAX_CLASSES - 1}"
+        )
+    return CocoMasks(path, images, instances, labels, names)
+
+
+def draw_instances(
+    masks: CocoMasks, annotations: Sequence[Mapping[str, Any]], size: tuple[int, int]
+) -> Mask:
+    """The mask of an image: larger instances first, so that smaller ones are on top of them.
+
+    Args:
+        masks: of the annotation file.
+        annotations: of the image.
+        size: (height, width) of the image, pixels.
+
+    Returns:
+        [H, W] uint8 labels.
+
+    Raises:
+        AnnotationError: a category or a segmentation that cannot be used; names the annotation.
+    """
+    mask = np.zeros(size, np.uint8)
+    drawn = []
+    for annotation in annotations:
+        name = f"{masks.path}: annotation {annotation.get('id')}"
+        label = masks.labels.get(annotation.get("category_id"))
+        if label is None:
+            raise AnnotationError(f"{name}: unknown category {annotation.get('category_id')!r}")
+        area = _rasterised(annotation.get("segmentation"), size, name)
+        drawn.append((int(area.sum()), label, area))
+    for _, label, area in sorted(drawn, key=lambda own: -own[0]):
+        mask[area] = label
+    return mask
+
+
+def write_masks(
+    masks: CocoMasks,
+    images: Path,
+    output: Path,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Writes a PNG mask for each image, and ``classes.txt`` beside the folder.
+
+    Args:
+        masks: of the annotation file.
+        images: folder that file names start from.
+        output: folder of the masks; new, or empty.
+        progress: called with the number of masks written.
+
+    Returns:
+        The number of masks.
+
+    Raises:
+        FileExistsError: ``output`` holds something, or ``classes.txt`` has other names.
+        AnnotationError, ImageReadError: an entry cannot be used, or its image is not there.
+    """
+    classes, text = output.parent / "classes.txt", "".join(f"{name}\n" for name in masks.names)
+    if output.is_dir() and any(output.iterdir()):
+        raise FileExistsError(f"{output}: holds something; remove it first")
+    if classes.exists() and classes.read_text(encoding="utf-8") != text:
+        raise FileExistsError(f"{classes}: has other names; remove it first")
+    output.mkdir(parents=True, exist_ok=True)
+    folder = ImageFolder(images)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[1 : len(masks.names)] = class_colours(len(masks.names) - 1)
+    for number, entry in enumerate(masks.images, start=1):
+        path = images / folder.find(str(entry["file_name"]))
+        size = stated_size(entry.get("height"), entry.get("width"), path)
+        mask = draw_instances(masks, masks.instances.get(entry["id"], ()), size)
+        image = PIL.Image.fromarray(mask, "P")
+        image.putpalette(palette.ravel().tolist())
+        with replacing(output / f"{path.stem}.png") as partial:
+            image.save(partial, format="PNG")
+        if progress is not None:
+            progress(number)
+    classes.write_text(text, encoding="utf-8")
+    return len(masks.images)
+
+
+def _rasterised(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray[Any, Any]:  # noqa: ANN401
+    """[H, W] bool: the pixels of polygons, or of a run-length code."""
+    from pycocotools import mask as coco_mask
+
+    height, width = size
+    try:
+        if isinstance(segmentation, list):
+            if not segmentation or any(len(polygon) < 6 for polygon in segmentation):
+                raise ValueError("a polygon needs three corners")
+            code = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+        elif isinstance(segmentation.get("counts"), list):
+            code = coco_mask.frPyObjects(segmentation, height, width)
+        else:
+            code = segmentation
+        with warnings.catch_warnings():  # of pycocotools 2.0.11 under NumPy 2
+            warnings.simplefilter("ignore", DeprecationWarning)
+            area = coco_mask.decode(code).astype(bool)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise AnnotationError(f"{name}: no segmentation that can be drawn ({error})") from None
+    if area.shape != size:
+        raise AnnotationError(
+            f"{name}: its segmentation is {area.shape[1]} x {area.shape[0]} pixels, the image "
+            f"{width} x {height}"
+        )
+    return np.asarray(area)
