@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from igcv3det.datasets.report import COVERED_IOU, best_ious
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.detection.anchor_fit import Shapes, fit_shapes
 from igcv3det.detection.anchors import cell_shapes, generate_anchors
+from igcv3det.detector import build_detector
 
 BOUNDS = (1.5, 2.0)
 """Largest changes of a side that are tried, as factors."""
@@ -22,6 +23,9 @@ raise the AP: docs/fine_tuning.md) ..."""
 MAX_LOSS = 0.02
 """... and falls by no more than this for any class with at least ``MIN_BOXES`` boxes."""
 MIN_BOXES = 30
+COVERED_WELL, STRIDE8_GAIN = 0.9, 0.1
+"""Where less of the boxes is covered, a map of stride 8 is named if it covers so much more."""
+SHAPES, STRIDE8 = "model.detector.anchors.shapes", "model.detector.anchors.stride8_scale"
 MAX_BOXES = 20_000
 """Of larger data sets so many boxes are looked at."""
 
@@ -71,6 +75,39 @@ def choose_anchors(
         if after.mean() > best.after and loss <= MAX_LOSS:
             best = AnchorChoice(shapes, best.before, float(after.mean()))
     return best if best.after >= best.before + MIN_GAIN else best._replace(shapes=None)
+
+
+def explained_anchors(store: AnnotationStore, config: DetectorConfig) -> tuple[str, dict[str, Any]]:
+    """What the user reads of the anchors, and the options that follow.
+
+    Args:
+        store: the training data.
+        config: the detector.
+    """
+    found = _chosen(store, config)
+    before, after = (f"{100 * share:.0f} %" for share in (found.before, found.after))
+    hint = _stride8_hint(store, config, found)
+    if found.shapes is None:
+        text = f"those of the weights cover {before} of the boxes (mean of the classes)"
+        return f"{text}, fitted ones {after}: too little gain{hint}", {}
+    text = f"fitted to the boxes: {after} are covered (mean of the classes), not {before}"
+    return text + hint, {SHAPES: found.shapes}
+
+
+def _chosen(store: AnnotationStore, config: DetectorConfig) -> AnchorChoice:
+    return choose_anchors(store, config, build_detector(config).feature_sizes)
+
+
+def _stride8_hint(store: AnnotationStore, config: DetectorConfig, found: AnchorChoice) -> str:
+    """What a map of stride 8 would cover, if that is much more."""
+    anchors = config.anchors
+    if found.after >= COVERED_WELL or anchors.stride8_scale is not None:
+        return ""
+    finer = dataclasses.replace(anchors, stride8_scale=anchors.min_scale / 2)
+    reached = _chosen(store, dataclasses.replace(config, anchors=finer)).after
+    if reached < found.after + STRIDE8_GAIN:
+        return ""
+    return f"; --{STRIDE8} {finer.stride8_scale:g} would cover {100 * reached:.0f} %"
 
 
 def _sample(

@@ -21,9 +21,8 @@ from igcv3det.datasets.checks import load_annotations
 from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.datasets.subsets import used_categories, with_categories
-from igcv3det.detector import build_detector
 from igcv3det.pretrained import FINE_TUNING
-from igcv3det.tasks.detect.anchor_choice import AnchorChoice, choose_anchors
+from igcv3det.tasks.detect.anchor_choice import STRIDE8, explained_anchors
 from igcv3det.tasks.detect.step_time import measure_step
 
 BATCH_SIZE, MIN_BATCH_SIZE = 16, 2
@@ -38,7 +37,6 @@ SMALL_PX, SMALL_SHARE = 12.0, 0.25
 """Where so many objects are narrower than this in the network's input, it is enlarged ..."""
 ENLARGED = 1.5
 """... by this factor, to a multiple of 32."""
-_STRIDE8 = "model.detector.anchors.stride8_scale"
 _INTERVAL = "trainer.check_val_every_n_epoch"
 VALIDATION_COST = 0.4
 """Of an image of validation, as a share of one of training."""
@@ -129,7 +127,7 @@ class Plan:
     def _detector(self) -> DetectorConfig:
         """The detector with the image size and the maps that are trained."""
         anchors, head = self._trained.anchors, self._trained.head
-        scale = self._given.get(_STRIDE8, anchors.stride8_scale)
+        scale = self._given.get(STRIDE8, anchors.stride8_scale)
         channels = self._given.get("model.detector.head.stride8_channels", head.stride8_channels)
         return dataclasses.replace(
             self._trained,
@@ -212,11 +210,9 @@ class Plan:
 
     def _anchor_choice(self) -> Choice:
         given = [key for key in self._given if key.startswith("model.detector.anchors")]
-        if given not in ([], [_STRIDE8]):
+        if given not in ([], [STRIDE8]):
             return Choice("anchors", "as given", {})
-        sizes = build_detector(self._detector).feature_sizes
-        found = choose_anchors(self._store, self._detector, sizes)
-        return Choice("anchors", *_of_anchors(found))
+        return Choice("anchors", *explained_anchors(self._store, self._detector))
 
     @property
     def epoch_steps(self) -> int:
@@ -272,15 +268,6 @@ class Plan:
         patience = max(MIN_PATIENCE, validations // 4)
         text = f"after {patience} validations without a better AP; the best is kept"
         return Choice("stops", text, {"early_stopping": patience})
-
-
-def _of_anchors(found: AnchorChoice) -> tuple[str, dict[str, Any]]:
-    before, after = (f"{100 * share:.0f} %" for share in (found.before, found.after))
-    if found.shapes is None:
-        text = f"those of the weights cover {before} of the boxes (mean of the classes)"
-        return f"{text}, fitted ones {after}: too little gain", {}
-    text = f"fitted to the boxes: {after} are covered (mean of the classes), not {before}"
-    return text, {"model.detector.anchors.shapes": found.shapes}
 
 
 def _free_mib() -> float:

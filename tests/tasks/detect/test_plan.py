@@ -214,6 +214,31 @@ def test_wrong_calls(words, status, message, tmp_path, monkeypatch, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_map_of_stride_8_is_named_where_objects_are_small(tmp_path, weights):
+    """Boxes of a twelfth of the image's side lie between the anchors' cells."""
+    images = [{"id": 1, "file_name": "1.png", "width": 640, "height": 640}]
+    boxes = [[x, y, 50, 50] for x in range(0, 590, 70) for y in range(0, 590, 70)]
+    (tmp_path / "data").mkdir()
+    write_noise(tmp_path / "data" / "1.png", 640, 640)
+    for split in ("train", "val"):
+        write_json(
+            tmp_path / "data" / f"instances_{split}.json",
+            {
+                "images": images,
+                "categories": [{"id": 1, "name": "dot"}],
+                "annotations": [
+                    {"id": n, "image_id": 1, "category_id": 1, "bbox": box}
+                    for n, box in enumerate(boxes)
+                ],
+            },
+        )
+    given = {"model.detector.image_size": 320}
+    (choice,) = [
+        c for c in Plan(tmp_path / "data", given, weights).choices() if c.name == "anchors"
+    ]
+    assert "; --model.detector.anchors.stride8_scale 0.1 would cover " in choice.reason
+
+
 def test_help(capsys):
     assert main(["data/mine", "--help"]) == 0
     assert "usage: igcv3det train DATA [--weights NAME]" in capsys.readouterr().out
