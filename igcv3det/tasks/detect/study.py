@@ -29,11 +29,12 @@ CALL, OWNER = "call", "owner"
 """User attributes of a study: what it belongs to, and the machine that trains with the best."""
 
 
-def open_study(folder: Path, storage: str | None, call: Mapping[str, Any]) -> Study:
+def open_study(folder: Path, name: str, storage: str | None, call: Mapping[str, Any]) -> Study:
     """The study of a call, new or begun.
 
     Args:
         folder: where its file is, unless there is a storage.
+        name: of the study in the storage.
         storage: Optuna's URL of a storage that several machines share, such as
             ``postgresql://host/name``.
         call: what must be the same in all calls that work on it.
@@ -45,7 +46,6 @@ def open_study(folder: Path, storage: str | None, call: Mapping[str, Any]) -> St
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    name = folder.parent.name
     place = storage or folder / FILE
     try:
         study = optuna.create_study(
@@ -57,11 +57,12 @@ def open_study(folder: Path, storage: str | None, call: Mapping[str, Any]) -> St
         )
     except Exception as error:
         # of SQLAlchemy and of database drivers, whatever they are
-        raise ValueError(f"{place}: no study: {str(error).splitlines()[0]}") from error
-    # a sampler of the same seed would repeat the draws of the trials that there are
-    study.sampler = optuna.samplers.TPESampler(
-        seed=len(study.trials), n_startup_trials=STARTUP_TRIALS
-    )
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{place}: no study: {reason}") from error
+    # a sampler of the same seed would repeat the draws of the trials that there are, and those of
+    # another machine
+    seed = None if storage else len(study.trials)
+    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
     begun = study.user_attrs.get(CALL)
     if begun is None:
         study.set_user_attr(CALL, dict(call))

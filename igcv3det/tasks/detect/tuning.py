@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ class Search:
         self._say = say
         self.folder = _search_folder(folder)
         self._is_shared = storage is not None
-        self.study: Study = open_study(self.folder / STUDY, storage, call)
+        self.study: Study = open_study(self.folder / STUDY, folder.name, storage, call)
 
     def choices(self, choose: Callable[[], Choices]) -> Choices:
         """The choices that the search began with; the first call makes them."""
@@ -164,11 +165,14 @@ class Search:
         except NonFiniteLossError as error:
             logger.warning("trial %d: %s", trial.number, error)
             raise optuna.TrialPruned from error
-        except SystemExit as stop:  # Lightning's answer to Ctrl-C
+        except (SystemExit, KeyboardInterrupt) as stop:  # the first is Lightning's after Ctrl-C
+            self._say(f"trial {trial.number} was interrupted: the same call repeats it")
             raise KeyboardInterrupt from stop
-        if report.is_pruned or not report.values:
+        # NaN where the validation data has no objects
+        reached = [value for value in report.values if math.isfinite(value)]
+        if report.is_pruned or not reached:
             raise optuna.TrialPruned
-        return max(report.values)
+        return max(reached)
 
 
 class ReportToStudy(Callback):

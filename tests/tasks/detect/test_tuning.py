@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import types
 
 import pytest
 from coco_files import save_tiny_detector
@@ -70,7 +71,7 @@ def test_a_trial_is_a_quarter_with_its_validations(values, options, steps):
 def _study(tmp_path, name="runs/a", **call):
     from igcv3det.tasks.detect.study import open_study
 
-    return open_study(tmp_path / name / "tune", None, {"data": "mine", **call})
+    return open_study(tmp_path / name / "tune", "a", None, {"data": "mine", **call})
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_machines_share_a_storage(tmp_path, space, monkeypatch):
 
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     opened = [
-        studies.open_study(tmp_path / machine / "mine" / "tune", url, {"data": "mine"})
+        studies.open_study(tmp_path / machine / "tune", "mine", url, {"data": "mine"})
         for machine in ("a", "b")
     ]
     for count, study in zip((1, 3), opened, strict=True):
@@ -164,7 +165,7 @@ def test_a_storage_that_cannot_be_opened(tmp_path, space, url):
     from igcv3det.tasks.detect.study import open_study
 
     with pytest.raises(ValueError, match="no study: ") as error:
-        open_study(tmp_path / "tune", url, {})
+        open_study(tmp_path / "tune", "a", url, {})
     assert str(error.value).startswith(f"{url}: ")
     assert "\n" not in str(error.value)
 
@@ -181,6 +182,54 @@ def test_a_search_without_a_completed_trial_has_no_best(tmp_path, space):
     run_trials(study, space, 2, objective)
     with pytest.raises(ValueError, match="no trial was completed"):
         best_trial(study)
+
+
+class _Validations:
+    """A training that only reports APs."""
+
+    def __init__(self, *values):
+        self.values = values
+        self.trainer = types.SimpleNamespace(
+            callbacks=[], sanity_checking=False, callback_metrics={}, should_stop=False
+        )
+
+    def __call__(self, arguments):
+        return self
+
+    def fit(self):
+        for value in self.values:
+            if not self.trainer.should_stop:
+                self.trainer.callback_metrics["val/AP"] = value
+                self.trainer.callbacks[0].on_validation_end(self.trainer, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "reached"),
+    [((0.1, 0.3, 0.2), 0.3), ((float("nan"), 0.2), 0.2), ((float("nan"),), None), ((), None)],
+)
+def test_the_best_ap_of_a_trial_counts(tmp_path, monkeypatch, values, reached):
+    optuna = pytest.importorskip("optuna")
+    from igcv3det.tasks.detect import tuning
+
+    monkeypatch.setattr(tuning, "DetectionCLI", _Validations(*values))
+    search = tuning.Search(tmp_path / "run", None, {}, [].append)
+    trial = search.study.ask()
+    if reached is None:
+        with pytest.raises(optuna.TrialPruned):
+            search._train(trial, [])
+    else:
+        assert search._train(trial, []) == reached
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    pytest.importorskip("optuna")
+    from igcv3det.tasks.detect import tuning
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").touch()
+    for _ in range(2):  # the second call finds the search of the first
+        search = tuning.Search(tmp_path / "run", None, {}, [].append)
+        assert search.folder == tmp_path / "run-2"
 
 
 def test_wrong_calls(tmp_path, capsys):
