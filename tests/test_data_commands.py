@@ -10,6 +10,7 @@ from igcv3det.cli import check_data, convert_data, split_data
 from igcv3det.cli import eval as evaluate
 from igcv3det.datasets.coco import read_coco
 from igcv3det.datasets.dataset import Dataset
+from igcv3det.io.images import read_image, write_image
 from igcv3det.structures import Categories
 
 
@@ -76,6 +77,24 @@ def test_check_and_evaluation(tmp_path, capsys, layout):
     assert evaluate.main([*call, "--split", "train"]) == 0
     assert json.loads(metrics.read_text())["images"] == 4
     assert capsys.readouterr().err == ""
+
+
+def test_leakage_between_splits_is_found(tmp_path, capsys):
+    folder, _ = write_layout(tmp_path, "voc")
+    images, report = folder / "JPEGImages", tmp_path / "report.json"
+    copied = read_image(images / "d.png")
+    write_image(images / "e.png", copied)  # of the same size, in the other split
+    assert check_data.main(["--data", str(folder), "--json", str(report)]) == 0
+    output = capsys.readouterr().out
+    assert "near-duplicates in different splits: 2 images in 1 group" in output
+    found = {item["kind"]: item for item in json.loads(report.read_text())["findings"]}
+    assert found["near-duplicates in different splits"]["groups"] == [
+        ["d.png (train)", "e.png (val)"]
+    ]
+    assert found["few boxes"]["count"] == 3
+    assert check_data.main(["--data", str(folder), "--split", "val", "--json", str(report)]) == 0
+    found = {item["kind"] for item in json.loads(report.read_text())["findings"]}
+    assert "near-duplicates in different splits" not in found
 
 
 @pytest.mark.parametrize("layout", ["yolo", "cvat"])

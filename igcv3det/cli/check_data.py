@@ -1,4 +1,4 @@
-r"""Checks a data set and reports its contents: counts, sizes, anchor coverage, issues.
+r"""Checks a data set and reports its contents: counts, sizes, anchor coverage, issues, findings.
 
 Examples:
     igcv3det check-data --data data/mine
@@ -7,21 +7,30 @@ Examples:
 
 Every image is opened. Issues are listed on standard error; training drops these images and boxes,
 or refuses the file with ``data.strict``. Coverage is that of the anchors of --config, else of the
-default detector. Exit status: 0 checked, 1 the data set could not be
-read, it has nothing to train on, or (with --strict) there are issues, 2 wrong call.
+default detector. Findings (near-duplicate images within and across splits, rare classes, boxes that
+are wrong all in the same way) and recommendations for training drop nothing.
+
+Exit status: 0 checked, 1 the data set could not be read, it has nothing to train on, or (with
+--strict) there are issues, 2 wrong call.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from igcv3det.cli.command import command_parser, run_command
-from igcv3det.cli.data_options import add_data_options, read_data, require_data
+from igcv3det.cli.data_options import add_data_options, read_splits, require_data
 from igcv3det.cli.progress import counting
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.config_files import find_config
+
+if TYPE_CHECKING:
+    from igcv3det.datasets.issues import DatasetIssue
 
 SHOWN = 20
 
@@ -49,22 +58,27 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.checkpoint import read_config
     from igcv3det.config import DetectorConfig
     from igcv3det.datasets.checks import check_record, require_content
+    from igcv3det.datasets.findings import find_oddities
     from igcv3det.datasets.image_files import check_images
+    from igcv3det.datasets.near_duplicates import HashTable
     from igcv3det.datasets.report import build_report, report_lines
     from igcv3det.detector import build_detector
+    from igcv3det.tasks.detect.recommendations import recommend
 
     config = read_config(find_config(options.config)) if options.config else DetectorConfig()
-    record, images = read_data(options)
-    checked = check_record(record, images, allow_outside=options.allow_outside)
-    store, issues = checked
+    (record, images), splits = read_splits(options)
+    store, issues = checked = check_record(record, images, allow_outside=options.allow_outside)
+    hashes = HashTable(len(store))
     with counting("images", len(store)) as progress:
-        issues += check_images(store, images, str(record.path), progress)
+        issues += check_images(store, images, str(record.path), progress, hashes.add)
     report = build_report(store, issues, build_detector(config).anchors, config.image_size)
-    print("\n".join(report_lines(report)))
-    for issue in issues[:SHOWN]:
-        print(issue, file=sys.stderr)
-    if len(issues) > SHOWN:
-        print(f"... and {len(issues) - SHOWN} more (all are in --json)", file=sys.stderr)
+    split_of = dict(zip(record.images.ids.tolist(), splits, strict=False))
+    used = [split_of[number] for number in store.images.ids.tolist()] if splits else []
+    findings = find_oddities(record, store, hashes, used)
+    advice = list(recommend(store, config))
+    print("\n".join([*report_lines(report), *_titled("findings", findings)]))
+    print("\n".join(_titled("recommendations", [f"{name}: {detail}" for name, detail in advice])))
+    _print_issues(issues)
     if options.config and config.num_classes != len(store.categories):
         print(
             f"{options.config}: model.detector.num_classes is {config.num_classes}, but "
@@ -72,7 +86,22 @@ def _run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     if options.json:
-        write_json(options.json, report.as_dict())
+        more = {
+            "findings": [dataclasses.asdict(finding) for finding in findings],
+            "recommendations": [item._asdict() for item in advice],
+        }
+        write_json(options.json, report.as_dict() | more)
         print(options.json)
     require_content(checked, record.path)
     return 1 if options.strict and issues else 0
+
+
+def _titled(title: str, items: Sequence[object]) -> list[str]:
+    return [f"{title:<18}{len(items)}", *(f"  {item}" for item in items)]
+
+
+def _print_issues(issues: Sequence[DatasetIssue]) -> None:
+    for issue in issues[:SHOWN]:
+        print(issue, file=sys.stderr)
+    if len(issues) > SHOWN:
+        print(f"... and {len(issues) - SHOWN} more (all are in --json)", file=sys.stderr)

@@ -72,6 +72,11 @@ def read_data(options: argparse.Namespace) -> SplitRecord:
         FileNotFoundError: there is no such file or folder.
         AnnotationError: it cannot be understood, or has no such split.
     """
+    return read_splits(options)[0]
+
+
+def read_splits(options: argparse.Namespace) -> tuple[SplitRecord, list[str]]:
+    """As `read_data`, and the split of each image; empty where all are of one."""
     from igcv3det.datasets.coco import read_coco
     from igcv3det.datasets.dataset import Dataset
     from igcv3det.datasets.subsets import SplitRecord
@@ -83,5 +88,5 @@ def read_data(options: argparse.Namespace) -> SplitRecord:
         )
         if (notice := dataset.notice(split)) is not None:
             print(notice, file=sys.stderr)
-        return dataset.read(split)
-    return SplitRecord(read_coco(options.annotations), options.images)
+        return dataset.read(split), dataset.split_names(split)
+    return SplitRecord(read_coco(options.annotations), options.images), []

@@ -110,6 +110,13 @@ class Dataset:
             raise AnnotationError(f"{self.path}: has no split {split!r}; it has {have}")
         return self._held_out(source, is_validation=split == "val")
 
+    def split_names(self, split: str) -> list[str]:
+        """The split of each image of `read`, in its order; empty where all are of one."""
+        if split != ALL or len(self._splits) < 2:
+            return []
+        counts = {name: len(self._read(name).record.images) for name in self._splits}
+        return [name for name, count in counts.items() for _ in range(count)]
+
     @cache  # noqa: B019 (a data set lives as long as the command)
     def _read(self, split: str) -> SplitRecord:
         return self._splits[split]()

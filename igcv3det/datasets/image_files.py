@@ -13,7 +13,7 @@ import PIL.Image
 
 from igcv3det.datasets.issues import DatasetIssue, IssueKind
 from igcv3det.datasets.store import AnnotationStore
-from igcv3det.io.images import ImageReadError, ImageSizeError, read_image
+from igcv3det.io.images import Image, ImageReadError, ImageSizeError, read_image
 
 _ORIENTATION_TAG = 0x0112
 _MIRRORED_OR_UPSIDE_DOWN, _ON_ITS_SIDE = (2, 3, 4), (5, 6, 7, 8)
@@ -111,6 +111,7 @@ def check_images(
     images: str | Path,
     file: str,
     progress: Callable[[int], None] | None = None,
+    look: Callable[[int, Image], None] | None = None,
 ) -> Iterator[DatasetIssue]:
     """Opens every image.
 
@@ -119,6 +120,7 @@ def check_images(
         images: folder that file names start from.
         file: the annotation file, to name in the issues.
         progress: called with the number of images opened, after each.
+        look: called with index and pixels of each image that can be read, in several threads.
 
     Yields:
         An issue for each image that cannot be read, has another size than the annotations say, or
@@ -130,7 +132,9 @@ def check_images(
         path = Path(images) / entry.file_name
         kind: IssueKind = "unreadable file"
         try:
-            read_image(path, size=entry.size)
+            image = read_image(path, size=entry.size)
+            if look is not None:
+                look(index, image)
             detail = _ambiguous_orientation(path, store.size(index))
             kind = "ambiguous orientation"
         except ImageReadError as error:

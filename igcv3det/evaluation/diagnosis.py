@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from igcv3det.datasets.box_readings import Boxes, from_corners, transposed
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.detection.iou import box_iou
 from igcv3det.evaluation.rows import DetectionRows
 
-Boxes = NDArray[np.float64]
-"""[N, 4] (x, y, width, height)."""
 Size = tuple[int, int]
 
 COVERED_IOU = 0.5
@@ -114,9 +113,11 @@ def _readings(images: Sequence[_Image]) -> list[str]:
     if as_given > WORTH_SAYING and as_given > MUCH_BETTER * with_class:
         remarks.append("the boxes fit but the classes do not: are labels or category ids shifted?")
     alternatives = {
-        "the detections' boxes look like xyxy where xywh is expected": share(_from_xyxy),
-        "the annotations' boxes look like xyxy where COCO has xywh": share(read_object=_from_xyxy),
-        "x and y of the detections look exchanged": share(_exchanged),
+        "the detections' boxes look like xyxy where xywh is expected": share(_read(from_corners)),
+        "the annotations' boxes look like xyxy where COCO has xywh": share(
+            read_object=_read(from_corners)
+        ),
+        "x and y of the detections look exchanged": share(_read(transposed)),
         "the detections' boxes look normalised to 0..1": share(_scaled),
     }
     return remarks + [
@@ -142,14 +143,8 @@ def _unchanged(boxes: Boxes, size: Size) -> Boxes:
     return boxes
 
 
-def _from_xyxy(boxes: Boxes, size: Size) -> Boxes:
-    del size
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-
-
-def _exchanged(boxes: Boxes, size: Size) -> Boxes:
-    del size
-    return boxes[:, [1, 0, 3, 2]]
+def _read(reading: Callable[[Boxes], Boxes]) -> Callable[[Boxes, Size], Boxes]:
+    return lambda boxes, size: reading(boxes)
 
 
 def _scaled(boxes: Boxes, size: Size) -> Boxes:

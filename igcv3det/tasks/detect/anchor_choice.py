@@ -86,7 +86,8 @@ def explained_anchors(store: AnnotationStore, config: DetectorConfig) -> tuple[s
     """
     found = _chosen(store, config)
     before, after = (f"{100 * share:.0f} %" for share in (found.before, found.after))
-    hint = _stride8_hint(store, config, found)
+    finer = stride8_coverage(store, config, found)
+    hint = f"; --{STRIDE8} {finer[0]:g} would cover {100 * finer[1]:.0f} %" if finer else ""
     if found.shapes is None:
         text = f"those of the weights cover {before} of the boxes (mean of the classes)"
         return f"{text}, fitted ones {after}: too little gain{hint}", {}
@@ -98,16 +99,23 @@ def _chosen(store: AnnotationStore, config: DetectorConfig) -> AnchorChoice:
     return choose_anchors(store, config, build_detector(config).feature_sizes)
 
 
-def _stride8_hint(store: AnnotationStore, config: DetectorConfig, found: AnchorChoice) -> str:
-    """What a map of stride 8 would cover, if that is much more."""
+def stride8_coverage(
+    store: AnnotationStore, config: DetectorConfig, found: AnchorChoice
+) -> tuple[float, float] | None:
+    """The scale of a map of stride 8 and the coverage with it, if that is much more.
+
+    Args:
+        store: the training data.
+        config: the detector.
+        found: the choice without such a map.
+    """
     anchors = config.anchors
     if found.after >= COVERED_WELL or anchors.stride8_scale is not None:
-        return ""
-    finer = dataclasses.replace(anchors, stride8_scale=anchors.min_scale / 2)
+        return None
+    scale = anchors.min_scale / 2
+    finer = dataclasses.replace(anchors, stride8_scale=scale)
     reached = _chosen(store, dataclasses.replace(config, anchors=finer)).after
-    if reached < found.after + STRIDE8_GAIN:
-        return ""
-    return f"; --{STRIDE8} {finer.stride8_scale:g} would cover {100 * reached:.0f} %"
+    return (scale, reached) if reached >= found.after + STRIDE8_GAIN else None
 
 
 def _sample(

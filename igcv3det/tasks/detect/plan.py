@@ -12,8 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from igcv3det.checkpoint import read_trained_config
 from igcv3det.config import DetectorConfig
 from igcv3det.datasets.category_map import match_names
@@ -23,6 +21,7 @@ from igcv3det.datasets.store import AnnotationStore
 from igcv3det.datasets.subsets import used_categories, with_categories
 from igcv3det.pretrained import FINE_TUNING
 from igcv3det.tasks.detect.anchor_choice import STRIDE8, explained_anchors
+from igcv3det.tasks.detect.object_sizes import SMALL_PX, fitting_size, narrow_share
 from igcv3det.tasks.detect.step_time import measure_step
 
 BATCH_SIZE, MIN_BATCH_SIZE = 16, 2
@@ -33,10 +32,6 @@ FIXED_MIB = 1500
 IMAGES_SEEN, MIN_EPOCHS, MAX_EPOCHS = 12_000, 8, 100
 MIN_PATIENCE = 5
 NEW_LR, KNOWN_LR = 5e-4, 1e-4
-SMALL_PX, SMALL_SHARE = 12.0, 0.25
-"""Where so many objects are narrower than this in the network's input, it is enlarged ..."""
-ENLARGED = 1.5
-"""... by this factor, to a multiple of 32."""
 _INTERVAL = "trainer.check_val_every_n_epoch"
 VALIDATION_COST = 0.4
 """Of an image of validation, as a share of one of training."""
@@ -156,12 +151,7 @@ class Plan:
     @cached_property
     def _narrow_share(self) -> float:
         """Share of the objects narrower than ``SMALL_PX`` in the weights' own input."""
-        store = self._store
-        rows = np.repeat(np.arange(len(store)), np.diff(store.starts))[~store.is_crowd]
-        boxes = store.boxes[~store.is_crowd]
-        sides = (boxes[:, 2:] - boxes[:, :2]) / store.images.sizes[rows][:, ::-1]
-        narrow = sides.min(axis=1) * self._trained.image_size < SMALL_PX
-        return float(narrow.mean()) if len(narrow) else 0.0
+        return narrow_share(self._store, self._trained.image_size)
 
     @cached_property
     def _image_size(self) -> int:
@@ -169,7 +159,7 @@ class Plan:
         given = self._given.get("model.detector.image_size")
         if given is not None:
             return int(given)
-        return round(own * ENLARGED / 32) * 32 if self._narrow_share > SMALL_SHARE else own
+        return fitting_size(own, self._narrow_share)
 
     def _size_choice(self) -> Choice:
         own, side = self._trained.image_size, self._image_size
