@@ -158,7 +158,7 @@ class RunCLI(RunOptions):
     def _check_ranges(self) -> None:
         for key, kind in self.configs.items():
             try:
-                config_from_dict(kind, self.config[key].as_dict(), key)
+                config_from_dict(kind, plain_values(self.config[key]), key)
             except ValueError as error:
                 self.parser.error(str(error), error)
 
@@ -265,6 +265,15 @@ class RunCLI(RunOptions):
             if hasattr(self, "run_folder"):
                 drop_if_empty(self.run_folder)
             raise
+
+
+def plain_values(value: Any) -> Any:  # noqa: ANN401
+    """Parsed values as dictionaries; `Namespace.as_dict` leaves those in lists as they are."""
+    if isinstance(value, Namespace):
+        return {key: plain_values(inner) for key, inner in vars(value).items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain_values(inner) for inner in value)
+    return value
 
 
 def _as_list(value: Any) -> list[Any]:  # noqa: ANN401

@@ -30,7 +30,7 @@ from igcv3det.config import (
 from igcv3det.description import FREE_FIELDS, FREE_IN_FINE_TUNING, contradictions
 from igcv3det.engine.callbacks import FiniteLossGuard, ReportLines
 from igcv3det.engine.ema import AveragedWeights
-from igcv3det.engine.run_cli import RunCLI
+from igcv3det.engine.run_cli import RunCLI, plain_values
 from igcv3det.tasks.detect.callbacks import IMAGES, PredictionImages, target_image_ids
 from igcv3det.tasks.detect.datamodule import CocoDataModule
 from igcv3det.tasks.detect.module import DetectionModule
@@ -109,7 +109,7 @@ class DetectionCLI(RunCLI):
         """
         trained = _trained_config(self.given)
         if trained is not None:
-            values = self.config.model.detector.as_dict()
+            values = plain_values(self.config.model.detector)
             config = config_from_dict(DetectorConfig, values, "model.detector")
             free = FREE_FIELDS if self.config.ckpt_path else FREE_IN_FINE_TUNING
             if differing := contradictions(config, trained, free):

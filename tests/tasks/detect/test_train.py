@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from igcv3det import load_detector, save_detector
 from igcv3det.checkpoint import read_config
-from igcv3det.config import AnchorConfig, DetectorConfig, HeadConfig
+from igcv3det.config import AnchorConfig, BackboneConfig, BlockConfig, DetectorConfig, HeadConfig
 from igcv3det.detector import build_detector
 from igcv3det.shapes.dataset import CATEGORIES, write_shapes
 from igcv3det.tasks.detect.train import DetectionCLI
@@ -51,6 +51,34 @@ def arguments(folder, tmp_path):
 
 def saved_config(run):
     return yaml.safe_load((run / "config.yaml").read_text())
+
+
+def test_a_run_of_listed_blocks_from_a_file_and_from_its_own_configuration(arguments, tmp_path):
+    small = BackboneConfig(name="igcv3", blocks=_blocks(), stem_channels=8, last_channels=32)
+    config = dataclasses.replace(TRAINED, num_classes=len(CATEGORIES), backbone=small)
+    own = {"model": {"detector": to_plain(dataclasses.asdict(config))}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    run = tmp_path / "run"
+    call = arguments("--config", str(tmp_path / "own.yaml"), weights=False)
+    DetectionCLI(call).fit()
+    assert load_detector(run / "checkpoints/best.safetensors").config == config
+    assert read_config(run / "config.yaml") == config
+    saved = ["--config", str(run / "config.yaml"), "--trainer.max_epochs", "2"]
+    DetectionCLI([*saved, "--ckpt_path", str(run / "checkpoints/last.ckpt")]).fit()
+    assert load_detector(run / "checkpoints/best.safetensors").config == config
+
+
+def _blocks():
+    channels = [8, 8, 8, 16, 16, 16, 16]
+    own = [BlockConfig(stage, size, hidden=16) for stage, size in enumerate(channels, 1)]
+    return (*own[:3], dataclasses.replace(own[3], groups=(2, 2), super_channels=4), *own[4:])
+
+
+def to_plain(value):
+    """Tuples as lists, which YAML has."""
+    if isinstance(value, dict):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    return [to_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def test_a_run_from_weights_has_their_detector(arguments, tmp_path):
