@@ -6,8 +6,7 @@ import re
 
 _KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*')
 _UNION = "Does not validate against any of the Union subtypes"
-# those at the left only: a reason may have a list of its own
-_ALTERNATIVE = re.compile(r"^ {0,2}- (?P<text>.*?)(?=^ {0,2}- |^\s*Given value|\Z)", re.M | re.S)
+_ITEM = re.compile(r"^ *- ", re.M)
 _NO_SUBCLASS = "Not a valid subclass of"
 _EXPECTED = re.compile(r"Expected an? (?P<kind>.+)")
 _GOT = re.compile(r"(?:Given value|Got value): (?P<value>.*)", re.S)
@@ -29,10 +28,7 @@ def readable_reason(message: str) -> str:
     where = f"{key['key']}: " if key else ""
     got = _GOT.search(text)
     if _UNION in text:
-        reasons = [
-            " ".join(found["text"].split())
-            for found in _ALTERNATIVE.finditer(text.partition(_UNION)[2])
-        ]
+        reasons = _alternatives(text.partition(_UNION)[2])
     else:
         reasons = [" ".join(text[: got.start()].split()).rstrip(".")] if got else []
     expected = [_EXPECTED.fullmatch(reason) for reason in reasons]
@@ -43,6 +39,16 @@ def readable_reason(message: str) -> str:
         return where + " ".join((special[0] if special else text).split())
     kinds = " or ".join(_kind(e["kind"]) for e in expected if e is not None)
     return f"{where}expected {kinds}, got {' '.join(got['value'].split())}"
+
+
+def _alternatives(text: str) -> list[str]:
+    """The items of the outer list: those indented as the first; a reason may have a list too."""
+    first = _ITEM.search(text)
+    if first is None:
+        return []
+    item = "^" + re.escape(first[0])
+    found = re.finditer(rf"{item}(.*?)(?={item}|^\s*Given value|\Z)", text, re.M | re.S)
+    return [" ".join(match[1].split()) for match in found]
 
 
 def _kind(text: str) -> str:

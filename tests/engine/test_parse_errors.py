@@ -22,6 +22,11 @@ UNION = "Does not validate against any of the Union subtypes\nSubtypes: [...]\nE
             "a.b: expected int or null, got x",
         ),
         (
+            f"{UNION}    - Expected a <class 'int'>\n    - Expected a <class 'NoneType'>\n"
+            "    Given value: x",  # a deeper key
+            "expected int or null, got x",
+        ),
+        (
             f"{UNION}  - Problem with given class_path 'loggers.WandbLogger':\n"
             "      Requirement 'wandb>=1' not met.\n  - Expected a <class 'bool'>\n"
             "Given value type: <class 'Namespace'>\nGiven value: Namespace(...)",
