@@ -79,6 +79,9 @@ def test_eval_of_a_network_that_is_right(perfect, model, folder, tmp_path, capsy
     counts = np.bincount(np.concatenate([mask.ravel() for mask in truth]), minlength=3)
     assert list(found["pixels"].values()) == counts[:3].tolist()
     assert "mIoU" in capsys.readouterr().out
+    assert eval_command.main([*words, "--limit", "2"]) == 0
+    assert "PARTIAL: only the first 2 of 3 images" in capsys.readouterr().out
+    assert json.loads(output.read_text())["partial"]
 
 
 def test_eval_names_files_that_cannot_be_used(perfect, model, tmp_path, capsys):

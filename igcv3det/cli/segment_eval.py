@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.command import WRONG_CALL, report
@@ -26,22 +27,16 @@ def evaluate_segments(options: argparse.Namespace) -> int:
     from igcv3det.tasks.segment.scoring import score_split
     from igcv3det.tasks.segment.sources import MaskSource, validation_split
 
-    given = [f"--{name}" for name in _OF_DETECTORS if getattr(options, name, None) is not None]
-    if given or not options.data:
-        wrong = f"{', '.join(given)}: for detectors" if given else "needs --data"
+    if wrong := _wrong_options(options):
         report("eval", f"{wrong}; {options.checkpoint} is a segmenter")
         return WRONG_CALL
     source = MaskSource(options.data)
-    samples = source.read(options.split or validation_split(source))[: options.limit]
+    every = source.read(options.split or validation_split(source))
+    samples = every[: options.limit]
     predictor = SegmentationPredictor.load(options.checkpoint, options.device)
     classes = predictor.classes
     if options.ignore is not None:
         classes = classes._replace(ignored=tuple(options.ignore))
-
-    def progress(done: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if done == len(samples) else ""
-            print(f"\r{done} of {len(samples)} images", end=end, file=sys.stderr, flush=True)
 
     scores, failures = score_split(
         predictor,
@@ -49,7 +44,7 @@ def evaluate_segments(options: argparse.Namespace) -> int:
         classes,
         batch_size=options.batch_size,
         workers=options.workers,
-        progress=progress,
+        progress=partial(_show_progress, len(samples)),
     )
     for failure in failures:
         report("eval", failure)
@@ -57,10 +52,26 @@ def evaluate_segments(options: argparse.Namespace) -> int:
         report("eval", f"{options.data}: no pixel of a class to compare with")
         return 1
     _print_report(scores, failures)
+    if len(samples) < len(every):
+        print(f"PARTIAL: only the first {len(samples)} of {len(every)} images were evaluated")
     if options.output:
-        write_json(options.output, scores.as_json() | {"unusable_images": len(failures)})
+        extent = {"partial": len(samples) < len(every), "unusable_images": len(failures)}
+        write_json(options.output, scores.as_json() | extent)
         print(f"Figures are in {options.output}")
     return 1 if failures else 0
+
+
+def _wrong_options(options: argparse.Namespace) -> str | None:
+    given = [f"--{name}" for name in _OF_DETECTORS if getattr(options, name, None) is not None]
+    if given:
+        return f"{', '.join(given)}: for detectors"
+    return None if options.data else "needs --data"
+
+
+def _show_progress(total: int, done: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{done} of {total} images", end=end, file=sys.stderr, flush=True)
 
 
 def _print_report(scores: SegmentationScores, failures: list[str]) -> None:

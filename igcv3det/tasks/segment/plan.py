@@ -85,8 +85,10 @@ class SegmentationPlan:
         )
 
     def _weights_choice(self) -> Choice:
-        name = self._start.get("backbone.name", "the configuration's")
-        text = f"{self.weights}, of which the backbone ({name}) is taken; --weights takes others"
+        name = self._start.get("backbone.name", "as configured")
+        is_segmenter = "image_size" in self._start
+        taken = "a segmenter" if is_segmenter else f"of which the backbone ({name}) is taken"
+        text = f"{self.weights}, {taken}; --weights takes others"
         return Choice("weights", text, {"model.weights": self.weights})
 
     @cached_property

@@ -1,7 +1,8 @@
 """Data sets of images and masks: where each split's files are.
 
 Two layouts are recognised: ``SPLIT/*.jpg`` beside ``SPLIT_labels/*.png``, where a mask has the name
-of its image, and Pascal VOC's ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation``.
+of its image, also in folders below; and Pascal VOC's ``JPEGImages``, ``SegmentationClass`` and
+``ImageSets/Segmentation``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from igcv3det.datasets.formats.folders import ImagesByStem, listed_names, read_names, split_name
+from igcv3det.datasets.formats.folders import (
+    ImagesByStem,
+    files_below,
+    images_below,
+    listed_names,
+    read_names,
+    split_name,
+    without_ending,
+)
 from igcv3det.datasets.text_files import read_text
 
 LABELS_SUFFIX = "_labels"
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})
 _VOC_IMAGES, _VOC_LISTS = "JPEGImages", ("ImageSets", "Segmentation")
 _VOC_MASKS = ("SegmentationClass", "SegmentationClassPNG")  # the second is labelme's
 
@@ -100,11 +109,11 @@ class MaskSource:
     def _read_folder(self, name: str) -> list[MaskedImage]:
         folder = self.root / name
         masks = self.root / f"{name}{LABELS_SUFFIX}"
-        by_stem = {path.stem: path for path in _masks_in(masks)}
+        by_stem = {without_ending(mask): mask for mask in files_below(masks, MASK_SUFFIXES)}
         return [
-            MaskedImage(folder / image, by_stem.get(stem, masks / f"{stem}.png"))
-            for image in ImagesByStem(folder).names
-            for stem in (Path(image).stem,)
+            MaskedImage(folder / image, masks / by_stem.get(stem, f"{stem}.png"))
+            for image in images_below(folder)
+            for stem in (without_ending(image),)
         ]
 
     def _read_list(self, name: str) -> list[MaskedImage]:
@@ -155,7 +164,3 @@ def listed_classes(
         return [line.strip() for line in read_text(path).splitlines() if line.strip()], path
     names = read_names(source.root)
     return None if names is None else (names, source.root)
-
-
-def _masks_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in MASK_SUFFIXES)

@@ -33,6 +33,20 @@ def test_folders_beside_folders(folder):
     assert pixels.shape[:2] == labels.shape == (24, 32)
 
 
+def test_folders_below_with_masks_in_folders_of_the_same_names(tmp_path):
+    root = tmp_path / "set"
+    for city in "ab":
+        write_masks(root / city, {"train": 1})
+        for part in ("train", "train_labels"):
+            (root / part / city).parent.mkdir(exist_ok=True)
+            (root / city / part).rename(root / part / city)
+    samples = MaskSource(root).read("train")
+    assert [sample.mask.relative_to(root).as_posix() for sample in samples] == [
+        "train_labels/a/0.png",
+        "train_labels/b/0.png",
+    ]
+
+
 def test_pascal_voc(tmp_path):
     source = MaskSource(write_voc(tmp_path))
     assert source.splits == ["train", "val"]
