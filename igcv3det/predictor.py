@@ -116,7 +116,10 @@ class Predictor:
         self._postprocess = dataclasses.replace(self.config.postprocess, **given)
         self._tiles = None
         if tile is not None:
-            self._tiles = TileDetector(tile, self._postprocess.iou_threshold, detections_per_image)
+            # More at once exceed a processor's cache: a fifth more time for each
+            at_once = 2 if self.device.type == "cpu" else _AT_ONCE
+            iou_threshold = self._postprocess.iou_threshold
+            self._tiles = TileDetector(tile, iou_threshold, detections_per_image, at_once)
         self._preprocess = Preprocess(self.config.preprocess, self.config.image_size)
 
     @classmethod

@@ -27,7 +27,6 @@ Window = tuple[int, int, int, int]
 """Left, top, right and bottom of a tile, pixels of the image."""
 OVERLAP = 0.2
 """Share of a tile's side that it has in common with the next, at least."""
-_AT_ONCE = 16  # tiles in one forward pass
 _MIN_SIZE = 16  # pixels
 _Boxes = NDArray[np.float32]
 _Mask = NDArray[np.bool_]
@@ -47,17 +46,21 @@ class TileDetector:
         size: of a tile's side, pixels of the image, at least 16.
         iou_threshold: of the NMS between tiles.
         limit: number of detections of an image at most; None for no limit.
+        at_once: tiles that are detected together.
 
     Raises:
         ValueError: ``size`` is too small.
     """
 
-    def __init__(self, size: int, iou_threshold: float, limit: int | None = None) -> None:
+    def __init__(
+        self, size: int, iou_threshold: float, limit: int | None = None, at_once: int = 2
+    ) -> None:
         if size < _MIN_SIZE:
             raise ValueError(f"tile must be >= {_MIN_SIZE} pixels, got {size}")
         self.size = size
         self.iou_threshold = iou_threshold
         self.limit = limit
+        self.at_once = at_once
 
     def __call__(
         self, images: Sequence[Image], detect: Callable[[Sequence[Image]], list[Detections]]
@@ -79,8 +82,8 @@ class TileDetector:
             return detect([image])[0]
         windows.append((0, 0, width, height))
         found: list[Detections] = []
-        for start in range(0, len(windows), _AT_ONCE):
-            some = windows[start : start + _AT_ONCE]
+        for start in range(0, len(windows), self.at_once):
+            some = windows[start : start + self.at_once]
             found += detect([image[top:bottom, left:right] for left, top, right, bottom in some])
         return merge_tiles(found, windows, (height, width), self.iou_threshold, self.limit)
 
@@ -182,23 +185,28 @@ def _join_parts(
         cut: rows of those that are, best first.
         iou_threshold: of NMS.
     """
-    kept: list[int] = []
+    others, first_cut = np.array(whole, np.int64), len(whole)
     for row in cut:
-        others = np.array(whole + kept, np.int64)
-        same = _same_part(boxes[row], frames[row], boxes[others], frames[others])
-        same = np.maximum(same, box_iou(boxes[row][None], boxes[others])[0] > iou_threshold)
-        matching = others[same >= _SAME_PART].tolist()
-        if set(matching).intersection(whole):
+        iou = box_iou(boxes[row][None], boxes[others])[0]
+        near = np.flatnonzero(iou > 0)
+        if not len(near):
+            others = np.append(others, row)
+            continue
+        close = others[near]
+        same = _same_part(boxes[row], frames[row], boxes[close], frames[close])
+        places = near[(same >= _SAME_PART) | (iou[near] > iou_threshold)]
+        if (places < first_cut).any():
+            continue
+        if not len(places):
+            others = np.append(others, row)
             continue
         # The part may be the link between several that were apart; the best lends its score
-        first, group = (matching or [row])[0], [*matching, row]
+        group = np.append(others[places], row)
         for values in (boxes, frames):
             low, high = values[group, :2].min(axis=0), values[group, 2:].max(axis=0)
-            values[first] = np.concatenate([low, high])
-        kept = [one for one in kept if one == first or one not in group]
-        if not matching:
-            kept.append(row)
-    return kept
+            values[group[0]] = np.concatenate([low, high])
+        others = np.delete(others, places[1:])
+    return [int(row) for row in others[first_cut:]]
 
 
 def _same_part(box: _Boxes, frame: _Boxes, others: _Boxes, frames: _Boxes) -> NDArray[Any]:
@@ -216,7 +224,7 @@ def _same_part(box: _Boxes, frame: _Boxes, others: _Boxes, frames: _Boxes) -> ND
 
 def _clipped(boxes: _Boxes, strips: _Boxes) -> _Boxes:
     """Boxes [N, 4] or [1, 4] within strips [N, 4]; without area where they are outside."""
-    low = np.clip(boxes[:, :2], strips[:, :2], None)
-    high = np.clip(boxes[:, 2:], None, strips[:, 2:])
-    clipped: _Boxes = np.concatenate([low, np.maximum(low, high)], axis=1)
+    clipped: _Boxes = np.maximum(boxes, strips)
+    np.minimum(boxes[:, 2:], strips[:, 2:], out=clipped[:, 2:])
+    np.maximum(clipped[:, 2:], clipped[:, :2], out=clipped[:, 2:])
     return clipped

@@ -115,7 +115,7 @@ class AvVideoWriter:
     def _named(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # those of PyAV are subclasses
+        except (OSError, ValueError, self._av.FFmpegError) as error:
             raise OSError(f"{self.path}: cannot write this video") from error
 
     def __enter__(self) -> Self:
@@ -202,6 +202,6 @@ def _open_sound(av: Any, source: Path, output: Any) -> Iterator[_Sound | None]: 
             video = stack.enter_context(av.open(stack.enter_context(ffmpeg_name(source))))
             if video.streams.audio:
                 sound = _Sound(av, video, output)
-        except (OSError, ValueError):
+        except (OSError, ValueError, av.FFmpegError):
             logger.warning("%s: the sound cannot be read", source)
         yield sound
