@@ -8,7 +8,8 @@ The first form times the files given, each in its own library, all in one proces
 include the weights beside a file. ``igcv3det benchmark`` compares models within one library; here
 libraries are compared. The second form exports the configurations IGCV3-D and MobileNetV2 (random
 weights) to FOLDER, IGCV3-D in each variant of `igcv3det.fastpath.deploy`, and times those of one
-format in turn. Files that are in FOLDER already are used.
+format in turn. "permuted" is the paper's block with folded norms, "shuffle" the same with PyTorch's
+ChannelShuffle, for which converters may have a layer. Files that are in FOLDER already are used.
 
 Exit status: 0 done, 2 wrong call.
 """
@@ -22,13 +23,17 @@ from typing import cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
+from torch import nn
+
 from igcv3det.checkpoint import load_detector
+from igcv3det.detector import SSDLite
 from igcv3det.export import export_detector
 from igcv3det.export_formats import RUNTIMES, format_of
 from igcv3det.fastpath.deploy import Variant
 from igcv3det.measure.latency import ratios, time_in_turn
 from igcv3det.measure.tables import text_table
 from igcv3det.measure.targets import network_call
+from igcv3det.models.layers import ChannelPermutation
 from igcv3det.runtime import load_exported
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -36,7 +41,7 @@ NETWORKS = {
     "mobilenetv2": "mobilenetv2_ssdlite320_coco.yaml",
     "igcv3": "igcv3_ssdlite320_coco.yaml",
 }
-VARIANTS = ("permuted", "dense", "mixed", "grouped")
+VARIANTS = ("permuted", "shuffle", "dense", "mixed", "grouped")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -72,9 +77,24 @@ def _variants(runtime: str, folder: Path) -> list[Path]:
             path = folder / f"{name}-{variant}{RUNTIMES[runtime].suffix}"
             if not path.exists():
                 detector = load_detector(CONFIGS / config)
-                export_detector(detector, path, variant=cast(Variant, variant))
+                if variant == "shuffle":
+                    _use_channel_shuffle(detector)
+                own = "permuted" if variant == "shuffle" else variant
+                try:
+                    export_detector(detector, path, variant=cast(Variant, own))
+                except ValueError as error:  # a layer that the format cannot express
+                    print(f"left out: {error}")
+                    continue
             files.append(path)
     return files
+
+
+def _use_channel_shuffle(detector: SSDLite) -> None:
+    for parent in list(detector.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ChannelPermutation):
+                assert child.pieces == child.channels
+                setattr(parent, name, nn.ChannelShuffle(child.groups))
 
 
 def _print_times(files: list[Path], options: argparse.Namespace) -> None:

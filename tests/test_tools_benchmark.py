@@ -119,6 +119,17 @@ def test_an_exported_file_runs_in_its_own_library(models, tmp_path, capsys):
         assert complaint in capsys.readouterr().err
 
 
+def test_an_ncnn_file_needs_no_backend(tmp_path):
+    for package in ("ncnn", "onnx"):
+        pytest.importorskip(package, reason="needs the extras igcv3det[ncnn,export]")
+    from ncnn_stub import write_stub
+
+    exported = str(write_stub(tmp_path / "stub.param"))
+    status, rows = run(tmp_path, exported, "--batch", "2")
+    assert status == 0
+    assert [(r["model"], r["backend"], r["precision"]) for r in rows] == [("stub", "ncnn", "fp32")]
+
+
 def test_models_that_cannot_be_read_are_named_and_the_others_timed(models, tmp_path, capsys):
     other = tmp_path / "other.yaml"
     other.write_text("model: 3")

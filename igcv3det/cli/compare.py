@@ -7,7 +7,7 @@ Examples:
         --annotations data/coco/annotations/instances_val2017.json --json comparison.json
 
 MODEL is a configuration (random weights), a checkpoint, a name of pretrained weights or an exported
-.onnx or .xml file; the default is IGCV3-D and MobileNetV2, both with SSDLite at 320x320. Latency is
+file; the default is IGCV3-D and MobileNetV2, both with SSDLite at 320x320. Latency is
 the median time of the network for one image on the CPU, in PyTorch or the runtime of the exported
 file; the models are timed in turn in one process, and the ratio is to the first. AP needs trained
 weights and a data set.
