@@ -6,8 +6,9 @@ Usage:
 
 Starts `igcv3det serve` on a free port of the loopback address and sends it one image again and
 again over connections that stay open. Each round times the bare network (Predictor.detect on
-preprocessed inputs, 8 at once and one by one) and then the service, so that both meet the same load
-of the machine; the table has the medians of the rounds. With --memory N there is no timing: N
+preprocessed inputs, one by one and in batches) and then the service, so that both meet the same
+load of the machine. The table has the medians of the rounds; a ratio is that of the service to the
+fastest way to run the network in the same round. With --memory N there is no timing: N
 requests are sent and the resident memory of the service is read after each tenth of them.
 
 The service and the load share the machine's cores: with OMP_NUM_THREADS=1 the network leaves the
@@ -41,7 +42,7 @@ from igcv3det.measure.tables import text_table
 from igcv3det.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
-BATCH, CONNECTIONS = 8, (1, 4, 16)
+BATCHES, CONNECTIONS = (1, 2, 8), (1, 4, 16)
 HOST = "127.0.0.1"
 
 
@@ -94,14 +95,14 @@ def _service(checkpoint: str) -> Iterator[int]:
 def _show_rates(port: int, body: bytes, options: argparse.Namespace) -> None:
     predictor = Predictor.load(options.checkpoint)
     image = read_image(options.image)
-    bare: dict[int, list[float]] = {BATCH: [], 1: []}
+    bare: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     loads: dict[int, list[Load]] = {connections: [] for connections in CONNECTIONS}
     for _ in range(options.rounds):
         for batch, rates in bare.items():
             rates.append(_bare_rate(predictor, image, batch, options.requests))
         for connections, rounds in loads.items():
             rounds.append(asyncio.run(_send(port, body, options.requests, connections)))
-    best = median(bare[BATCH])
+    best = [max(rates) for rates in zip(*bare.values(), strict=True)]
     rows = [
         [f"bare network, {batch} at once", f"{median(rates):.1f}", "-", "-", "-"]
         for batch, rates in bare.items()
@@ -110,8 +111,9 @@ def _show_rates(port: int, body: bytes, options: argparse.Namespace) -> None:
         times = [1000 * seconds for load in rounds for seconds in load.latencies]
         rate = median(load.rate for load in rounds)
         p50, p99 = np.percentile(times, [50, 99])
+        ratio = median(load.rate / most for load, most in zip(rounds, best, strict=True))
         name = f"service, {connections} connections"
-        rows.append([name, f"{rate:.1f}", f"{rate / best:.2f}", f"{p50:.0f}", f"{p99:.0f}"])
+        rows.append([name, f"{rate:.1f}", f"{ratio:.2f}", f"{p50:.0f}", f"{p99:.0f}"])
     header = ["", "images/s", "of the bare network", "p50 ms", "p99 ms"]
     print(text_table(header, rows))
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import (
     confidence,
@@ -31,7 +32,12 @@ from igcv3det.cli.arguments import (
 )
 from igcv3det.cli.command import command_parser, report, run_command
 
+if TYPE_CHECKING:
+    from igcv3det.predictor import Predictor
+    from igcv3det.service import Limits
+
 MEGA = 1_000_000
+ON_CPU, ON_GPU = 2, 16  # images in a batch
 
 
 def main(args: list[str] | None = None) -> int:
@@ -49,7 +55,6 @@ def _parse(args: list[str]) -> argparse.Namespace:
     limits = parser.add_argument_group("requests")
     for option, kind, default, metavar, text in (
         ("--threshold", confidence, 0.3, "SCORE", "confidence threshold of requests without one"),
-        ("--batch-size", positive_int, 8, "N", "most images in one forward pass"),
         ("--batch-wait", non_negative_float, 0.0, "MS", "wait for more images of a batch"),
         ("--max-requests", positive_int, 64, "N", "requests in flight; more get 503"),
         ("--max-megabytes", positive_float, 16.0, "N", "largest request; larger get 413"),
@@ -58,34 +63,45 @@ def _parse(args: list[str]) -> argparse.Namespace:
     ):
         shown = f"{text} (default: {default:g})"
         limits.add_argument(option, type=kind, default=default, metavar=metavar, help=shown)
+    batch = "most images in one forward pass (default: 2 on a CPU, 16 on a GPU)"
+    limits.add_argument("--batch-size", type=positive_int, metavar="N", help=batch)
     return parser.parse_args(args)
 
 
 def _run(options: argparse.Namespace) -> int:
-    most_pixels = max(1, round(options.max_megapixels * MEGA))
     # Before OpenCV is loaded: a second limit, by its own decoders
-    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels)
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(_most_pixels(options))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     from igcv3det.checkpoint import preview_notice
     from igcv3det.predictor import Predictor
     from igcv3det.pretrained import DEFAULT
-    from igcv3det.service import Limits, build_app
+    from igcv3det.service import build_app
     from igcv3det.service.server import BACKLOG, address_of, bind, run
 
-    limits = Limits(
-        max_bytes=max(1, round(options.max_megabytes * MEGA)),
-        max_pixels=most_pixels,
-        max_requests=options.max_requests,
-        seconds=options.timeout,
-        batch_size=options.batch_size,
-        batch_wait=options.batch_wait / 1000,
-    )
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
         report("serve", notice)
     with bind(options.host, options.port) as own:
         predictor = Predictor.load(options.checkpoint, options.device)
-        app = build_app(predictor, limits, threshold=options.threshold)
+        app = build_app(predictor, _limits(options, predictor), threshold=options.threshold)
         own.listen(BACKLOG)  # a client that reads the next line can connect
         print(f"Serving at {address_of(own)}", flush=True)
         run(app, own, options.timeout)
     return 0
+
+
+def _most_pixels(options: argparse.Namespace) -> int:
+    megapixels: float = options.max_megapixels
+    return max(1, round(megapixels * MEGA))
+
+
+def _limits(options: argparse.Namespace, predictor: Predictor) -> Limits:
+    from igcv3det.service import Limits
+
+    return Limits(
+        max_bytes=max(1, round(options.max_megabytes * MEGA)),
+        max_pixels=_most_pixels(options),
+        max_requests=options.max_requests,
+        seconds=options.timeout,
+        batch_size=options.batch_size or (ON_CPU if predictor.device.type == "cpu" else ON_GPU),
+        batch_wait=options.batch_wait / 1000,
+    )
