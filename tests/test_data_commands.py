@@ -72,8 +72,13 @@ def test_check_and_evaluation(tmp_path, capsys, layout):
     assert json.loads(report.read_text())["images"] == 6
     weights = save_tiny_detector(tmp_path / "tiny.safetensors", Categories((1, 2, 3), NAMES))
     call = ["--checkpoint", str(weights), "--data", str(folder), "--output", str(metrics)]
-    assert evaluate.main(call) == 0
+    plots = ["--plots", str(tmp_path / "plots")] if layout == "voc" else []
+    assert evaluate.main([*call, *plots]) == 0
     assert json.loads(metrics.read_text())["images"] == 2
+    if plots:
+        numbers = json.loads((tmp_path / "plots" / "plots.json").read_text())
+        assert [image["file"] for image in numbers["images_with_errors"]] == ["e.png", "f.png"]
+        assert numbers["images_with_errors"][0]["drawn"] == "worst_1.png"
     assert evaluate.main([*call, "--split", "train"]) == 0
     assert json.loads(metrics.read_text())["images"] == 4
     assert capsys.readouterr().err == ""

@@ -159,7 +159,10 @@ def _errors(analysis: Analysis, figure: Path) -> str:
         ("all false negatives", errors.false_negatives),
     ):
         rows.append([name, str(kind.count), f"{kind.gain:.3f}", ""])
-    caption = "What AP50 would gain if the errors of one type were corrected (TIDE)"
+    caption = (
+        "What AP50 would gain if the errors of one type were corrected (TIDE); all detections "
+        "count, whatever their score"
+    )
     return _figure(figure, caption) + _table(["type", "number", "gain", "detections"], rows, 3)
 
 
