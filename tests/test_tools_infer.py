@@ -110,7 +110,8 @@ def test_a_drawing_that_cannot_be_written_does_not_end_the_run(
     assert status == 1
     assert len(json.loads(found.read_text())) == 5
     assert read_image(out / "b.jpg").shape == (60, 91, 3)
-    assert capsys.readouterr().err.splitlines() == [
+    # A line before says what drawn videos lose where PyAV is not installed
+    assert capsys.readouterr().err.splitlines()[-2:] == [
         f"predict: {out / 'a.png'}: cannot be written: Is a directory",
         f"predict: {out / 'c.mp4'}: cannot write this video",
     ]

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from igcv3det.cli.command import report
-from igcv3det.cli.progress import Progress
+from igcv3det.cli.progress import Progress, ReportedWarnings
 from igcv3det.io.addresses import Address
 from igcv3det.io.drawing import draw_detections
 from igcv3det.io.drawing_folder import DrawingFolder
@@ -66,6 +66,7 @@ class _Run:
             self._folder = stack.enter_context(DrawingFolder(options.output, protected))
         self._images = self._objects = 0
         self._progress = SourceProgress(self._files)
+        stack.enter_context(ReportedWarnings("predict", self._progress))
         self.failures = Failures(self._progress)
 
     def all_sources(self) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from igcv3det.cli.command import report
 
 _MIN_INTERVAL_S = 0.2
 _CLEAR = "\r\x1b[K"
@@ -55,6 +60,36 @@ def counting(text: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: line.show(text, done, total, started)
     finally:
         line.clear()
+
+
+class ReportedWarnings(logging.Handler):
+    """While it is entered, warnings of the package are lines of a command, clear of its progress.
+
+    Args:
+        command: name of the command.
+        progress: its line is removed first.
+    """
+
+    def __init__(self, command: str, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._command, self._progress = command, progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a warning."""
+        self._progress.clear()
+        report(self._command, record.getMessage())
+
+    def __enter__(self) -> Self:
+        logging.getLogger("igcv3det").addHandler(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        logging.getLogger("igcv3det").removeHandler(self)
 
 
 def state(done: int, total: int | None, seconds: float) -> str:

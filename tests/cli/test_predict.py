@@ -163,6 +163,7 @@ def test_a_camera_until_it_is_unplugged(loads, tmp_path, monkeypatch, capsys):
     assert opened[0].camera == 0
     assert records[-1]["file"] == "camera 0"
     assert "the stream ended after 3 frames" in records[-1]["error"]
+    assert capsys.readouterr().err == f"predict: {records[-1]['error']}\n"
     assert {(r["file"], r["width"]) for r in records[:-1]} == {("camera 0", 48)}
     assert records[-2]["frame"] == 2
     assert len(list(read_video(tmp_path / "out" / "camera_0.mp4"))) >= len(records) - 1
@@ -187,6 +188,22 @@ def test_an_interrupt_leaves_complete_files(loads, tmp_path, monkeypatch, capsys
     output = capsys.readouterr()
     assert output.out.startswith("objects: 6, images: 3; results in ")
     assert output.err == "predict: interrupted\n"
+
+
+def test_a_stream_that_drops_is_said(loads, tmp_path, monkeypatch, capsys):
+    opened = [FakeCamera(2), FakeCamera(1)]
+    monkeypatch.setattr(web, "open_capture", lambda address: opened.pop(0))
+    reopen = {"reopen": lambda address: opened.pop(0) if opened else None, "delays": (0,)}
+    monkeypatch.setattr(streams.read_stream, "__kwdefaults__", reopen)
+    status, records = predict(tmp_path, "rtsp://me:secret@host/yard")
+    assert status == 1
+    assert records[-2]["frame"] == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "predict: rtsp://host/yard: no frame after 2; connecting again (1 of 1)",
+        "predict: rtsp://host/yard: no frame after 3; connecting again (1 of 1)",
+        "predict: rtsp://host/yard: the stream ended after 3 frames, and 1 attempts to connect "
+        "again failed",
+    ]
 
 
 def test_progress_is_for_terminals(capsys, monkeypatch):
