@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -31,6 +32,14 @@ CONFIG = DetectorConfig(
     backbone=BackboneConfig(name="mobilenetv2", width=0.1),
     head=HeadConfig(extra_channels=(16, 16)),
 )
+
+
+@pytest.fixture(autouse=True)
+def same_environment(monkeypatch):
+    """The command sets limits of OpenCV, which programs of later tests would inherit."""
+    for name in ("OPENCV_IO_MAX_IMAGE_PIXELS", "OPENCV_LOG_LEVEL"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="module")
