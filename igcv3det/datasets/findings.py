@@ -76,10 +76,11 @@ def _duplicates(
     within: list[list[int]] = []
     across: list[list[int]] = []
     for members in duplicates:
-        if len({images[row].file_name for row in members}) < 2:
-            continue  # one file that is listed twice is an issue of the file
-        is_leak = len({splits[row] for row in members}) > 1 if splits else False
-        (across if is_leak else within).append(members)
+        other = [row for row in members if splits and splits[row] != splits[members[0]]]
+        if other:  # shown as the second
+            across.append([members[0], other[0], *(m for m in members[1:] if m != other[0])])
+        elif len({images[row].file_name for row in members}) > 1:
+            within.append(members)  # one file that is listed twice is an issue of the file
     for kind, groups in (
         ("near-duplicates in different splits", across),
         ("near-duplicates", within),

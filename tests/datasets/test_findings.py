@@ -135,6 +135,27 @@ def test_near_duplicates_within_and_across_splits(tmp_path):
     assert "1.png = 3.png and 1 more" in without["near-duplicates"].detail
 
 
+def test_a_leak_is_shown_by_images_of_two_splits(tmp_path):
+    splits = ["train", "train", "val", "val"]
+    found = oddities(tmp_path, [1] * 80, splits, same=[(0, 1, 2)])
+    leak = found["near-duplicates in different splits"]
+    assert "1.png (train) = 3.png (val) and 1 more" in leak.detail
+    assert leak.count == 3
+    assert "near-duplicates" not in found
+
+
+def test_one_file_in_two_splits_is_a_leak_and_twice_in_one_is_not(tmp_path):
+    content = coco([1, 2], [(1, 1, (0, 0, 20, 20))] * 20 + [(2, 1, (0, 0, 20, 20))] * 20)
+    content["images"][1]["file_name"] = content["images"][0]["file_name"]
+    record = read_coco(write_json(tmp_path / "a.json", content))
+    table = HashTable(2)
+    table.is_known[:] = True
+    store = check_record(record).store
+    assert find_oddities(record, store, table) == []
+    (leak,) = find_oddities(record, store, table, ["train", "val"])
+    assert leak.groups == (("1.png (train)", "1.png (val)"),)
+
+
 def test_classes(tmp_path):
     labels = [1] * 200 + [3] * 20 + [7] * 19
     found = oddities(tmp_path, labels)
