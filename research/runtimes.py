@@ -3,6 +3,7 @@ r"""Times exported files of several formats in turn, and the variants of IGCV3's
 Usage:
     python -m research.runtimes a.onnx a.xml a.param a.tflite a.pte [--threads 2] [--rounds 40]
     python -m research.runtimes --variants ncnn,litert --folder FOLDER
+    python -m research.runtimes a.onnx a.param --threads 1 --clock cpu      on a busy machine
 
 The first form times the files given, each in its own library, all in one process and in turn; sizes
 include the weights beside a file. ``igcv3det benchmark`` compares models within one library; here
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import cast
 
@@ -64,6 +66,7 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     add("--folder", type=Path, default=Path("build/variants"))
     add("--threads", type=int, default=2)
     add("--rounds", type=int, default=40)
+    add("--clock", choices=["wall", "cpu"], default="wall", help="processor time of all threads")
     options = parser.parse_args(args)
     if unknown := set(options.variants) - RUNTIMES.keys():
         parser.error(f"--variants: {', '.join(sorted(unknown))} is none of {', '.join(RUNTIMES)}")
@@ -100,7 +103,8 @@ def _use_channel_shuffle(detector: SSDLite) -> None:
 def _print_times(files: list[Path], options: argparse.Namespace) -> None:
     opened = {str(path): load_exported(path, options.threads) for path in files}
     calls = {name: network_call(detector) for name, detector in opened.items()}
-    timings = time_in_turn(calls, options.rounds)
+    clock = time.process_time if options.clock == "cpu" else time.perf_counter
+    timings = time_in_turn(calls, options.rounds, clock=clock)
     cells = [
         [
             Path(timing.name).name,

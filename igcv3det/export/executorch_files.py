@@ -15,6 +15,7 @@ from torch import nn
 
 from igcv3det.atomic_files import atomic_write
 from igcv3det.description import DESCRIPTION
+from igcv3det.export.bias_correction import correct_biases
 from igcv3det.export.calibration import CalibrationSet
 from igcv3det.export.job import ExportJob
 from igcv3det.export.network import NetworkAndDecoding, description_of
@@ -32,9 +33,10 @@ def write(job: ExportJob) -> None:
     with silenced(), quiet("executorch", "torchao", level=logging.ERROR):
         exir = import_extra("executorch.exir", job.path, "executorch")
         partitioner = import_extra(_PARTITIONER, job.path, "executorch").XnnpackPartitioner()
-        model = NetworkAndDecoding(job.detector, job.variant or "dense")
+        model = NetworkAndDecoding(job.detector, job.variant or "mixed")
         example = model.example()
         if job.calibration is not None:
+            correct_biases(model.network, job.calibration)
             model.network = _quantized(model.network, example, job.calibration)
         program = exir.to_edge_transform_and_lower(
             torch.export.export(model, (example,)),

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 from igcv3det.atomic_files import replacing
+from igcv3det.export.bias_correction import correct_biases
 from igcv3det.export.calibration import CalibrationSet
 from igcv3det.export.job import ExportJob
 from igcv3det.export.network import NetworkAndDecoding, description_of
@@ -26,7 +27,9 @@ PACKAGES: tuple[str, ...] = ("litert_torch", "ai_edge_litert", "ai_edge_quantize
 def write(job: ExportJob) -> None:
     """Writes the file; see `igcv3det.export.job.Writer`."""
     litert_torch = import_extra("litert_torch", job.path, "litert")
-    model = NetworkAndDecoding(job.detector, job.variant or "dense")
+    model = NetworkAndDecoding(job.detector, job.variant or "mixed")
+    if job.calibration is not None:
+        correct_biases(model.network, job.calibration)
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "model.tflite"
         with silenced():

@@ -29,7 +29,7 @@ _NAMES = {"in0": INPUT, **{f"out{i}": name for i, name in enumerate(CANDIDATE_OU
 
 def write(job: ExportJob) -> None:
     """Writes both files; see `igcv3det.export.job.Writer`."""
-    model = NetworkAndDecoding(job.detector, job.variant or "dense")
+    model = NetworkAndDecoding(job.detector, job.variant or "mixed")
     with tempfile.TemporaryDirectory() as folder:
         converted = _convert(model, Path(folder), job)
         layers = converted.read_text(encoding="utf-8").splitlines()

@@ -123,7 +123,7 @@ def _correct_biases(model: ModelProto, mean_inputs: dict[str, Array], levels: in
     constants = {constant.name: constant for constant in model.graph.initializer}
     for index, node in enumerate(_convolutions(model)):
         weight = onnx.numpy_helper.to_array(constants[node.input[1]])  # [C', C / groups, h, w]
-        shift = _mean_shift(weight, mean_inputs[node.input[0]], levels)
+        shift = mean_shift(weight, mean_inputs[node.input[0]], levels)
         bias = -shift
         if len(node.input) > 2:
             bias = onnx.numpy_helper.to_array(constants[node.input[2]]) - shift
@@ -136,7 +136,7 @@ def _correct_biases(model: ModelProto, mean_inputs: dict[str, Array], levels: in
     model.graph.initializer.extend(kept)
 
 
-def _mean_shift(weight: Array, mean_input: Array, levels: int) -> Array:
+def mean_shift(weight: Array, mean_input: Array, levels: int) -> Array:
     """[C'] change of the mean output when weights are quantised for each channel."""
     step = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / levels
     step[step == 0] = 1

@@ -42,7 +42,7 @@ def outputs_of(model, array):
 
 def test_mean_shift():
     # -0.4 steps times a mean of 2, and +0.4 steps times a mean of -3 (weight -2.4 becomes -2)
-    shift = onnx_quantization._mean_shift(WEIGHT, np.array([2, -3], dtype=np.float32), 127)
+    shift = onnx_quantization.mean_shift(WEIGHT, np.array([2, -3], dtype=np.float32), 127)
     assert_allclose(shift, [-0.8 * STEP, -1.2 * STEP], rtol=1e-4)
 
 
@@ -50,12 +50,12 @@ def test_mean_shift_of_a_grouped_convolution():
     weight = np.zeros((4, 2, 1, 1), dtype=np.float32)
     weight[:, 0] = 1
     weight[3, 1] = 0.25 * STEP  # rounds to 0; reads the fourth input channel
-    shift = onnx_quantization._mean_shift(weight, np.array([9, 9, 9, 8], dtype=np.float32), 127)
+    shift = onnx_quantization.mean_shift(weight, np.array([9, 9, 9, 8], dtype=np.float32), 127)
     assert_allclose(shift, [0, 0, 0, -2 * STEP], rtol=1e-4)
 
 
 def test_mean_shift_of_weights_that_are_zero():
-    shift = onnx_quantization._mean_shift(np.zeros((3, 2, 1, 1), np.float32), np.ones(2), 127)
+    shift = onnx_quantization.mean_shift(np.zeros((3, 2, 1, 1), np.float32), np.ones(2), 127)
     assert_allclose(shift, np.zeros(3))
 
 
