@@ -54,7 +54,8 @@ class ExecuTorchSession:
         meta = method.metadata
         self.inputs = [_port(_INPUT, meta.input_tensor_meta(0))]
         self.outputs = [
-            _port(name, meta.output_tensor_meta(index)) for index, name in enumerate(_OUTPUTS)
+            _port(name, meta.output_tensor_meta(index))
+            for index, name in zip(range(meta.num_outputs()), _OUTPUTS, strict=False)
         ]
 
     def run(self, array: Array) -> list[Array]:
