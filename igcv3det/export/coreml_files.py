@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -46,6 +45,16 @@ def write(job: ExportJob) -> None:
         with tempfile.TemporaryDirectory(dir=job.path.parent) as folder:
             written = Path(folder) / job.path.name
             package.save(str(written))
-            if job.path.exists():
-                shutil.move(job.path, Path(folder) / "earlier")
-            shutil.move(written, job.path)
+            _replace(written, job.path, Path(folder) / "earlier")
+
+
+def _replace(written: Path, path: Path, earlier: Path) -> None:
+    """Puts a folder in the place of another one, which comes back if that fails."""
+    if path.exists():
+        path.rename(earlier)
+    try:
+        written.rename(path)
+    except OSError:
+        if earlier.exists():
+            earlier.rename(path)
+        raise

@@ -10,6 +10,7 @@ import torch
 from export.networks import CATEGORIES, IGCV3, TENSORFLOW, lively_detector, write_images
 
 from igcv3det.export import CalibrationSet, export_detector, list_images
+from igcv3det.export.coreml_files import _replace
 from igcv3det.export.ncnn_files import _refuse_unknown
 from igcv3det.export_formats import FORMATS, format_of
 from igcv3det.measure.parity import compare_candidates, compare_detections
@@ -153,6 +154,15 @@ def test_core_ml_is_written_and_not_run(tmp_path):
         assert [port.name for port in spec.output] == ["boxes", "scores"]
         assert list(spec.input[0].type.multiArrayType.shape) == [1, 3, 64, 64]
     assert [own.name for own in tmp_path.iterdir()] == ["a.mlpackage"]
+
+
+def test_a_core_ml_package_comes_back_if_its_successor_cannot_take_its_place(tmp_path):
+    path = tmp_path / "a.mlpackage"
+    path.mkdir()
+    (path / "Manifest.json").write_text("first")
+    with pytest.raises(FileNotFoundError):
+        _replace(tmp_path / "missing", path, tmp_path / "earlier")
+    assert (path / "Manifest.json").read_text() == "first"
 
 
 def test_core_ml_is_refused_with_a_reason(tmp_path):
