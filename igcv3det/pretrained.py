@@ -1,7 +1,7 @@
 """Names of the weights that come with the package.
 
 Each file describes itself; among its metadata are ``status`` ("preview" while its AP is well below
-its teacher's), ``figures`` and ``weights_sha256``. Training: ``docs/research/distillation.md``.
+its teacher's), ``figures`` and ``weights_sha256``. Training: ``docs/weights.md``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ _FOLDER = Path(__file__).resolve().parent / "weights"
 PRETRAINED = {
     "igcv3-d": _FOLDER / "igcv3_d_ssdlite.safetensors",
     "mobilenetv2": _FOLDER / "mobilenetv2_ssdlite.safetensors",
+    "searched-90": _FOLDER / "searched_90_ssdlite.safetensors",
+    "searched-80": _FOLDER / "searched_80_ssdlite.safetensors",
 }
-"""Files by name."""
-DEFAULT = "igcv3-d"
+"""Files by name. ``searched-N`` has some N % of the latency of ``mobilenetv2``."""
+DEFAULT = "mobilenetv2"
 ALIASES = {"released": DEFAULT}
 FINE_TUNING = "mobilenetv2"
 """The weights from which a data set of one's own is trained best (docs/fine_tuning.md)."""

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.results import refuse_overwriting
-from igcv3det.pretrained import DEFAULT, PRETRAINED
 
 if TYPE_CHECKING:
     from igcv3det.detector import SSDLite
@@ -39,13 +38,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="MODEL", help="detector to pack")
     add("--facts", type=Path, required=True, metavar="JSON", help="metadata of the file")
-    add(
-        "--output",
-        type=Path,
-        default=PRETRAINED[DEFAULT],
-        metavar="FILE",
-        help=f"file to write (default: that of {DEFAULT})",
-    )
+    add("--output", type=Path, required=True, metavar="FILE", help="file to write")
     add("--images", metavar="DIR", help="compare outputs on up to 32 of these images")
     options = parser.parse_args(args)
     refuse_overwriting(parser, options, [options.checkpoint, options.facts], ["output"])

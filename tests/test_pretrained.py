@@ -31,8 +31,8 @@ def test_checksum_by_hand():
     assert checksum(weights) == hashlib.sha256(text).hexdigest()
 
 
-def test_the_released_detector_is_the_papers():
-    detector = load_detector(DEFAULT)
+def test_igcv3_d_is_the_papers():
+    detector = load_detector("igcv3-d")
     backbone = detector.config.backbone
     assert (backbone.name, backbone.variant, backbone.width) == ("igcv3", "D", 1.0)
     assert (backbone.groups, backbone.relu, backbone.p1, backbone.p2) == (
@@ -81,8 +81,27 @@ def test_the_baseline_is_tensorflows():
     assert not torch.allclose(first.running_var, torch.full((), 1 - first.eps), atol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("name", "ranks", "groups"),
+    [("searched-90", (64, 192, 64), (2, 2)), ("searched-80", (64, 192, 128, 64, 64), (1, 1))],
+)
+def test_the_searched_detectors_are_smaller_baselines(name, ranks, groups):
+    found, baseline = load_detector(name), load_detector("mobilenetv2")
+    assert found.categories == baseline.categories
+    assert found.config.anchors == baseline.config.anchors
+    assert found.config.preprocess == baseline.config.preprocess
+    assert found.config.backbone.last_channels == 320  # a quarter
+    assert tuple(rank for rank in found.config.head.class_ranks if rank) == ranks
+    assert found.config.head.class_groups[1] == groups
+    parameters = [sum(p.numel() for p in d.parameters()) for d in (found, baseline)]
+    assert parameters[0] < 0.7 * parameters[1]
+
+
 @pytest.mark.data
-@pytest.mark.parametrize(("name", "expected"), [("igcv3-d", 0.149), ("mobilenetv2", 0.313)])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("igcv3-d", 0.149), ("mobilenetv2", 0.313), ("searched-90", 0.275), ("searched-80", 0.247)],
+)
 def test_the_published_average_precision(real_data, tmp_path, name, expected):
     coco = real_data / "coco_subset"
     annotations = coco / "annotations" / "instances_val2017.json"

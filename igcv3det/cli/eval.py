@@ -67,7 +67,7 @@ def main(args: list[str] | None = None) -> int:
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("eval", __doc__)
     add = parser.add_argument
-    add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
+    add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained mobilenetv2)")
     add_data_options(parser, "val")
     add("--allow-outside", action="store_true", help="allow file names outside the folder")
     add("--output", type=Path, metavar="JSON", help="write the metrics to this file")

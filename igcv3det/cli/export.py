@@ -75,7 +75,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    model = "detector (default: the pretrained igcv3-d)"
+    model = "detector (default: the pretrained mobilenetv2)"
     add("--checkpoint", type=Path, metavar="MODEL", help=model)
     add("--output", type=Path, required=True, metavar="FILE", help="file to write")
     add("--format", choices=FORMATS, help="format of the file (default: from its ending)")

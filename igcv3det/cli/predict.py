@@ -54,7 +54,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("predict", __doc__)
     add = parser.add_argument
     add("source", nargs="+", metavar="SOURCE", help="image, folder, pattern, video, camera or URL")
-    add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
+    add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained mobilenetv2)")
     add("--output", type=Path, metavar="DIR", help="folder for annotated images and videos")
     add("--masks", type=Path, metavar="DIR", help="segmenters: folder for PNG masks")
     add("--json", type=Path, metavar="FILE", help="write the detections as JSON")

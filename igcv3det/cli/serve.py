@@ -48,7 +48,7 @@ def main(args: list[str] | None = None) -> int:
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("serve", __doc__)
     add = parser.add_argument
-    add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained igcv3-d)")
+    add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained mobilenetv2)")
     add("--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1)")
     add("--port", type=port, default=8000, metavar="N", help="default: 8000; 0 takes a free one")
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")

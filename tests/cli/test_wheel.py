@@ -112,7 +112,7 @@ def test_it_detects_from_another_folder(program, tmp_path):
 
 def test_base_commands_and_configurations_by_name(program, tmp_path):
     listed = run(program, "models", cwd=tmp_path).stdout
-    assert listed.startswith("igcv3-d (default): AP ")
+    assert listed.startswith("igcv3-d: AP ")
     options = ("--rounds", "1", "--json", "rows.json")
     run(program, "compare", "igcv3_shapes.yaml", *options, cwd=tmp_path)
     (row,) = json.loads((tmp_path / "rows.json").read_text())
