@@ -67,7 +67,11 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", type=int, metavar="N")
     options = parser.parse_args(args)
-    body = options.image.read_bytes()
+    try:
+        body = options.image.read_bytes()
+    except OSError as error:
+        print(f"service_load: {options.image}: {error.strerror}", file=sys.stderr)
+        return 1
     with _service(options.checkpoint) as port:
         if options.memory:
             _show_memory(port, body, options.memory)
