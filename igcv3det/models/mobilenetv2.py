@@ -1,25 +1,63 @@
-"""MobileNetV2, IGCV3's baseline: torchvision's layers with SSDLite's taps.
+"""MobileNetV2, IGCV3's baseline, with SSDLite's taps.
 
 Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, arXiv
-1801.04381; section 6.2 has the taps. Names are torchvision's, so its ImageNet state dict loads.
+1801.04381; section 6.2 has the taps. Layers, names and initial weights are those of torchvision
+(models/mobilenetv2.py), so its ImageNet state dict loads. They are not imported from there:
+torchvision takes as long to import as torch, and the default detector is a MobileNetV2.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from igcv3det.config import BackboneConfig, Padding
-from igcv3det.models.igcv3 import IMAGENET_STRIDES
-from igcv3det.models.layers import norm_layer, set_padding
+from igcv3det.models.igcv3 import (
+    IMAGENET_STRIDES,
+    LAST_CHANNELS,
+    STEM_CHANNELS,
+)
+from igcv3det.models.layers import Norm, conv_norm, norm_layer, set_padding
 from igcv3det.models.sections import tapped_features
 
 SECTION_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # first block of each section, and the end
 TAP_BLOCK = 14  # the first 160-channel block, stride 16 to 32
+DIVISOR = 8  # of all widths
 # t, c, n of the paper's table 2
 STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise 3x3 and projection, each normalised; the first two with ReLU6.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the output.
+        stride: of the depthwise convolution.
+        expansion: t, hidden channels per input channel; 1 leaves the expansion out.
+        norm: constructor of the norms.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, expansion: int, norm: Norm
+    ) -> None:
+        super().__init__()
+        hidden = in_channels * expansion
+        self.use_res_connect = stride == 1 and in_channels == out_channels
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers.append(conv_norm(in_channels, hidden, 1, norm, relu=True))
+        depthwise = conv_norm(hidden, hidden, 3, norm, stride=stride, groups=hidden, relu=True)
+        project = nn.Conv2d(hidden, out_channels, 1, bias=False)
+        self.conv = nn.Sequential(*layers, depthwise, project, norm(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C', H', W']."""
+        y: Tensor = self.conv(x)
+        return x + y if self.use_res_connect else y
 
 
 class MobileNetV2(nn.Module):
@@ -51,27 +89,30 @@ class MobileNetV2(nn.Module):
         strides: tuple[int, ...] = IMAGENET_STRIDES,
         padding: Padding = "symmetric",
     ) -> None:
-        # Imported here: torchvision takes as long to import as torch
-        from torchvision.models.mobilenetv2 import MobileNetV2 as TorchvisionMobileNetV2
-
         super().__init__()
-        source = TorchvisionMobileNetV2(
-            num_classes=max(num_classes, 1),
-            width_mult=config.width,
-            inverted_residual_setting=[
-                [*stage, stride] for stage, stride in zip(STAGES, strides[1:], strict=True)
-            ],
-            norm_layer=norm_layer(config.norm_eps, config.norm_momentum),
-            dropout=config.dropout,
-        )
-        source.features[0][0].stride = (strides[0], strides[0])
-        self.features = source.features
-        self.classifier = source.classifier if num_classes else None
-        tap_conv = self.features[TAP_BLOCK].conv[0][0]
-        self.feature_channels = (tap_conv.out_channels, source.last_channel)
+        norm = norm_layer(config.norm_eps, config.norm_momentum)
+        channels = _divisible(STEM_CHANNELS * config.width)
+        last_channels = _divisible(LAST_CHANNELS * max(config.width, 1.0))
+        layers: list[nn.Module] = [conv_norm(3, channels, 3, norm, stride=strides[0], relu=True)]
+        for (expansion, wide, count), stride in zip(STAGES, strides[1:], strict=True):
+            out_channels = _divisible(wide * config.width)
+            for n in range(count):
+                own = stride if n == 0 else 1
+                layers.append(InvertedResidual(channels, out_channels, own, expansion, norm))
+                channels = out_channels
+        layers.append(conv_norm(channels, last_channels, 1, norm, relu=True))
+        features: Any = nn.Sequential(*layers)
+        self.features = features
+        classifier = nn.Linear(last_channels, max(num_classes, 1))
+        self.classifier: nn.Module | None = nn.Sequential(nn.Dropout(config.dropout), classifier)
+        _initialise(self)
+        if not num_classes:  # made for the same random numbers with and without
+            self.classifier = None
+        tap_conv: nn.Conv2d = features[TAP_BLOCK].conv[0][0]
+        self.feature_channels = (tap_conv.out_channels, last_channels)
         self.feature_reductions = (math.prod(strides[:6]), math.prod(strides))
         if config.zero_init:
-            for block in self.features[1:-1]:
+            for block in features[1:-1]:
                 if block.use_res_connect:
                     nn.init.zeros_(block.conv[-1].weight)
         set_padding(self, padding)
@@ -111,6 +152,22 @@ class MobileNetV2(nn.Module):
             raise ValueError("this MobileNetV2 has no classifier (num_classes=0)")
         logits: Tensor = self.classifier(torch.mean(self.features(x), dim=(2, 3)))
         return logits
+
+
+def _divisible(channels: float) -> int:
+    """The nearest multiple of `DIVISOR` that is not less than 90 % of the channels."""
+    nearest = max(DIVISOR, int(channels + DIVISOR / 2) // DIVISOR * DIVISOR)
+    return nearest + DIVISOR * (nearest < 0.9 * channels)
+
+
+def _initialise(network: nn.Module) -> None:
+    """Random weights as torchvision draws them."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0, 0.01)
+            nn.init.zeros_(layer.bias)
 
 
 def mobilenet_v2(

@@ -38,6 +38,17 @@ def test_torchvision_weights_give_torchvisions_outputs():
     assert_close(network(x), oracle(x))
 
 
+@pytest.mark.parametrize("width", [0.1, 0.35, 0.75, 1.0, 1.4])
+def test_widths_and_initial_weights_are_torchvisions(width):
+    torch.manual_seed(0)
+    oracle = torchvision.models.mobilenet_v2(num_classes=3, width_mult=width)
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    network = mobilenet_v2(3, width)
+    assert_close(dict(network.state_dict()), dict(oracle.state_dict()), rtol=0, atol=0)
+    assert torch.equal(torch.rand(1), after)
+
+
 def test_taps_are_the_papers():
     network = MobileNetV2(BackboneConfig(name="mobilenetv2"), 0).eval()
     assert network.feature_channels == (576, 1280)
