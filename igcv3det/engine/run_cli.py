@@ -86,16 +86,19 @@ class RunCLI(RunOptions):
 
     def instantiate_classes(self) -> None:
         """Makes data, module and trainer."""
-        self.config_init = self.parser.instantiate_classes(self.config_to_instantiate())
+        self.config_init = self.parser.instantiate_classes(self._config_to_instantiate())
         self.datamodule, self.model = self.config_init.data, self.config_init.model
         self.after_model()
         self.trainer = self.instantiate_trainer()
         if self.config.trainer.sync_batchnorm:
             check_sync_batch_norm(self.trainer)
 
-    def config_to_instantiate(self) -> Namespace:
-        """The configuration that classes are made from; that of the run folder is complete."""
+    def _config_to_instantiate(self) -> Namespace:
+        """All but the weights to start from, where a run is resumed: its checkpoint has its own."""
         config: Namespace = self.config
+        if config.ckpt_path is not None:
+            config = config.clone()
+            config.model.weights = None
         return config
 
     def after_model(self) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from jsonargparse import Namespace
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser
@@ -119,14 +118,6 @@ class DetectionCLI(RunCLI):
                     "these keys out"
                 )
         super().before_instantiate_classes()
-
-    def config_to_instantiate(self) -> Namespace:
-        """All but the weights to start from, where a run is resumed: its checkpoint has its own."""
-        config: Namespace = self.config
-        if config.ckpt_path is not None:
-            config = config.clone()
-            config.model.weights = None
-        return config
 
     def after_model(self) -> None:
         """Puts the data's number of classes into the configuration.

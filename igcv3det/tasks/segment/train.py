@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from jsonargparse import Namespace
 from pytorch_lightning.callbacks import Callback
 
 from igcv3det.config import OptimConfig
@@ -75,14 +74,6 @@ class SegmentationCLI(RunCLI):
                     return {}
                 return {f"model.segmenter.{name}": value for name, value in fields.items()}
         return {}
-
-    def config_to_instantiate(self) -> Namespace:
-        """All but the weights to start from, where a run is resumed: its checkpoint has its own."""
-        config: Namespace = self.config
-        if config.ckpt_path is not None:
-            config = config.clone()
-            config.model.weights = None
-        return config
 
     def after_model(self) -> None:
         """Puts the data's number of classes into the configuration.
