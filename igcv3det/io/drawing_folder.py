@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Self
 
 from igcv3det.io.addresses import Address
 from igcv3det.io.av_videos import AvVideoWriter, open_video
-from igcv3det.io.file_set import FileSet
+from igcv3det.io.file_set import NewFiles
 from igcv3det.io.frames import Frame
 from igcv3det.io.images import WRITE_EXTENSIONS, Image, write_image
 from igcv3det.io.videos import VideoWriter
@@ -34,13 +33,7 @@ class DrawingFolder:
     """
 
     def __init__(self, folder: Path, protected: Iterable[Path] = ()) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"{folder}: cannot be made: {error.strerror}") from error
-        self.folder = folder
-        self._taken = FileSet(protected)
-        self._numbers: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._new = NewFiles(folder, protected)
         self._open = ExitStack()
         self._video: tuple[Path | Address, VideoWriter | AvVideoWriter] | None = None
 
@@ -55,12 +48,12 @@ class DrawingFolder:
         """
         if frame.fps is None:
             suffix = frame.file.suffix if frame.file.suffix.lower() in KEPT_SUFFIXES else ".png"
-            path = self._free_name(frame.file.stem, suffix)
+            path = self._new.name(frame.file.stem, suffix)
             write_image(path, drawn)
             return path
         if self._video is None or self._video[0] != frame.file or frame.index == 0:
             self._open.close()
-            path = self._free_name(frame.file.stem, ".mp4")
+            path = self._new.name(frame.file.stem, ".mp4")
             source = frame.file if isinstance(frame.file, Path) else None
             writer = open_video(path, frame.fps, source)
             self._open.enter_context(writer)
@@ -68,15 +61,6 @@ class DrawingFolder:
         writer = self._video[1]
         writer.write(drawn, frame.time)
         return writer.path
-
-    def _free_name(self, stem: str, suffix: str) -> Path:
-        while True:
-            self._numbers[stem, suffix] += 1
-            number = self._numbers[stem, suffix]
-            path = self.folder / f"{stem}{suffix if number == 1 else f'_{number}{suffix}'}"
-            if path not in self._taken:
-                self._taken.add(path)
-                return path
 
     def __enter__(self) -> Self:
         return self

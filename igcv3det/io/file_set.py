@@ -1,9 +1,10 @@
-"""Sets of files that must not be written over."""
+"""Files that must not be written over, and names for new ones."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,6 +34,37 @@ class FileSet:
 
     def __contains__(self, path: Path) -> bool:
         return not self._keys.isdisjoint(_keys(path))
+
+
+class NewFiles:
+    """Names for new files in a folder, none of which is written over another.
+
+    Args:
+        folder: made if it does not exist.
+        protected: files that are never written over, such as all sources of the run.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, protected: Iterable[Path] = ()) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{folder}: cannot be made: {error.strerror}") from error
+        self.folder = folder
+        self._taken = FileSet(protected)
+        self._numbers: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    def name(self, stem: str, suffix: str) -> Path:
+        """A path that was not given before; a name that is taken gets a number."""
+        while True:
+            self._numbers[stem, suffix] += 1
+            number = self._numbers[stem, suffix]
+            path = self.folder / f"{stem}{suffix if number == 1 else f'_{number}{suffix}'}"
+            if path not in self._taken:
+                self._taken.add(path)
+                return path
 
 
 def _keys(path: Path) -> list[str | tuple[int, int]]:

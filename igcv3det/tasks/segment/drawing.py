@@ -17,7 +17,7 @@ from igcv3det.io.drawing import (
     draw_boxes,
     label_colour,
 )
-from igcv3det.io.file_set import FileSet
+from igcv3det.io.file_set import NewFiles
 from igcv3det.io.frames import Frame
 from igcv3det.io.images import Image
 from igcv3det.tasks.segment.predictor import Segmentation
@@ -74,12 +74,7 @@ class MaskFolder:
     """
 
     def __init__(self, folder: Path, protected: list[Path]) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"{folder}: cannot be made: {error.strerror}") from error
-        self.folder = folder
-        self._taken = FileSet(protected)
+        self._new = NewFiles(folder, protected)
 
     def write(self, frame: Frame, found: Segmentation) -> Path:
         """Writes the mask of an image or frame.
@@ -88,7 +83,7 @@ class MaskFolder:
             OSError: the file cannot be written.
         """
         stem = Path(str(frame.file)).stem
-        path = self._free_name(stem if frame.index is None else f"{stem}_{frame.index:06d}")
+        path = self._new.name(stem if frame.index is None else f"{stem}_{frame.index:06d}", ".png")
         image = PIL.Image.fromarray(found.labels, "P")
         palette = np.zeros((256, 3), np.uint8)
         palette[list(found.classes.labels)] = class_colours(len(found.classes.labels))
@@ -96,12 +91,3 @@ class MaskFolder:
         with replacing(path) as partial:
             image.save(partial, format="PNG")
         return path
-
-    def _free_name(self, stem: str) -> Path:
-        number = 1
-        while True:
-            path = self.folder / f"{stem}{'' if number == 1 else f'_{number}'}.png"
-            if path not in self._taken:
-                self._taken.add(path)
-                return path
-            number += 1
