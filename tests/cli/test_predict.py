@@ -8,7 +8,7 @@ import pytest
 import torch
 from coco_files import THREE, save_tiny_detector
 
-import igcv3det.cli.prediction
+import igcv3det.cli.source_run
 from igcv3det.cli.predict import main
 from igcv3det.cli.progress import Progress
 from igcv3det.io import av_videos, streams, web, window
@@ -129,7 +129,7 @@ def test_show_ends_when_the_window_is_closed(loads, tmp_path, monkeypatch, capsy
         def __exit__(self, *error):
             """Closes nothing."""
 
-    monkeypatch.setattr(igcv3det.cli.prediction, "Window", FakeWindow)
+    monkeypatch.setattr(igcv3det.cli.source_run, "Window", FakeWindow)
     assert main(["a.mp4", "--checkpoint", "fake", "--show"]) == 0
     assert capsys.readouterr().out == f"objects: {2 * images}, images: {images}\n"
     assert not (tmp_path / "runs").exists()
