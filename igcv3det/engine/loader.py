@@ -52,6 +52,22 @@ def warn_of_other_batches(begun: dict[str, Any] | None, now: dict[str, Any]) -> 
         )
 
 
+def training_batches(
+    trainer: Any,  # noqa: ANN401 (likewise)
+    length: int,
+    batch_size: int,
+    seed: int,
+) -> EpochBatches:
+    """Shuffled full batches of ``length`` images; smaller ones, with a warning, of too few."""
+    rank, world_size = rank_and_world_size(trainer)
+    size = min(batch_size, max(1, length // world_size))
+    if size < batch_size:
+        logger.warning("batches of %d: there are only %d images", size, length)
+    # overfit_batches repeats the same batches in every epoch
+    shuffle = not getattr(trainer, "overfit_batches", 0)
+    return EpochBatches(length, size, shuffle, seed, rank, world_size)
+
+
 class BatchLoader:
     """Batches of a data set, with worker processes that live from epoch to epoch.
 

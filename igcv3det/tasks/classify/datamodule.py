@@ -17,6 +17,7 @@ from igcv3det.engine.loader import (
     Position,
     rank_and_world_size,
     resume_position,
+    training_batches,
     warn_of_other_batches,
 )
 from igcv3det.engine.sampler import EpochBatches
@@ -160,17 +161,12 @@ class ClassificationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled full batches; under a trainer, from its current step on."""
-        length = _length(self.train_part)
-        rank, world_size = rank_and_world_size(self.trainer)
-        batch_size = min(self.batch_size, max(1, length // world_size))
-        if batch_size < self.batch_size:
-            logger.warning("batch size reduced to %d: there are only %d images", batch_size, length)
-        # overfit_batches repeats the same batches in every epoch
-        shuffle = not getattr(self.trainer, "overfit_batches", 0)
         warn_of_other_batches(self._resumed, self.state_dict())
         return self._loader(
             train=True,
-            batches=EpochBatches(length, batch_size, shuffle, self.seed, rank, world_size),
+            batches=training_batches(
+                self.trainer, _length(self.train_part), self.batch_size, self.seed
+            ),
         )
 
     def val_dataloader(self) -> BatchLoader:

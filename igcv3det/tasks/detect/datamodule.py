@@ -21,6 +21,7 @@ from igcv3det.engine.loader import (
     BatchLoader,
     rank_and_world_size,
     resume_position,
+    training_batches,
     warn_of_other_batches,
 )
 from igcv3det.engine.sampler import EpochBatches
@@ -195,16 +196,10 @@ class CocoDataModule(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """Shuffled full batches; during training, from the current step on."""
         store = self.train_store
-        rank, world_size = rank_and_world_size(self.trainer)
-        batch_size = min(self.batch_size, max(1, len(store) // world_size))
-        if batch_size < self.batch_size:
-            logger.warning("batches of %d: there are only %d images", batch_size, len(store))
-        # overfit_batches repeats the same few batches in every epoch
-        shuffle = not getattr(self.trainer, "overfit_batches", 0)
         warn_of_other_batches(self._resumed, self.state_dict())
         return BatchLoader(
             self.train_dataset,
-            EpochBatches(len(store), batch_size, shuffle, self.seed, rank, world_size),
+            training_batches(self.trainer, len(store), self.batch_size, self.seed),
             collate=pack,
             restore=unpack,
             num_workers=self.num_workers,

@@ -17,6 +17,7 @@ from igcv3det.engine.loader import (
     Position,
     rank_and_world_size,
     resume_position,
+    training_batches,
     warn_of_other_batches,
 )
 from igcv3det.engine.sampler import EpochBatches
@@ -135,18 +136,13 @@ class MaskDataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled full batches; under a trainer, from its current step on."""
-        length = len(self.train_scan.samples)
-        rank, world_size = rank_and_world_size(self.trainer)
-        batch_size = min(self.batch_size, max(1, length // world_size))
-        if batch_size < self.batch_size:
-            logger.warning("batches of %d: there are only %d images", batch_size, length)
-        # overfit_batches repeats the same batches in every epoch
-        shuffle = not getattr(self.trainer, "overfit_batches", 0)
         warn_of_other_batches(self._resumed, self.state_dict())
         return self._loader(
             self.train_scan,
             MaskTrainTransform(self.augment, self.config, self.seed),
-            EpochBatches(length, batch_size, shuffle, self.seed, rank, world_size),
+            training_batches(
+                self.trainer, len(self.train_scan.samples), self.batch_size, self.seed
+            ),
             None if self.trainer is None else partial(resume_position, self.trainer),
         )
 
