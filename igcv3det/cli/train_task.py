@@ -3,6 +3,7 @@ r"""Trains a segmenter: ``igcv3det train DATA --task segment``.
 Examples:
     igcv3det train data/masks --task segment
     igcv3det train data/masks --task segment --weights igcv3-d --ignore 11 --output runs/masks
+    igcv3det train data/masks --task segment --minutes 10
     igcv3det train --task segment --config A.yaml --ckpt_path runs/A/checkpoints/last.ckpt
 
 DATA is a folder with images in ``SPLIT/`` and PNG masks of the same names in ``SPLIT_labels/``, or
@@ -25,7 +26,7 @@ import importlib
 import json
 import sys
 
-from igcv3det.cli.arguments import integers, positive_int
+from igcv3det.cli.arguments import integers, positive_float, positive_int
 from igcv3det.cli.command import DEBUG, FAILED, WRONG_CALL, command_parser, run_command
 from igcv3det.cli.train_data import DataCall, divided
 from igcv3det.cli.training import prepare_process, run_training, train_program
@@ -35,7 +36,10 @@ PROGRAM = ("igcv3det.tasks.segment.train", "SegmentationCLI")
 COMMAND = "train --task segment"
 CONFIG = "segment/finetune"
 TASK, TASKS = "--task", ("detect", "segment")
-_SHORT = ("--weights", "--epochs", "--output", "--classes", "--ignore", "-h", "--help", DEBUG)
+_SHORT = (
+    *("--weights", "--epochs", "--minutes", "--output", "--classes", "--ignore"),
+    *("-h", "--help", DEBUG),
+)
 _WITHOUT_VALUE = ("-h", "--help", DEBUG, "--print_config")
 
 
@@ -103,13 +107,17 @@ def _parse(args: list[str]) -> DataCall:
     add("data", metavar="DATA", help="folder of the data set")
     add("--task", choices=TASKS, default="segment", help="what is trained")
     add("--weights", metavar="NAME", help="pretrained weights or a file (default: mobilenetv2)")
-    add("--epochs", type=positive_int, metavar="N", help="length of the training")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=positive_int, metavar="N", help="length of the training")
+    length.add_argument(
+        "--minutes", type=positive_float, metavar="M", help="length of the training, by the clock"
+    )
     add("--output", metavar="DIR", help="run folder (default: runs/ and the name of DATA)")
     add("--classes", metavar="FILE", help="names of the classes, one a line from label 0")
     add("--ignore", type=integers, metavar="LABELS", help="labels of no class: 11, or 0,11")
     parser.usage = (
-        "igcv3det train DATA --task segment [--weights NAME] [--epochs N] [--output DIR] "
-        "[--classes FILE] [--ignore LABELS] [--KEY VALUE ...]"
+        "igcv3det train DATA --task segment [--weights NAME] [--epochs N | --minutes M] "
+        "[--output DIR] [--classes FILE] [--ignore LABELS] [--KEY VALUE ...]"
     )
     options = parser.parse_args(short)
     own = ["--config", CONFIG, "--data.root", options.data, *_of_data(options)]
@@ -135,6 +143,7 @@ def _complete(call: DataCall) -> list[str]:
         words[4:],
         weights=options.weights,
         epochs=options.epochs,
+        minutes=options.minutes,
         output=options.output,
     )
     print("\n".join(complete.lines), flush=True)

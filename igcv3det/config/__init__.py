@@ -25,6 +25,7 @@ from igcv3det.config.values import (
     merge_config,
     require,
     require_ranges,
+    unflatten,
 )
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "merge_config",
     "require",
     "require_ranges",
+    "unflatten",
 ]

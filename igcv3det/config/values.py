@@ -114,6 +114,23 @@ def flatten(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def unflatten(values: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`.
+
+    Example:
+        >>> unflatten({"a.b": 1, "a.c.d": 2, "e": 3})
+        {'a': {'b': 1, 'c': {'d': 2}}, 'e': 3}
+    """
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *outer, last = key.split(".")
+        inner = nested
+        for name in outer:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return nested
+
+
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(values)
     for key, change in changes.items():

@@ -48,19 +48,15 @@ class PixelLoss(nn.Module):
             logits: [B, K, H, W] float32.
             masks: [B, H, W] uint8 classes or ``IGNORED``.
         """
-        target = masks.long()
-        total = F.cross_entropy(
+        if not bool((masks != IGNORED).any()):
+            return logits.sum() * 0  # torch's mean would be NaN
+        return F.cross_entropy(
             logits,
-            target,
+            masks.long(),
             self.weights,
             ignore_index=IGNORED,
-            reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        # torch's own mean is NaN where all pixels are ignored
-        counted = target != IGNORED
-        mass = (self.weights[target.clamp(max=len(self.weights) - 1)] * counted).sum()
-        return total / mass.clamp(min=1e-6)
 
 
 def balanced_weights(pixels: Sequence[int], exponent: float, largest: float) -> Tensor:

@@ -24,7 +24,7 @@ from igcv3det.tasks.segment.config import DecayConfig, PixelLossConfig, Segmente
 from igcv3det.tasks.segment.evaluation import class_ious, count_pixels
 from igcv3det.tasks.segment.losses import PixelLoss
 from igcv3det.tasks.segment.masks import ClassLabels
-from igcv3det.tasks.segment.network import Segmenter, numbered_names, resize_logits
+from igcv3det.tasks.segment.network import Segmenter, enlarge_logits, numbered_names, resize_logits
 from igcv3det.tasks.segment.schedule import build_decay
 from igcv3det.tasks.segment.start import load_start
 
@@ -130,11 +130,16 @@ class SegmentationModule(LightningModule):
             images = images.contiguous(memory_format=torch.channels_last)
         return self.segmenter.coarse_logits(images).float()
 
+    def loss(self, batch: MaskBatch) -> Tensor:
+        """The loss of a batch whose masks have the size of its images."""
+        size = (batch.images.shape[-2], batch.images.shape[-1])
+        logits = enlarge_logits(self(batch.images), size)
+        loss: Tensor = self.criterion(logits, torch.stack(batch.masks))
+        return loss
+
     def training_step(self, batch: MaskBatch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch."""
-        size = (batch.images.shape[-2], batch.images.shape[-1])
-        logits = resize_logits(self(batch.images), size)
-        loss: Tensor = self.criterion(logits, torch.stack(batch.masks))
+        loss = self.loss(batch)
         self.losses = {"loss": loss.detach()}
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.images))
         lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])

@@ -5,6 +5,7 @@ What the user sets himself is left alone; the other choices take it into account
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,18 +14,22 @@ from typing import Any
 
 import numpy as np
 
+from igcv3det.config import config_from_dict, unflatten
 from igcv3det.pretrained import FINE_TUNING
-from igcv3det.tasks.detect.plan import Choice
+from igcv3det.tasks.detect.plan import VALIDATION_COST, Choice
+from igcv3det.tasks.segment.config import SegmenterConfig
 from igcv3det.tasks.segment.datamodule import MaskDataModule
 from igcv3det.tasks.segment.start import starting_fields
+from igcv3det.tasks.segment.step_time import measure_step
 
 BATCH_SIZE = 8
 STEP = 32
 """Sides of the input are multiples of this, pixels: the coarsest stride."""
 MAX_PIXELS = 512 * 512
-IMAGES_SEEN, MIN_EPOCHS, MAX_EPOCHS = 5000, 10, 200
+IMAGES_SEEN, MIN_EPOCHS, MAX_EPOCHS = 3000, 8, 200
 LR = 1e-3
-VALIDATIONS = 10
+_INTERVAL = "trainer.check_val_every_n_epoch"
+VALIDATIONS = 5
 """A run is validated at most so many times, at equal intervals."""
 
 
@@ -36,6 +41,7 @@ class SegmentationPlan:
         given: keys that the user sets himself, to their values.
         weights: a name or file; None takes the default.
         epochs: of training; None chooses.
+        minutes: of training; None leaves it to the epochs.
     """
 
     def __init__(
@@ -44,8 +50,10 @@ class SegmentationPlan:
         given: Mapping[str, Any],
         weights: str | None = None,
         epochs: int | None = None,
+        minutes: float | None = None,
     ) -> None:
-        self._root, self._given, self._epochs = data, given, epochs
+        self._root, self._given = data, given
+        self._epochs, self._minutes = epochs, minutes
         self.weights = str(given.get("model.weights") or weights or FINE_TUNING)
         self._start = starting_fields(self.weights)
         own = ("classes", "ignore", "train_split", "val_split")
@@ -107,12 +115,23 @@ class SegmentationPlan:
         text = f"{self._size[1]} x {self._size[0]} px; the images have {width} x {height} (median)"
         return Choice("image size", text, {"model.segmenter.image_size": list(self._size)})
 
+    @property
+    def _config(self) -> SegmenterConfig:
+        """The segmenter that is trained."""
+        prefix = "model.segmenter."
+        own = {k.removeprefix(prefix): v for k, v in self._given.items() if k.startswith(prefix)}
+        fields = self._start | {"image_size": list(self._size)} | own
+        return config_from_dict(SegmenterConfig, unflatten(fields), "model.segmenter")
+
+    @property
+    def _batch_size(self) -> int:
+        return int(self._given.get("data.batch_size") or min(BATCH_SIZE, self._images))
+
     def _batch_choice(self) -> Choice:
-        size = min(BATCH_SIZE, self._images)
         cores = os.cpu_count() or 1
         workers = 1 if cores <= 2 else min(4, cores // 2)
-        options = {"data.batch_size": size, "data.num_workers": workers}
-        return Choice("batch", f"{size} images", options)
+        options = {"data.batch_size": self._batch_size, "data.num_workers": workers}
+        return Choice("batch", f"{self._batch_size} images", options)
 
     def _loss_choice(self) -> Choice:
         pixels = np.array(self._data.pixels, dtype=float)
@@ -126,6 +145,8 @@ class SegmentationPlan:
         return Choice("loss", text, {"model.loss.balance": 0.5})
 
     def _length_choice(self) -> Choice:
+        if self._minutes is not None:
+            return self._length_of_minutes(self._minutes)
         if "trainer.max_steps" in self._given:
             return Choice("length", "as given", {})
         given = self._given.get("trainer.max_epochs") or self._epochs
@@ -135,6 +156,29 @@ class SegmentationPlan:
         interval = next(n for n in intervals if epochs <= n * VALIDATIONS)
         text = f"{epochs} epochs of {self._images} images, validated every {interval}"
         if given is None:
-            text += "; --epochs decides otherwise"
-        options = {"trainer.max_epochs": epochs, "trainer.check_val_every_n_epoch": interval}
-        return Choice("length", text, options)
+            text += "; --epochs or --minutes decides otherwise"
+        return Choice("length", text, {"trainer.max_epochs": epochs, _INTERVAL: interval})
+
+    def _length_of_minutes(self, minutes: float) -> Choice:
+        size = self._batch_size
+        time = measure_step(
+            self._data,
+            self._config,
+            size,
+            str(self._given.get("trainer.precision", "bf16-mixed")),
+        )
+        step = time.compute + time.load / (os.cpu_count() or 1)
+        per_epoch = max(1, self._images // size)
+        validation = len(self._data.val_scan.samples) * VALIDATION_COST * step / size
+        seconds = minutes * 60
+        # the run is validated at its end, and at most so often before
+        runs = min(VALIDATIONS, max(1, int(seconds / (per_epoch * step + validation))))
+        steps = max(1, int((seconds - runs * validation) / step))
+        epochs = steps / per_epoch
+        options = {"trainer.max_steps": steps, _INTERVAL: max(1, math.ceil(epochs / VALIDATIONS))}
+        return Choice(
+            "length",
+            f"{steps} steps ({epochs:.1f} epochs) in {minutes:g} minutes: a step takes {step:.2f} "
+            f"s here, a validation {validation:.0f} s",
+            options,
+        )

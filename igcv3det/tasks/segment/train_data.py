@@ -22,6 +22,7 @@ def training_call(
     *,
     weights: str | None = None,
     epochs: int | None = None,
+    minutes: float | None = None,
     output: str | Path | None = None,
 ) -> TrainingCall:
     """Chooses what the user leaves open.
@@ -31,13 +32,14 @@ def training_call(
         words: the user's own options, as on the command line; they have precedence.
         weights: a name of pretrained weights or a file, of which the backbone is taken.
         epochs: length of the training.
+        minutes: length of the training, by the clock.
         output: run folder; None takes ``runs/`` and the name of the data set.
 
     Raises:
         FileNotFoundError, ValueError: the data set or the weights cannot be used.
     """
     given = given_values(words, SegmentationCLI.renamed)
-    choices = SegmentationPlan(Path(data), given, weights, epochs).choices()
+    choices = SegmentationPlan(Path(data), given, weights, epochs, minutes).choices()
     folder = Path("runs") / (Path(data).resolve().stem or "data") if output is None else output
     run = [] if _FOLDER in given else [f"--{_FOLDER}", str(folder)]
     options = {key: value for choice in choices for key, value in choice.options.items()}

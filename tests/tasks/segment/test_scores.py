@@ -11,6 +11,7 @@ from igcv3det.tasks.segment.config import DecayConfig, PixelLossConfig
 from igcv3det.tasks.segment.evaluation import Confusion, SegmentationScores, class_ious
 from igcv3det.tasks.segment.losses import PixelLoss, balanced_weights
 from igcv3det.tasks.segment.masks import IGNORED
+from igcv3det.tasks.segment.network import enlarge_logits, resize_logits
 from igcv3det.tasks.segment.schedule import decay_factor
 
 
@@ -30,6 +31,18 @@ def test_iou_by_hand():
     assert scores.per_class == {"a": 0.5, "b": 0.5, "c": None}
     assert scores.miou == 0.5
     assert scores.as_json()["pixel_accuracy"] == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("size", [(40, 33), (13, 17), (5, 6)])
+def test_enlarged_logits_are_the_interpolated_ones(size):
+    logits = torch.randn(2, 3, 5, 6, requires_grad=True)
+    expected = resize_logits(logits, size)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = enlarge_logits(logits, size)
+    assert_close(found, expected)
+    change = torch.randn_like(expected)
+    slopes = [torch.autograd.grad(own, logits, change)[0] for own in (found, expected)]
+    assert_close(*slopes)
 
 
 def test_ignored_pixels_do_not_count():

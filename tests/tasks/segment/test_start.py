@@ -12,12 +12,16 @@ from igcv3det.detector import build_backbone, build_detector
 from igcv3det.tasks.classify.checkpoint import Classifier, save_classifier
 from igcv3det.tasks.classify.config import ClassifierConfig
 from igcv3det.tasks.classify.networks import build_network
+from igcv3det.tasks.detect.step_time import StepTime
+from igcv3det.tasks.segment import plan
 from igcv3det.tasks.segment.checkpoint import save_segmenter
 from igcv3det.tasks.segment.config import SegmenterConfig
+from igcv3det.tasks.segment.datamodule import MaskDataModule
 from igcv3det.tasks.segment.masks import ClassLabels
 from igcv3det.tasks.segment.network import Segmenter
 from igcv3det.tasks.segment.plan import SegmentationPlan
 from igcv3det.tasks.segment.start import load_start, starting_fields
+from igcv3det.tasks.segment.step_time import measure_step
 
 BACKBONE = BackboneConfig(width=0.125, repeats=(1,) * 7)
 CONFIG = SegmenterConfig(3, (32, 32), padding="same", backbone=BACKBONE, mean=(1.0, 2.0, 3.0))
@@ -83,8 +87,8 @@ def test_another_network_is_refused(files):
 
 def chosen(folder, given=None, **options):
     given = {"data.ignore": [VOID], **(given or {})}
-    plan = SegmentationPlan(folder, given, "mobilenetv2", **options)
-    return {key: value for choice in plan.choices() for key, value in choice.options.items()}
+    choices = SegmentationPlan(folder, given, "mobilenetv2", **options).choices()
+    return {key: value for choice in choices for key, value in choice.options.items()}
 
 
 def test_choices(tmp_path):
@@ -93,10 +97,10 @@ def test_choices(tmp_path):
     assert found["model.segmenter.image_size"] == [96, 192]  # 2.5 and 6.25 times 32
     assert found["data.batch_size"] == 5
     assert found["trainer.max_epochs"] == 200
-    assert found["trainer.check_val_every_n_epoch"] == 20
+    assert found["trainer.check_val_every_n_epoch"] == 40
     assert found["model.loss.balance"] == 0.5
     found = chosen(folder, epochs=9)
-    assert (found["trainer.max_epochs"], found["trainer.check_val_every_n_epoch"]) == (9, 1)
+    assert (found["trainer.max_epochs"], found["trainer.check_val_every_n_epoch"]) == (9, 3)
     found = chosen(folder, epochs=11)
     assert found["trainer.check_val_every_n_epoch"] == 11  # the last epoch is validated
     given = {"model.segmenter.image_size": [32, 64], "trainer.max_steps": 7}
@@ -110,3 +114,26 @@ def test_large_images_are_shrunk(tmp_path):
     height, width = chosen(folder)["model.segmenter.image_size"]
     assert (height, width) == (384, 672)
     assert height * width <= 512 * 512
+
+
+def test_minutes_become_steps(tmp_path, monkeypatch):
+    """4 steps an epoch of 2 s, one core loads for 2 s: 3 s a step; a validation 0.4 * 2 * 3 / 4."""
+    monkeypatch.setattr(plan, "measure_step", lambda *_: StepTime(2.0, 2.0))
+    monkeypatch.setattr(plan.os, "cpu_count", lambda: 2)
+    folder = write_masks(tmp_path / "set", {"train": 16, "val": 2})
+    given = {"data.batch_size": 4}
+    found = chosen(folder, given, minutes=10)
+    assert found["trainer.max_steps"] == (600 - 5 * 0.6) // 3
+    assert found["trainer.check_val_every_n_epoch"] == 10  # of 49.75
+    assert "trainer.max_epochs" not in found
+    found = chosen(folder, given, minutes=0.2)  # less than an epoch of 12 s: one validation
+    assert found["trainer.max_steps"] == (12 - 0.6) // 3
+    assert found["trainer.check_val_every_n_epoch"] == 1
+
+
+def test_steps_are_measured(tmp_path):
+    folder = write_masks(tmp_path / "set", {"train": 3, "val": 1})
+    data = MaskDataModule(folder, ignore=(VOID,))
+    found = measure_step(data, CONFIG, 2, "bf16-mixed")
+    assert 0 < found.load < 60
+    assert 0 < found.compute < 60
