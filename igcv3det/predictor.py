@@ -8,7 +8,7 @@ some of them; `ExportedDetector` does the rest.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -170,7 +170,7 @@ class Predictor:
         image: ImageSource,
         *,
         threshold: float | None = None,
-        classes: Sequence[str | int] | None = None,
+        classes: str | int | Iterable[str | int] | None = None,
     ) -> ImageDetections: ...
 
     @overload
@@ -179,7 +179,7 @@ class Predictor:
         image: list[Any] | tuple[Any, ...],
         *,
         threshold: float | None = None,
-        classes: Sequence[str | int] | None = None,
+        classes: str | int | Iterable[str | int] | None = None,
     ) -> list[ImageDetections]: ...
 
     def __call__(
@@ -187,7 +187,7 @@ class Predictor:
         image: ImageSource | list[Any] | tuple[Any, ...],
         *,
         threshold: float | None = None,
-        classes: Sequence[str | int] | None = None,
+        classes: str | int | Iterable[str | int] | None = None,
     ) -> ImageDetections | list[ImageDetections]:
         """Detects the objects of one image, or of each image of a list.
 
@@ -195,7 +195,8 @@ class Predictor:
             image: a file, a PIL image, or a uint8 RGB array [H, W, 3]. The EXIF orientation of
                 files and PIL images is applied, so boxes refer to the image as viewers show it.
             threshold: confidence threshold of this call; None takes the predictor's.
-            classes: names or category ids of the classes to return; None returns all.
+            classes: names or category ids of the classes to return, or one of them; None returns
+                all.
 
         Returns:
             Detections in pixels of the image, on the CPU, with the detector's categories; a list of
@@ -216,7 +217,7 @@ class Predictor:
         images: Sequence[ImageSource],
         *,
         threshold: float | None = None,
-        classes: Sequence[str | int] | None = None,
+        classes: str | int | Iterable[str | int] | None = None,
     ) -> list[ImageDetections]:
         """Detects the objects of several images, of any sizes, in one forward pass.
 

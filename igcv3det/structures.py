@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Rows = Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[bool] | slice | int
+Rows = (
+    Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[bool] | slice | int | np.integer[Any]
+)
 """Some of N rows."""
 
 
@@ -79,12 +81,12 @@ class Categories:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def labels_of(self, classes: Sequence[str | int]) -> list[int]:
+    def labels_of(self, classes: str | int | Iterable[str | int]) -> list[int]:
         """The labels of some classes, in ascending order.
 
         Args:
-            classes: names or category ids; an id may be written as text, where no class has that
-                name.
+            classes: names or category ids, or one of them; an id may be written as text, where no
+                class has that name.
 
         Raises:
             ValueError: there is no such class; the message names the nearest.
@@ -97,12 +99,13 @@ class Categories:
         for label, category_id in enumerate(self.ids, 1):
             known |= {category_id: label, str(category_id): label}
         known |= {name: label for label, name in enumerate(self.names, 1)}
-        for name in classes:
+        wanted = [classes] if isinstance(classes, (str, int)) else list(classes)
+        for name in wanted:
             if name not in known:
                 near = difflib.get_close_matches(str(name), self.names, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"the detector has no class {name!r}{hint}")
-        return sorted({known[name] for name in classes})
+        return sorted({known[name] for name in wanted})
 
     @classmethod
     def numbered(cls, num_classes: int) -> Categories:
@@ -171,9 +174,11 @@ class Detections:
             >>> len(found[found.scores > 0.5]), len(found[:1]), len(found[-1])
             (1, 1, 1)
         """
-        index: Any = [rows] if isinstance(rows, int) else rows
+        index: Any = rows
         if not isinstance(index, slice):
-            index = torch.as_tensor(index)
+            # PyTorch takes no NumPy array with negative strides, such as argsort()[::-1]
+            index = np.ascontiguousarray(index) if isinstance(index, np.ndarray) else index
+            index = torch.as_tensor(index, device=self.scores.device).reshape(-1)
             index = index if len(index) else index.to(torch.int64)  # an empty list has no type
         return dataclasses.replace(
             self,

@@ -43,12 +43,20 @@ def test_a_loop(found):
         ([], []),
         (slice(1, None), ["cat", "zebra"]),
         (-1, ["zebra"]),
+        (torch.tensor(1), ["cat"]),
+        (np.int64(1), ["cat"]),
+        (np.array([0, 1, 2])[::-1], ["zebra", "cat", "dog"]),
     ],
 )
 def test_some_of_them(found, rows, names):
     assert found[rows].names == names
     assert len(found[rows].boxes) == len(names)
     assert found[rows].categories is THREE
+
+
+@pytest.mark.parametrize("classes", ["dog", 3, ["dog"], ("3",), {3}, (name for name in ["dog"])])
+def test_classes_by_name_and_id(classes):
+    assert THREE.labels_of(classes) == [2]
 
 
 def test_plain_values_are_those_of_the_records(found, tmp_path):

@@ -193,6 +193,9 @@ def test_devices_that_do_not_exist():
         Predictor(OneBox(), "gpuu")
     with pytest.raises(ValueError, match="this machine has"):
         Predictor(OneBox(), "cuda:99")
+    if not torch.backends.mps.is_available():
+        with pytest.raises(ValueError, match="device 'mps': not on this machine"):
+            Predictor(OneBox(), "mps")
 
 
 @pytest.mark.parametrize("kind", GPUS)

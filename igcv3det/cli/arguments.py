@@ -119,11 +119,17 @@ def integers(text: str) -> list[int]:
 def words(text: str) -> list[str]:
     """Words with commas between, without repetitions.
 
+    Raises:
+        argparse.ArgumentTypeError: there is none.
+
     Example:
         >>> words("person,dog")
         ['person', 'dog']
     """
-    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    found = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be words like a,b, got {text!r}")
+    return found
 
 
 def some_of(choices: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
@@ -131,7 +137,7 @@ def some_of(choices: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
 
     def parse(text: str) -> tuple[str, ...]:
         chosen = tuple(words(text))
-        if not chosen or not set(chosen) <= set(choices):
+        if not set(chosen) <= set(choices):
             raise argparse.ArgumentTypeError(f"takes some of {','.join(choices)}, got {text!r}")
         return chosen
 

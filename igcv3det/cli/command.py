@@ -61,6 +61,9 @@ def run_command(
         sys.stdout.reconfigure(errors="backslashreplace")  # of file names that are not UTF-8
     given = list(sys.argv[1:] if args is None else args)
     debug = DEBUG in given
+    # OpenCV and FFmpeg would report a broken file on standard error besides our own line
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     options = parse(given)
     try:
         status = run(options)

@@ -31,7 +31,6 @@ Exit status: 0 all done, 1 something could not be read or written, 2 wrong call,
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,9 +135,6 @@ def _single_image(sources: Sources) -> Path | None:
 
 def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Sources:
     """The files of the run; results that would be written over one of them are a wrong call."""
-    # OpenCV and FFmpeg would report a broken file on standard error besides our own line
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from igcv3det.io.sources import find_sources
 
     sources = find_sources(options.source, numbered=options.track)

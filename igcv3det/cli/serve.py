@@ -71,7 +71,6 @@ def _parse(args: list[str]) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> int:
     # Before OpenCV is loaded: a second limit, by its own decoders
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(_most_pixels(options))
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     from igcv3det.checkpoint import preview_notice
     from igcv3det.predictor import Predictor
     from igcv3det.pretrained import DEFAULT

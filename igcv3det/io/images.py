@@ -23,6 +23,8 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
+from igcv3det.io.png import png_damage
+
 Image = NDArray[np.uint8]
 """[H, W, 3] RGB, 0..255."""
 
@@ -213,6 +215,8 @@ def _decode(data: bytes, name: str, *, oriented: bool) -> Image:
     match = _PORTABLE_MAP.match(data)
     if match and (match[1] is None or 255 < int(match[1]) < 65535):
         raise ImageReadError(f"{name}: a PFM, or a PNM of 9 to 15 bits, is not supported")
+    if damage := png_damage(data):
+        raise ImageReadError(f"{name}: {damage}")
     flags = cv2.IMREAD_COLOR_RGB
     if not oriented:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION

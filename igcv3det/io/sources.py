@@ -57,6 +57,9 @@ def find_sources(sources: Iterable[str | Path], *, numbered: bool = False) -> So
     found = Sources([], [])
     for source in sources:
         path = Path(source)
+        if not str(source):  # which would be the working directory
+            found.files.append(UnreadableSource(path, "an empty name is no source"))
+            continue
         try:
             address = None if path.exists() else parse_address(str(source))
             if address is not None:

@@ -68,6 +68,13 @@ def test_an_unknown_class_is_a_wrong_call(loads, photo, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("classes", ["", " , "])
+def test_no_class_is_a_wrong_call(photo, capsys, classes):
+    with pytest.raises(SystemExit, match="2"):
+        main([str(photo), "--classes", classes])
+    assert "argument --classes: must be words like a,b" in capsys.readouterr().err
+
+
 def test_thresholds_and_tiles_are_the_predictors(loads, photo, tmp_path):
     predict(tmp_path, photo, "--iou", "0.7", "--tile", "320")
     assert loads == [{"score_threshold": 0.3, "iou_threshold": 0.7, "tile": 320}]

@@ -153,6 +153,20 @@ def test_cut_off_file_is_refused(tmp_path, name, share):
         read_image(path)
 
 
+@pytest.mark.parametrize(("at", "complaint"), [(-1, "cut off"), (-20, "cut off"), (60, "damaged")])
+def test_a_damaged_png_is_one_error_without_a_line_of_libpng(tmp_path, capfd, at, complaint):
+    path = save(tmp_path / "a.png")
+    data = bytearray(path.read_bytes())
+    if at < 0:
+        del data[at:]
+    else:
+        data[at] ^= 1  # in the compressed pixels
+    path.write_bytes(data)
+    with pytest.raises(ImageReadError, match=f"a.png: {complaint}"):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_missing_file_folder_and_text_are_refused(tmp_path):
     (tmp_path / "text.jpg").write_text("not an image")
     with pytest.raises(ImageReadError, match=r"none\.jpg: no such file"):

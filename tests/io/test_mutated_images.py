@@ -2,11 +2,13 @@
 
 import random
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, features
 
 from igcv3det.io.images import ImageReadError, read_image
+from igcv3det.io.png import png_damage
 from igcv3det.io.videos import VideoWriter, read_video
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -63,6 +65,20 @@ def test_mutated_images(tmp_path, name, rounds):
         path.write_bytes(mutated(whole, rng))
         check(path, lambda: [read_image(path)])
         check(path, lambda: [read_image(path, PIXELS.shape[:2])])
+
+
+def test_pngs_that_are_refused_before_they_are_decoded_cannot_be_decoded(tmp_path):
+    path, rng = tmp_path / "a.png", random.Random(0)
+    Image.fromarray(PIXELS).save(path)
+    whole, kinds = path.read_bytes(), set()
+    for _ in range(200):
+        data = mutated(whole, rng)
+        damage = png_damage(data)
+        if data and damage:
+            assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None
+        kinds.add(damage)
+    assert png_damage(whole) is None
+    assert kinds >= {"cut off", "damaged"}
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(200, marks=pytest.mark.slow)])

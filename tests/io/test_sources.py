@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(folder):
     sources = [
         *("missing.jpg", folder / "notes.txt", cut, folder / "empty", f"{folder}/*.gif"),
         *(f"{folder}/missing[1].png", "x" * 300, f"{folder}/{'x' * 300}*", link),
-        folder / "b.png",
+        *("", folder / "b.png"),  # the empty name is not the working directory
     ]
     *bad, good = read(*sources)
     assert all(isinstance(item, UnreadableSource) for item in bad)
