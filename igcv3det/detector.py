@@ -111,12 +111,16 @@ class SSDLite(nn.Module):
     @property
     def feature_sizes(self) -> list[tuple[int, int]]:
         """(height, width) of each map in cells; halving rounds up."""
+        return self.feature_sizes_at(self.config.image_size)
+
+    def feature_sizes_at(self, image_size: int) -> list[tuple[int, int]]:
+        """`feature_sizes` for images of another side, pixels."""
         reductions = list(cast(Backbone, self.backbone).feature_reductions)
         for _ in self.config.head.extra_channels:
             reductions.append(reductions[-1] * 2)
         if self.stride8 is not None:
             reductions.insert(0, reductions[0] // 2)
-        sides = [math.ceil(self.config.image_size / reduction) for reduction in reductions]
+        sides = [math.ceil(image_size / reduction) for reduction in reductions]
         return [(side, side) for side in sides]
 
     def forward(self, images: Tensor) -> HeadOutputs:

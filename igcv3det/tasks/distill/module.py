@@ -22,16 +22,11 @@ from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.run_optimizer import run_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.structures import Categories, Target
-from igcv3det.tasks.detect.fine_tuning import load_for_fine_tuning
 from igcv3det.tasks.distill.channel_map import build_channel_maps
 from igcv3det.tasks.distill.config import DistillationConfig
-from igcv3det.tasks.distill.morph import morph
-from igcv3det.tasks.distill.start import (
-    copy_parts,
-    copy_shared_parts,
-    detector_parts,
-    take_statistics,
-)
+from igcv3det.tasks.distill.initial import initialise_student
+from igcv3det.tasks.distill.input_size import resized
+from igcv3det.tasks.distill.start import detector_parts, take_statistics
 from igcv3det.tasks.distill.student import STAGES, DistillationObjective
 from igcv3det.tasks.distill.teacher import (
     Runtime,
@@ -58,7 +53,8 @@ class DistillationModule(LightningModule):
 
     Args:
         teacher: Name of pretrained weights or a detector file; its classes are the student's.
-        detector: Student.
+        detector: Student. Where its ``image_size`` is not the teacher's, each sees the crops at
+            its own size, and the teacher's outputs are interpolated at the student's cells.
         distillation: Terms of the loss, and which parts are trained.
         loss: Loss on boxes, used with ``distillation.box_weight``.
         optim: Optimizer and schedule.
@@ -106,7 +102,7 @@ class DistillationModule(LightningModule):
         self._teachers: dict[bool, Teacher] = {}
         self._takes_statistics = weights is None and distillation.start == "shared"
         self._freezes_bn_stats = False
-        self._initialise(network, weights)
+        initialise_student(self.detector, network, distillation, weights)
         self._frozen = self._freeze()
         set_conv_impl(self.detector, conv_impl)
         if channels_last:
@@ -116,22 +112,16 @@ class DistillationModule(LightningModule):
         self.max_steps: int | None = None
         """Step at which the schedule ends, if before the trainer's own end."""
 
-    def _initialise(self, teacher: SSDLite, weights: str | None) -> None:
-        if weights is not None:
-            load_for_fine_tuning(self.detector, weights)
-        elif self.distillation.start == "shared":
-            copied = copy_shared_parts(self.detector, teacher)
-            logger.info("copied from the teacher: %s", ", ".join(copied))
-        elif self.distillation.start == "morph":
-            morph(self.detector, teacher)
-        copy_parts(self.detector, teacher, self.distillation.copied)
-
     def _freeze(self) -> list[nn.Module]:
         parts = detector_parts(self.detector)
         frozen = [module for name in self.distillation.frozen for module in parts[name]]
         for module in frozen:
             module.requires_grad_(False)
         return frozen
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        return self.detector.config.image_size, self._teacher[0].config.image_size
 
     @property
     def categories(self) -> Categories:
@@ -143,14 +133,19 @@ class DistillationModule(LightningModule):
 
         Raises:
             ValueError: ``box_weight`` is set, but the data has no boxes or crops of another size
-                than the detector's; or several processes train, some of whose parameters get no
-                gradient.
+                than the detector's, or the teacher has another input size; or several processes
+                train, some of whose parameters get no gradient.
         """
         self._require_float32()
         self._require_gradients()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.distillation.box_weight > 0:
             size = self.detector.config.image_size
+            if size != self._sizes[1]:
+                raise ValueError(
+                    "model.distillation.box_weight is set: the student must have the teacher's "
+                    f"input size, {self._sizes[1]}, it has {size}"
+                )
             if not data.boxes:
                 raise ValueError("model.distillation.box_weight is set: data.boxes must name files")
             if data.crop.size != size:
@@ -260,6 +255,7 @@ class DistillationModule(LightningModule):
         expected = self._teacher_for(names, images.device, forced=forced)(images) if names else {}
         if self.objective.tail is not None:
             move_to(self.objective.tail, images.device)
+        images = resized(images, *self._sizes)
         terms, outputs = self.objective.losses(self.detector, images, expected, forced=forced)
         if outputs is not None and self.distillation.box_weight > 0:
             terms |= self.criterion(outputs, self.detector.anchors, targets)

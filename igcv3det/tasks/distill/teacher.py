@@ -2,6 +2,7 @@
 
 They are the teacher and the leading parts of the student that are frozen. On a CPU OpenVINO runs
 them several times as fast as eager PyTorch: in bfloat16, with norms folded, in the fastest variant.
+The teacher of a student of another input size runs at its own; its outputs come at the student's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from igcv3det.detection.anchors import anchors_per_cell
 from igcv3det.detector import SSDLite
 from igcv3det.export.assemble import read_openvino
 from igcv3det.export.tracing import trace_onnx
@@ -21,6 +23,8 @@ from igcv3det.fastpath.deploy import deploy
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.sections import NUM_SECTIONS, SectionedBackbone
 from igcv3det.runtime.sessions import openvino_core
+from igcv3det.structures import HeadOutputs
+from igcv3det.tasks.distill.input_size import at_size_of, resample_map, resample_outputs, resized
 
 Runtime = Literal["torch", "openvino"]
 LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
@@ -33,6 +37,8 @@ def part_name(part: int) -> str:
 
 class TeacherNetwork(nn.Module):
     """Teacher and frozen student parts as one function of the images.
+
+    All outputs have the student's map sizes (`tasks.distill.input_size`).
 
     Args:
         teacher: a deployed copy is run.
@@ -58,9 +64,10 @@ class TeacherNetwork(nn.Module):
         self.prefix = prefix
         self.student = deploy(student, variant).backbone if prefix else None
         self.names = tuple(names)
+        self.sizes = (student.config.image_size, teacher.config.image_size)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Outputs in the order of ``names``, for normalised images [B, 3, S, S]."""
+        """Outputs in the order of ``names``, for normalised images [B, 3, S, S] of the teacher."""
         found: dict[str, Tensor] = {}
         x = images
         backbone = cast(SectionedBackbone, self.teacher.backbone)
@@ -76,12 +83,31 @@ class TeacherNetwork(nn.Module):
         if uses_heads:
             outputs = self.teacher.head([found[TAP], x, *self.teacher.extras(x)])
             found[LOGITS], found[OFFSETS] = outputs
+        if self.sizes[0] != self.sizes[1]:
+            found = self._at_student_size(found, images.shape[-1])
         if self.student is not None:
-            x = images
+            x = resized(images, *self.sizes)
             for part in range(self.prefix):
                 x, _ = cast(SectionedBackbone, self.student).forward_section(part, x)
             found[PREFIX] = x
         return tuple(found[name] for name in self.names)
+
+    def _at_student_size(self, found: dict[str, Tensor], side: int) -> dict[str, Tensor]:
+        own = at_size_of(side, *self.sizes)
+        maps = {
+            name: resample_map(value, side, own)
+            for name, value in found.items()
+            if name not in (LOGITS, OFFSETS)
+        }
+        if LOGITS not in found:
+            return maps
+        outputs = resample_outputs(
+            HeadOutputs(found[LOGITS], found[OFFSETS]),
+            anchors_per_cell(self.teacher.config.anchors, len(self.teacher.feature_sizes)),
+            self.teacher.feature_sizes_at(side),
+            self.teacher.feature_sizes_at(own),
+        )
+        return maps | {LOGITS: outputs.logits, OFFSETS: outputs.offsets}
 
 
 class Teacher:
