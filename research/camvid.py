@@ -88,6 +88,7 @@ def arguments(row: Row, options: argparse.Namespace) -> list[str]:
     """The call of a training, without seed and folder."""
     words = ["--data.ignore", f"[{IGNORED}]", "--trainer.check_val_every_n_epoch"]
     words += [str(options.epochs)]
+    words += ["--model.segmenter.image_size", json.dumps(options.size)]
     if options.classes is not None:
         words += ["--data.classes", str(options.classes)]
     if not row.pretrained:
@@ -218,6 +219,7 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     add("--classes", type=Path, metavar="FILE", help="names of the classes")
     add("--output", type=Path, required=True, metavar="DIR")
     add("--epochs", type=int, default=3)
+    add("--size", type=int, nargs=2, default=[256, 352], metavar=("H", "W"))
     add("--new", type=int, metavar="N", help="train at most so many runs")
     add("--latency", action="store_true", help="time the networks instead")
     add("--rounds", type=int, default=50)

@@ -24,8 +24,10 @@ from igcv3det.tasks.segment.checkpoint import (
     save_segmenter,
 )
 from igcv3det.tasks.segment.config import SegmenterConfig
+from igcv3det.tasks.segment.exported import load_exported_segmenter
 from igcv3det.tasks.segment.masks import ClassLabels, read_mask
 from igcv3det.tasks.segment.network import Segmenter
+from igcv3det.tasks.segment.parity import LIMITS, segmenter_disagreements
 from igcv3det.tasks.segment.predictor import SegmentationPredictor, best_classes
 
 CLASSES = ClassLabels((0, 1, 2), (VOID,), ("floor", "box", "ground"))
@@ -168,13 +170,47 @@ def test_export_with_its_parity_report(model, folder, tmp_path, capsys, suffix):
         Predictor.load(target)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_export_in_other_precisions(model, folder, tmp_path, capsys, suffix, precision):
+    for package in ("onnx", "onnxscript", "onnxruntime" if suffix == ".onnx" else "openvino"):
+        pytest.importorskip(package)
+    if (suffix, precision) == (".xml", "int8"):
+        pytest.importorskip("nncf")
+    target = tmp_path / f"seg{suffix}"
+    words = ["--checkpoint", str(model), "--output", str(target), "--precision", precision]
+    words += ["--data", str(folder), "--parity", str(folder / "val")]
+    calibration = ["--calibration", str(folder / "val")] if precision == "int8" else []
+    export.main([*words, *calibration])
+    found = json.loads((tmp_path / f"seg{suffix}.parity.json").read_text())
+    assert found["precision"] == precision
+    assert 0 < found["logits"]["largest"] < 1
+    assert found["mIoU"]["images"] == 3
+    assert found["mIoU"]["loss"] == pytest.approx(0, abs=0.1)  # of random weights
+    assert "mIoU on 3 images: PyTorch" in capsys.readouterr().out
+    assert load_exported_segmenter(target).precision == precision
+
+
+def test_what_makes_a_file_disagree():
+    found = {"agreement": 0.9, "logits": {"p95": 2.0}, "mIoU": {"loss": 0.02}}
+    assert segmenter_disagreements(found, LIMITS["int8"]) == [
+        "0.9000 of the pixels get the same class, limit 0.95",
+        "logits differ too much: 95th percentile 2.0000, limit 1.0",
+        "mIoU is 0.0200 lower, limit 0.01",
+    ]
+    found = {"agreement": 0.96, "logits": {"p95": 0.4}}
+    assert segmenter_disagreements(found, LIMITS["int8"]) == []
+    assert len(segmenter_disagreements(found, LIMITS["fp16"])) == 2
+
+
 @pytest.mark.parametrize(
     ("command", "words", "message"),
     [
         (predict, ["--csv", "x.csv"], "--csv: for detectors"),
         (predict, ["--tile", "64"], "--tile: for detectors"),
-        (export, ["--output", "x.onnx", "--nms"], "--nms: segmenters are exported in fp32"),
-        (export, ["--output", "x.onnx", "--precision", "fp16"], "--precision fp16: segmenters"),
+        (export, ["--output", "x.onnx", "--nms"], "--nms: segmenters are exported to .onnx"),
+        (export, ["--output", "x.tflite"], "--output x.tflite: segmenters are exported to .onnx"),
         (
             eval_command,
             ["--annotations", "x.json", "--images", "x"],
@@ -195,6 +231,9 @@ def test_options_of_segmenters_are_a_wrong_call_with_a_detector(folder, tmp_path
     assert "--masks: for segmenters" in one_line(capsys, "predict")
     assert eval_command.main(["--data", str(folder), "--ignore", "3"]) == 2
     assert "--ignore: for segmenters" in one_line(capsys, "eval")
+    words = ["--output", str(tmp_path / "x.onnx"), "--data", str(folder)]
+    assert export.main([*words, "--parity", str(folder / "val")]) == 2
+    assert "--data: for segmenters" in one_line(capsys, "export")
 
 
 def test_kinds_of_files_are_told_apart(model, tmp_path):

@@ -23,8 +23,9 @@ when loading (igcv3det.runtime.load_exported).
 
 The report FILE.parity.json compares detections on the images of --parity (else of --images or
 --calibration, else on synthetic shapes), and AP if --annotations are given. It holds the limits
-that the file is judged by. Unreadable images of --parity are named and left out. Segmenters are
-exported in fp32; their report has the share of pixels with the same class, and logits.
+that the file is judged by. Unreadable images of --parity are named and left out. Segmenters go to
+.onnx and .xml in all precisions; their report has the share of pixels with the same class, the
+logits, and with --data the mIoU.
 
 Exit status: 0 all done, 1 something could not be read or written, or the file does not agree with
 PyTorch, 2 wrong call.
@@ -39,7 +40,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from igcv3det.cli.arguments import positive_int
-from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
 from igcv3det.cli.results import write_json
 from igcv3det.export_formats import FORMATS, format_of
 
@@ -92,6 +93,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     _add_number(parser, "--parity-images", PARITY_IMAGES, "images to compare on")
     add("--annotations", type=Path, metavar="JSON", help="COCO annotation file, to compare AP")
     add("--images", type=Path, metavar="DIR", help="folder of its images")
+    add("--data", type=Path, metavar="DIR", help="images and masks, to compare a segmenter's mIoU")
 
 
 def _add_number(parser: argparse.ArgumentParser, option: str, default: int, what: str) -> None:
@@ -112,6 +114,9 @@ def _run(options: argparse.Namespace) -> int:
             from igcv3det.cli.segment_export import export_segments
 
             return export_segments(options, files, source)
+        if options.data:
+            report("export", "--data: for segmenters; --annotations and --images compare AP")
+            return WRONG_CALL
         detector = load_detector(options.checkpoint or DEFAULT)
         if not format_of(options.output).runtime:
             return _export_only(detector, options)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from igcv3det.io.images import EXTENSIONS, ImageReadError, read_image
-from igcv3det.preprocess import Preprocess
+from igcv3det.io.images import EXTENSIONS, Image, ImageReadError, read_image
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class CalibrationSet:
 
     Args:
         folder: of images; inner folders are not searched.
-        preprocess: the detector's.
+        preprocess: the network's, from an image [H, W, 3] to [3, S, S].
         limit: largest number of images.
 
     Raises:
@@ -38,7 +38,10 @@ class CalibrationSet:
     """
 
     def __init__(
-        self, folder: str | Path, preprocess: Preprocess, limit: int = CALIBRATION_IMAGES
+        self,
+        folder: str | Path,
+        preprocess: Callable[[Image], Tensor],
+        limit: int = CALIBRATION_IMAGES,
     ) -> None:
         self._preprocess = preprocess
         self.files, unreadable = split_readable(list_images(folder, limit))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,12 +14,32 @@ from igcv3det.tasks.segment.exported import ExportedSegmenter
 from igcv3det.tasks.segment.masks import ClassLabels
 from igcv3det.tasks.segment.network import Segmenter
 from igcv3det.tasks.segment.predictor import SegmentationPredictor
+from igcv3det.tasks.segment.scoring import score_split
+from igcv3det.tasks.segment.sources import MaskedImage
 
-AGREEMENT_LIMIT = 0.999
-"""Least share of the pixels that get the same class."""
-LOGIT_LIMIT = 0.01
-"""Largest 95th percentile of the differences of logits."""
+MIOU_LIMIT = 0.01
+"""Largest loss of mIoU, in any precision."""
 _COMPARED = 4  # every so many rows and columns of the logits
+
+
+class Limits(NamedTuple):
+    """What a file must stay within.
+
+    Attributes:
+        agreement: least share of the pixels that get the same class.
+        logits: largest 95th percentile of the differences of logits.
+    """
+
+    agreement: float
+    logits: float
+
+
+LIMITS = {
+    "fp32": Limits(0.999, 0.01),
+    "fp16": Limits(0.995, 0.1),
+    "int8": Limits(0.95, 1.0),
+}
+"""What rounding explains, by precision."""
 
 
 def compare_segmenters(
@@ -54,14 +74,49 @@ def compare_segmenters(
     }
 
 
-def segmenter_disagreements(found: dict[str, Any]) -> list[str]:
-    """What in a comparison rounding does not explain; one sentence each."""
+def compare_miou(
+    segmenter: Segmenter,
+    exported: ExportedSegmenter,
+    classes: ClassLabels,
+    samples: Sequence[MaskedImage],
+) -> dict[str, Any]:
+    """Compares the mIoU on images with masks.
+
+    Returns:
+        "pytorch", "exported" and "loss"; "images" that were used; "unusable": a sentence for each
+        other one.
+    """
+    ours, theirs = (
+        score_split(SegmentationPredictor(own, classes), samples) for own in (segmenter, exported)
+    )
+    before, after = ours.scores.miou, theirs.scores.miou
+    return {
+        "pytorch": before,
+        "exported": after,
+        "loss": None if before is None or after is None else before - after,
+        "images": ours.scores.images,
+        "unusable": ours.failures,
+    }
+
+
+def segmenter_disagreements(found: dict[str, Any], limits: Limits) -> list[str]:
+    """What in a comparison rounding does not explain; one sentence each.
+
+    Args:
+        found: of `compare_segmenters`; under "mIoU" of `compare_miou`, where it was measured.
+        limits: of the file's precision.
+    """
     sentences = []
-    if found["agreement"] < AGREEMENT_LIMIT:
+    if found["agreement"] < limits.agreement:
         sentences.append(
-            f"{found['agreement']:.4f} of the pixels get the same class, limit {AGREEMENT_LIMIT}"
+            f"{found['agreement']:.4f} of the pixels get the same class, limit {limits.agreement}"
         )
     p95 = found["logits"]["p95"]
-    if p95 is not None and p95 > LOGIT_LIMIT:
-        sentences.append(f"logits differ too much: 95th percentile {p95:.4f}, limit {LOGIT_LIMIT}")
+    if p95 is not None and p95 > limits.logits:
+        sentences.append(
+            f"logits differ too much: 95th percentile {p95:.4f}, limit {limits.logits}"
+        )
+    loss = found.get("mIoU", {}).get("loss")
+    if loss is not None and loss > MIOU_LIMIT:
+        sentences.append(f"mIoU is {loss:.4f} lower, limit {MIOU_LIMIT}")
     return sentences
