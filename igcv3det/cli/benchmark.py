@@ -1,4 +1,4 @@
-r"""Times detectors in several libraries and precisions, in turn in one process.
+r"""Times networks in several libraries and precisions, in turn in one process.
 
 Examples:
     igcv3det benchmark configs/mobilenetv2_ssdlite320_coco.yaml \
@@ -19,7 +19,8 @@ percentile, and the ratio to the first MODEL in the same library and precision. 
 of a separate process for each row. --whole-path times the stages from a file to boxes, one image at
 a time; use trained weights, as the time of NMS depends on the scores. --train times forward pass,
 loss, backward pass and optimizer in PyTorch: "fast" is that of igcv3det.fastpath.conv_impl in
-channels-last layout, "reference" the plain modules, contiguous.
+channels-last layout, "reference" the plain modules, contiguous. Segmenters are timed as networks,
+to logits of the input's size, in PyTorch, ONNX Runtime and OpenVINO.
 
 Exit status: 0 all done, 1 a model could not be read or run, 2 wrong call.
 """
@@ -36,14 +37,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import positive_int, some_of
-from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
 from igcv3det.cli.errors import error_line
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.export_formats import RUNTIMES
 from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
-    from igcv3det.measure.benchmark import BenchmarkRow
+    from igcv3det.measure.benchmark import BenchmarkRow, BenchmarkSettings
     from igcv3det.measure.latency import Timing
 
     Found = list[tuple[BenchmarkRow, Timing]]
@@ -53,6 +54,7 @@ DISTRIBUTIONS = {"litert": "ai-edge-litert"}  # where the name differs
 DEFAULT_BACKENDS = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "int8")
 CONV_IMPLS = ("reference", "fast")
+_OF_DETECTORS = ("image_size", "whole_path", "image", "train")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -76,7 +78,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", nargs="+", type=Path, metavar="MODEL", help="detectors; the first is the baseline")
+    add("model", nargs="+", type=Path, metavar="MODEL", help="networks; the first is the baseline")
     add(
         "--backend",
         type=some_of(BACKENDS),
@@ -123,8 +125,15 @@ def _add_names(
 
 
 def _run(options: argparse.Namespace) -> int:
+    from igcv3det.tasks.segment.checkpoint import are_segmenters
+
     logging.basicConfig(level=logging.WARNING, format="benchmark: %(message)s")
-    found, failures = _time(options)
+    segments = are_segmenters(options.model)
+    given = [f"--{name.replace('_', '-')}" for name in _OF_DETECTORS if getattr(options, name)]
+    if segments and given:
+        report("benchmark", f"{', '.join(given)}: for detectors; {options.model[0]} is a segmenter")
+        return WRONG_CALL
+    found, failures = _time(options, segments=segments)
     for failure in failures:
         report("benchmark", failure)
     if not found:
@@ -137,29 +146,22 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _time(options: argparse.Namespace) -> tuple[Found, list[str]]:
+def _time(options: argparse.Namespace, *, segments: bool) -> tuple[Found, list[str]]:
     """Rows, and a sentence for everything that could not be done."""
-    from igcv3det.measure.benchmark import (
-        BenchmarkSettings,
-        plan_groups,
-        synthetic_images,
-        time_group,
-    )
-    from igcv3det.measure.training_step import TrainingStepOptions
+    from igcv3det.measure.benchmark import DETECTORS, plan_groups, synthetic_images, time_group
+    from igcv3det.tasks.segment.benchmark import SEGMENTERS, segmenter_targets
 
-    steps = [TrainingStepOptions(impl, options.freeze_bn_stats) for impl in options.conv_impl]
-    settings = BenchmarkSettings(
-        options.threads,
-        options.batch,
-        options.image_size,
-        options.calibration,
-        tuple(steps) if options.train else (),
-    )
+    settings = _settings(options)
     found: Found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         groups, failures = plan_groups(
-            options.model, options.backend, options.precision, settings, folder
+            options.model,
+            options.backend,
+            options.precision,
+            settings,
+            folder,
+            segmenter_targets if segments else None,
         )
         image = options.image
         if options.whole_path and image is None:
@@ -172,10 +174,25 @@ def _time(options: argparse.Namespace) -> tuple[Found, list[str]]:
                     clock=time.process_time if options.clock == "cpu" else time.perf_counter,
                     memory=not options.no_memory,
                     image_file=image if options.whole_path else None,
+                    networks=SEGMENTERS if segments else DETECTORS,
                 )
             except (OSError, ValueError, ImportError) as error:
                 failures.append(error_line(error))
     return found, failures
+
+
+def _settings(options: argparse.Namespace) -> BenchmarkSettings:
+    from igcv3det.measure.benchmark import BenchmarkSettings
+    from igcv3det.measure.training_step import TrainingStepOptions
+
+    steps = [TrainingStepOptions(impl, options.freeze_bn_stats) for impl in options.conv_impl]
+    return BenchmarkSettings(
+        options.threads,
+        options.batch,
+        options.image_size,
+        options.calibration,
+        tuple(steps) if options.train else (),
+    )
 
 
 def _table(found: Found) -> str:

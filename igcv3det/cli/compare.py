@@ -1,8 +1,9 @@
-r"""Compares detectors: parameters, multiply-adds, CPU latency and, on a data set, AP.
+r"""Compares networks: parameters, multiply-adds, CPU latency and, on a data set, AP or mIoU.
 
 Examples:
     igcv3det compare
     igcv3det compare best.safetensors mobilenetv2 --data data/mine
+    igcv3det compare runs/*/checkpoints/best.safetensors --data data/masks
     igcv3det compare igcv3.safetensors mobilenetv2.safetensors --images data/coco/val2017 \
         --annotations data/coco/annotations/instances_val2017.json --json comparison.json
 
@@ -10,7 +11,7 @@ MODEL is a configuration (random weights), a checkpoint, a name of pretrained we
 file; the default is IGCV3-D and MobileNetV2, both with SSDLite at 320x320. Latency is
 the median time of the network for one image on the CPU, in PyTorch or the runtime of the exported
 file; the models are timed in turn in one process, and the ratio is to the first. AP needs trained
-weights and a data set.
+weights and a data set. Segmenters are compared with each other, with mIoU on images and masks.
 
 Exit status: 0 all done, 1 a model or an image could not be read, 2 wrong call.
 """
@@ -19,9 +20,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, report, run_command
@@ -34,7 +35,6 @@ from igcv3det.measure.tables import format_number, text_table
 
 if TYPE_CHECKING:
     from igcv3det.detector import SSDLite
-    from igcv3det.measure.comparison import ComparisonRow
     from igcv3det.runtime import ExportedDetector
 
 DEFAULT_MODELS = ("igcv3_ssdlite320_coco.yaml", "mobilenetv2_ssdlite320_coco.yaml")
@@ -48,7 +48,7 @@ def main(args: list[str] | None = None) -> int:
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("compare", __doc__)
     add = parser.add_argument
-    add("model", nargs="*", type=Path, metavar="MODEL", help="detectors; the first is the baseline")
+    add("model", nargs="*", type=Path, metavar="MODEL", help="networks; the first is the baseline")
     add_data_options(parser, "val")
     add("--json", type=Path, metavar="FILE", help="write the figures to this file")
     add("--threads", type=positive_int, default=2, help="threads (default: 2)")
@@ -60,6 +60,16 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from igcv3det.tasks.segment.checkpoint import are_segmenters
+
+    if are_segmenters(options.model):
+        from igcv3det.cli.segment_compare import compare_segments
+
+        return compare_segments(options)
+    return _compare_detectors(options)
+
+
+def _compare_detectors(options: argparse.Namespace) -> int:
     from igcv3det.measure.comparison import compare
     from igcv3det.measure.targets import unique_names
 
@@ -133,9 +143,14 @@ def _average_precisions(
     return precisions
 
 
-def comparison_table(rows: Sequence[ComparisonRow]) -> str:
-    """The rows as text, for a terminal."""
-    header = ["model", "parameters", "multiply-adds", "latency", "ratio", "AP"]
+def comparison_table(rows: Sequence[Mapping[str, Any]], score: str = "AP") -> str:
+    """The rows as text, for a terminal.
+
+    Args:
+        rows: of a comparison.
+        score: key of the accuracy.
+    """
+    header = ["model", "parameters", "multiply-adds", "latency", "ratio", score]
     cells = [
         [
             row["name"],
@@ -143,7 +158,7 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> str:
             f"{row['multiply_adds'] / 1e6:.0f} M",
             f"{row['latency_ms']:.1f} ms",
             f"{row['latency_ratio']:.2f}",
-            format_number(row["AP"]),
+            format_number(row[score]),
         ]
         for row in rows
     ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, Protocol, TypedDict
 
 from igcv3det.checkpoint import load_detector
 from igcv3det.detector import SSDLite
@@ -19,6 +20,7 @@ from igcv3det.measure.targets import (
     BenchmarkTarget,
     Calls,
     Library,
+    Networks,
     open_network,
     open_pipeline,
     resized,
@@ -87,12 +89,34 @@ class BenchmarkRow(TypedDict):
     stage: NotRequired[str]
 
 
+class FindTargets(Protocol):
+    """Finds the rows of a model."""
+
+    def __call__(
+        self,
+        name: str,
+        model: Path,
+        wanted: Sequence[tuple[Library, Precision]],
+        settings: BenchmarkSettings,
+        folder: Path,
+    ) -> Iterable[BenchmarkTarget]:
+        """The rows, of those wanted; exported files go to ``folder``.
+
+        Raises:
+            OSError, ValueError, ImportError: the model cannot be read or exported.
+        """
+
+
+DETECTORS = Networks(open_network, peak_mib)
+
+
 def plan_groups(
     models: Sequence[Path],
     backends: Sequence[Library],
     precisions: Sequence[Precision],
     settings: BenchmarkSettings,
     folder: Path,
+    find_targets: FindTargets | None = None,
 ) -> tuple[list[BenchmarkGroup], list[str]]:
     """Decides which models run in which libraries and precisions; exports those that need it.
 
@@ -102,6 +126,7 @@ def plan_groups(
         precisions: in the order of the table.
         settings: common to all.
         folder: for exported files and synthetic images.
+        find_targets: of a model; None is that of detectors.
 
     Returns:
         The groups, and one sentence for each model that cannot be read or run.
@@ -110,9 +135,10 @@ def plan_groups(
     wanted = [(backend, precision) for backend in runners for precision in precisions]
     found: dict[tuple[str, str], dict[str, BenchmarkTarget]] = {}
     failures: list[str] = []
+    find_targets = find_targets or _targets
     for name, model in unique_names(models).items():
         try:
-            targets = list(_targets(name, model, wanted, settings, folder))
+            targets = list(find_targets(name, model, wanted, settings, folder))
         except (OSError, ValueError, ImportError) as error:
             failures.append(str(error))
             continue
@@ -131,6 +157,7 @@ def time_group(
     clock: Callable[[], float] = time.perf_counter,
     memory: bool = True,
     image_file: Path | None = None,
+    networks: Networks = DETECTORS,
 ) -> list[tuple[BenchmarkRow, Timing]]:
     """Times the targets of a group in turn.
 
@@ -140,6 +167,7 @@ def time_group(
         clock: seconds; ``time.process_time`` with one thread on a busy machine.
         memory: also measure the peak memory of each target.
         image_file: an image file, to time the pipeline from there to boxes, and its stages.
+        networks: how targets are opened; those of training steps and pipelines are detectors.
 
     Returns:
         Rows and their timings, stage by stage, in each the targets in order.
@@ -147,7 +175,7 @@ def time_group(
     Raises:
         OSError, ValueError, ImportError: a target cannot be opened.
     """
-    opened = {name: _open(own, group, image_file) for name, own in group.targets.items()}
+    opened = {name: _open(own, group, image_file, networks) for name, own in group.targets.items()}
     rows: list[tuple[BenchmarkRow, Timing]] = []
     for stage in next(iter(opened.values())):
         calls = {name: own[stage] for name, own in opened.items()}
@@ -155,7 +183,9 @@ def time_group(
         for timing, ratio in zip(timings, ratios(timings), strict=True):
             row = _row(group, timing, ratio)
             if memory and stage == NETWORK:
-                row["peak_mib"] = peak_mib(group.targets[timing.name], group.step)
+                target = group.targets[timing.name]
+                own = partial(peak_mib, step=group.step) if group.step else networks.peak_mib
+                row["peak_mib"] = own(target)
             if image_file is not None:
                 row["stage"] = stage
             rows.append((row, timing))
@@ -196,7 +226,7 @@ def _targets(
         return
     detector = load_detector(model)
     for backend, precision in wanted:
-        if not _supports(backend, precision):
+        if not supports(backend, precision):
             continue
         path = model
         if backend != "torch":
@@ -207,7 +237,8 @@ def _targets(
         yield BenchmarkTarget(name, str(path), backend, precision, *common)
 
 
-def _supports(backend: Library, precision: Precision) -> bool:
+def supports(backend: Library, precision: Precision) -> bool:
+    """Whether a library computes in a precision."""
     if precision == "bf16":
         return backend in ("torch", "openvino")
     if backend == "torch":
@@ -242,12 +273,14 @@ def _own_precision(model: Path, precision: Precision, settings: BenchmarkSetting
     return "bf16" if precision == "bf16" and can_bf16 else own
 
 
-def _open(target: BenchmarkTarget, group: BenchmarkGroup, image_file: Path | None) -> Calls:
+def _open(
+    target: BenchmarkTarget, group: BenchmarkGroup, image_file: Path | None, networks: Networks
+) -> Calls:
     if image_file is not None:
         return open_pipeline(target, image_file)
     if group.step is not None:
         return {NETWORK: open_training_step(target, group.step)}
-    return {NETWORK: open_network(target)}
+    return {NETWORK: networks.open(target)}
 
 
 def _row(group: BenchmarkGroup, timing: Timing, ratio: float) -> BenchmarkRow:

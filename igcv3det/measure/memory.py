@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from igcv3det.measure.targets import BenchmarkTarget, open_network
@@ -24,11 +25,25 @@ def peak_mib(target: BenchmarkTarget, step: TrainingStepOptions | None = None) -
     Raises:
         ValueError: the process failed; the message has the last line of its stderr.
     """
+    arguments = json.dumps([target._asdict(), step])
+    return peak_of_process(__spec__.name, arguments, target.path)
+
+
+def peak_of_process(module: str, arguments: str, path: str) -> float:
+    """The figure that ``python -m module arguments`` prints, `own_peak_mib` of that process.
+
+    Args:
+        module: its name.
+        arguments: as one word.
+        path: what it opens, for the message.
+
+    Raises:
+        ValueError: the process failed; the message has the last line of its stderr.
+    """
     package = str(Path(__file__).resolve().parents[2])  # which need not be installed
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    arguments = json.dumps([target._asdict(), step])
     done = subprocess.run(
-        [sys.executable, "-m", __spec__.name, arguments],
+        [sys.executable, "-m", module, arguments],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -36,7 +51,7 @@ def peak_mib(target: BenchmarkTarget, step: TrainingStepOptions | None = None) -
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
-        raise ValueError(f"{target.path}: its memory could not be measured: {reason}")
+        raise ValueError(f"{path}: its memory could not be measured: {reason}")
     return float(done.stdout.split()[-1])
 
 
@@ -44,12 +59,13 @@ def _run(arguments: str) -> float:
     fields, step = json.loads(arguments)
     target = BenchmarkTarget(**fields)
     call = open_training_step(target, TrainingStepOptions(*step)) if step else open_network(target)
+    return own_peak_mib(call)
+
+
+def own_peak_mib(call: Callable[[], object]) -> float:
+    """Peak resident memory of this process after some calls."""
     for _ in range(_CALLS):
         call()
-    return _own_peak_mib()
-
-
-def _own_peak_mib() -> float:
     status = Path("/proc/self/status")
     if status.exists():
         # getrusage would give the parent's peak if that is higher: on Linux it is inherited

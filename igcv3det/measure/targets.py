@@ -51,6 +51,18 @@ class BenchmarkTarget(NamedTuple):
     image_size: int | None = None
 
 
+class Networks(NamedTuple):
+    """How the targets of a group are opened.
+
+    Attributes:
+        open: returns a call of the network alone.
+        peak_mib: measures the memory of a process that runs it.
+    """
+
+    open: Callable[[BenchmarkTarget], Callable[[], object]]
+    peak_mib: Callable[[BenchmarkTarget], float]
+
+
 def unique_names(models: Sequence[Path]) -> dict[str, Path]:
     """Models by file stem, or by whole path where stems are alike; repeated models only once."""
     once = list(dict.fromkeys(models))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,20 @@ def is_segmenter(model: str | Path | None) -> bool:
         return described_kind(parse_file_description(path, KIND)) == KIND
     except (OSError, ValueError):
         return False
+
+
+def are_segmenters(models: Sequence[str | Path]) -> bool:
+    """Whether all of some models are segmenters; False where none is.
+
+    Raises:
+        ValueError: one is, and another is not.
+    """
+    kinds = {str(model): is_segmenter(model) for model in models}
+    if len(set(kinds.values())) > 1:
+        first = next(model for model, own in kinds.items() if own)
+        other = next(model for model, own in kinds.items() if not own)
+        raise ValueError(f"{first} is a segmenter and {other} is not: only one kind at a time")
+    return any(kinds.values())
 
 
 def load_segmenter(model: str | Path) -> tuple[Segmenter, ClassLabels]:
