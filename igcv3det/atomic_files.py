@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_SHOWN_BYTES = 200  # of a name in that of the partial file: file systems allow 255 bytes
+
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
@@ -23,7 +25,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written, naming ``path``; a full disk is named as such.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    shown = os.fsdecode(os.fsencode(path.name)[:_SHOWN_BYTES])
+    partial = path.with_name(f"{shown}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial

@@ -69,3 +69,9 @@ def test_two_processes_replace_one_file(tmp_path):
     assert other.exitcode == 0
     assert path.read_text() == "other's"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("stem", ["a" * 251, "ü" * 125])
+def test_names_as_long_as_file_systems_allow(tmp_path, stem):
+    atomic_write(tmp_path / f"{stem}.txt", "new")
+    assert (tmp_path / f"{stem}.txt").read_text() == "new"

@@ -117,6 +117,22 @@ def test_a_drawing_that_cannot_be_written_does_not_end_the_run(
     ]
 
 
+def test_a_drawn_video_that_is_not_whole_is_one_line(checkpoint, tmp_path, monkeypatch, capsys):
+    with VideoWriter(tmp_path / "v.mp4", 5) as video:
+        video.write(np.zeros((48, 64, 3), np.uint8))
+    monkeypatch.setattr("igcv3det.io.av_videos.has_pyav", lambda: False)
+    monkeypatch.setattr("cv2.VideoWriter.release", lambda writer: (out / "v.mp4").unlink())
+    out, found = tmp_path / "out", tmp_path / "found.json"
+    args = (tmp_path / "v.mp4", "--checkpoint", checkpoint, "--output", out, "--json", found)
+    assert run(*args) == 1
+    lines = capsys.readouterr()
+    assert [line for line in lines.err.splitlines() if "v.mp4" in line] == [
+        f"predict: {out / 'v.mp4'}: cannot write this video; is the disk full?"
+    ]
+    assert "images: 1; 1 could not be read or written" in lines.out
+    assert len(json.loads(found.read_text())) == 1
+
+
 def test_other_files_of_a_folder_are_a_notice(photos, checkpoint, tmp_path, capsys):
     (photos / "notes.txt").touch()
     assert run(photos, "--checkpoint", checkpoint, "--output", tmp_path / "out") == 0

@@ -112,6 +112,12 @@ class SourceRun(ABC):
         self.images += 1
         return is_wanted
 
+    def _close_drawings(self) -> None:
+        """Completes the last video; if that fails, the other files are completed all the same."""
+        if self._folder:
+            with self.failures.caught():
+                self._folder.close()
+
     def _summarise(self) -> None:
         """Prints what was done."""
         self._progress.clear()
@@ -131,9 +137,11 @@ class SourceRun(ABC):
         try:
             self._all_sources()
         except KeyboardInterrupt:
+            self._close_drawings()
             stack.close()
             self._summarise()
             raise
+        self._close_drawings()
         stack.close()
         self._summarise()
         return 1 if self.failures.reasons else 0

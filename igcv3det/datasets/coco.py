@@ -82,7 +82,7 @@ def read_sections(
             )
         if not isinstance(content[section], list):
             kind = type(content[section]).__name__
-            raise AnnotationError(f"{path}: {section} must be a list, got a {kind}")
+            raise AnnotationError(f"{path}: {section} must be a list, got {kind}")
     return content
 
 

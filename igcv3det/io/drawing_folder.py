@@ -62,6 +62,14 @@ class DrawingFolder:
         writer.write(drawn, frame.time)
         return writer.path
 
+    def close(self) -> None:
+        """Completes the last video.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._open.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -71,4 +79,4 @@ class DrawingFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._open.close()
+        self.close()

@@ -23,6 +23,7 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
+from igcv3det.atomic_files import atomic_write
 from igcv3det.io.png import png_damage
 
 Image = NDArray[np.uint8]
@@ -155,10 +156,10 @@ def stored_size(data: bytes, name: str) -> tuple[int, int]:
 
 
 def write_image(path: str | Path, image: Image) -> None:
-    """Writes an image in the format of the file name's ending.
+    """Writes an image, as a whole, in the format of the file name's ending.
 
     Args:
-        path: its folder must exist.
+        path: its folder is made if it does not exist.
         image: [H, W, 3] uint8 RGB.
 
     Raises:
@@ -177,8 +178,10 @@ def write_image(path: str | Path, image: Image) -> None:
         height, width = image.shape[:2]
         raise OSError(f"{path}: {suffix} cannot hold an image of {width} x {height} pixels")
     try:
-        path.write_bytes(data.tobytes())
+        atomic_write(path, data.tobytes(), durable=False)
     except OSError as error:
+        if not error.strerror:  # a full disk, with the file's name
+            raise
         raise OSError(f"{path}: cannot be written: {error.strerror}") from error
 
 

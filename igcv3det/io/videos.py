@@ -105,6 +105,9 @@ class VideoWriter:
 
     Attributes:
         fps: frames per second of the file.
+
+    Raises:
+        OSError: when the context ends, the file is not whole.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -149,6 +152,15 @@ class VideoWriter:
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         return cv2.VideoWriter(name, codec, self.fps, self._size)
 
+    def _require_whole(self) -> None:
+        """OpenCV reports no failure; a file whose end is missing cannot be opened."""
+        with ffmpeg_name(self.path) as name:
+            capture = cv2.VideoCapture(name)
+            is_whole = capture.isOpened()
+            capture.release()
+        if not is_whole:
+            raise OSError(f"{self.path}: cannot write this video; is the disk full?")
+
     def _append(self, bgr: Image) -> None:
         assert self._writer is not None
         self._writer.write(bgr)
@@ -163,9 +175,10 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
-        self._stack.close()
+        with self._stack:
+            if self._writer is not None and self._writer.isOpened():
+                self._writer.release()
+                self._require_whole()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Image files come back as viewers show them, or as they are stored; bad files are refused."""
 
+import errno
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -238,6 +240,21 @@ def test_an_image_that_the_format_cannot_hold(tmp_path, name):
     with pytest.raises(OSError, match="cannot hold an image of 70000 x 1 pixels"):
         write_image(tmp_path / name, np.zeros((1, 70000, 3), np.uint8))
     assert not (tmp_path / name).exists()
+
+
+def test_a_full_disk_leaves_the_earlier_image(tmp_path, monkeypatch):
+    write_image(tmp_path / "a.png", IMAGE)
+
+    def fail(path, content):
+        with path.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match=r"a\.png: the disk is full"):
+        write_image(tmp_path / "a.png", 255 - IMAGE)
+    assert (read_image(tmp_path / "a.png") == IMAGE).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_write_refuses_unknown_endings(tmp_path):

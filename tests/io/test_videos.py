@@ -178,3 +178,13 @@ def test_a_video_that_cannot_be_written(tmp_path):
         pytest.raises(OSError, match="cannot write this video"),
     ):
         writer.write(BLACK)
+
+
+def test_a_video_that_is_not_whole_is_an_error(tmp_path):
+    def write():
+        with VideoWriter(tmp_path / "a.mp4", 10) as video:
+            video.write(np.zeros((32, 48, 3), np.uint8))
+            (tmp_path / "a.mp4").unlink()  # OpenCV closes it without an error, as on a full disk
+
+    with pytest.raises(OSError, match=r"a\.mp4: cannot write this video"):
+        write()
