@@ -90,6 +90,17 @@ def test_unreadable_images_count_as_empty_and_are_named(folder, tmp_path, capsys
     assert (metrics["images"], metrics["unreadable_images"]) == (4, 2)
 
 
+def test_no_figures_without_a_single_image(folder, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    truth, output = str(folder / "truth.json"), tmp_path / "metrics.json"
+    call = ["--annotations", truth, "--images", str(tmp_path / "empty"), "--output", str(output)]
+    assert main([*call, "--checkpoint", str(folder / "tiny.safetensors")]) == 1
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert "empty: none of the 4 images could be read, so there are no figures" in last
+    assert not output.exists()
+
+
 def test_results_files_are_scored_without_a_detector(folder, tmp_path):
     results, output = tmp_path / "results.json", tmp_path / "metrics.json"
     run(folder, "--detections", results)

@@ -201,7 +201,7 @@ def _detect(
     options: argparse.Namespace,
 ) -> list[str]:
     from igcv3det.datasets.image_files import ImageFolder
-    from igcv3det.evaluation.dataset_inference import score_images
+    from igcv3det.evaluation.dataset_inference import require_images, score_images
 
     with counting("images", len(image_ids)) as progress:
         failures = score_images(
@@ -215,6 +215,7 @@ def _detect(
         )
     for failure in failures:
         report("eval", failure)
+    require_images(failures, len(image_ids), images)
     return failures
 
 

@@ -97,7 +97,8 @@ def average_precision(
         AP, and one sentence for each unreadable image.
 
     Raises:
-        FileNotFoundError, ValueError: from `CocoEvaluator`, among them that there are no objects.
+        FileNotFoundError, ValueError: from `CocoEvaluator`, among them that there are no objects;
+            ValueError also if no image could be read.
     """
     predictor = Predictor(
         network, score_threshold=SCORE_THRESHOLD, detections_per_image=DETECTIONS_PER_IMAGE
@@ -105,7 +106,26 @@ def average_precision(
     evaluator = CocoEvaluator(annotations, predictor.categories)
     evaluator.require_objects()
     failures = score_images(predictor, evaluator, folder, evaluator.image_ids, progress=progress)
+    require_images(failures, evaluator.image_count, folder)
     return evaluator.compute()["AP"], failures
+
+
+def require_images(failures: Sequence[str], images: int, folder: str | Path) -> None:
+    """Refuses an evaluation without a single image: its AP of zero says nothing of the detector.
+
+    Args:
+        failures: of `score_images`.
+        images: how many were asked for.
+        folder: where they were looked for.
+
+    Raises:
+        ValueError: none could be read; names the first.
+    """
+    if failures and len(failures) == images:
+        raise ValueError(
+            f"{folder}: none of the {images} images could be read, so there are no figures; the "
+            f"first: {failures[0]}"
+        )
 
 
 def _detect(
