@@ -1,14 +1,16 @@
 """A student with another input size than its teacher's.
 
-Each network sees the same image at its own size. Anchors are shares of the image, so that the same
-anchor of both stands for the same box; where the maps have other numbers of cells, the teacher's
-outputs are interpolated at the student's cells.
+Each network sees the same image at its own size, and anchors are shares of the image. On maps of as
+many cells the same anchor of both therefore stands for the same box. Maps of other numbers of cells
+are compared with those of the teacher run at the student's size: interpolated between the teacher's
+cells, the scores of small objects would be blurred.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -19,70 +21,50 @@ from igcv3det.detector import SSDLite
 from igcv3det.structures import HeadOutputs
 
 
-def at_size_of(side: int, own: int, other: int) -> int:
-    """The side of an image for a network of size ``own``, if ``side`` is that for ``other``."""
-    return round(side * own / other)
-
-
 def resized(images: Tensor, own: int, other: int) -> Tensor:
     """Images [B, 3, S, S] for a network of size ``other`` at the size for one of ``own``.
 
     Bilinear without antialiasing, as TensorFlow resizes; the same tensor where both are equal.
     """
-    side = at_size_of(images.shape[-1], own, other)
-    return _bilinear(images, (side, side))
+    if own == other:
+        return images
+    side = round(images.shape[-1] * own / other)
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
 
 
-def resample_map(x: Tensor, side: int, own: int) -> Tensor:
-    """A feature map [B, C, H, W] of images of ``side`` at the cells that images of ``own`` have.
+def teacher_at_size(teacher: SSDLite, size: int) -> SSDLite:
+    """A copy of the teacher for another input size, its box regression adapted to it."""
+    config = teacher.config
+    copied = SSDLite(replace(config, image_size=size), teacher.categories)
+    copied.load_state_dict(teacher.state_dict())
+    adapt_offsets(copied, config.image_size)
+    return copied.to(next(teacher.parameters()).device)
 
-    Its stride is the power of two by which the network, which rounds up, makes ``side`` H cells.
-    """
-    stride = 2 ** round(math.log2(side / x.shape[-1]))
-    cells = math.ceil(own / stride)
-    return _bilinear(x, (cells, cells))
 
-
-def resample_outputs(
-    outputs: HeadOutputs,
+def merge_outputs(
+    own: HeadOutputs,
+    teacher: HeadOutputs,
     anchors_per_cell: Sequence[int],
-    sizes: Sequence[tuple[int, int]],
-    own: Sequence[tuple[int, int]],
+    sizes: Sequence[Sequence[tuple[int, int]]],
 ) -> HeadOutputs:
-    """Head outputs at the anchors of maps of other sizes.
-
-    Logits are interpolated between cells. So are offsets, which interpolates the centres of the
-    boxes, as anchors' centres are linear in the cells.
+    """The teacher's outputs on maps of as many cells as the student's, elsewhere those in ``own``.
 
     Args:
-        outputs: raw.
+        own: of the teacher at the student's size.
+        teacher: of the teacher at its own size.
         anchors_per_cell: of each map.
-        sizes: (height, width) of each map in cells.
-        own: the same of the maps to interpolate at.
+        sizes: (height, width) of each map in cells, of both.
     """
-    counts = [count * h * w for count, (h, w) in zip(anchors_per_cell, sizes, strict=True)]
+    first, second = (
+        [count * h * w for count, (h, w) in zip(anchors_per_cell, maps, strict=True)]
+        for maps in sizes
+    )
 
-    def resampled(rows: Tensor) -> Tensor:
-        levels = zip(torch.split(rows, counts, dim=1), sizes, own, strict=True)
-        return torch.cat([_resample_rows(level, *pair) for level, *pair in levels], dim=1)
+    def merged(a: Tensor, b: Tensor) -> Tensor:
+        pairs = zip(torch.split(a, first, dim=1), torch.split(b, second, dim=1), strict=True)
+        return torch.cat([y if x.shape == y.shape else x for x, y in pairs], dim=1)
 
-    return HeadOutputs(resampled(outputs.logits), resampled(outputs.offsets))
-
-
-def _resample_rows(rows: Tensor, size: tuple[int, int], own: tuple[int, int]) -> Tensor:
-    """[B, H * W * A, columns] to [B, H' * W' * A, columns]."""
-    if size == own:
-        return rows
-    columns = rows.shape[-1]
-    cells = rows.reshape(rows.shape[0], *size, -1).permute(0, 3, 1, 2)
-    moved = _bilinear(cells, own).permute(0, 2, 3, 1)
-    return moved.reshape(rows.shape[0], -1, columns)
-
-
-def _bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(x.shape[-2:]) == size:
-        return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    return HeadOutputs(merged(own.logits, teacher.logits), merged(own.offsets, teacher.offsets))
 
 
 @torch.no_grad()

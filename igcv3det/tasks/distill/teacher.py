@@ -2,7 +2,7 @@
 
 They are the teacher and the leading parts of the student that are frozen. On a CPU OpenVINO runs
 them several times as fast as eager PyTorch: in bfloat16, with norms folded, in the fastest variant.
-The teacher of a student of another input size runs at its own; its outputs come at the student's.
+For a student of another input size the teacher runs at both (`tasks.distill.input_size`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.sections import NUM_SECTIONS, SectionedBackbone
 from igcv3det.runtime.sessions import openvino_core
 from igcv3det.structures import HeadOutputs
-from igcv3det.tasks.distill.input_size import at_size_of, resample_map, resample_outputs, resized
+from igcv3det.tasks.distill.input_size import merge_outputs, resized, teacher_at_size
 
 Runtime = Literal["torch", "openvino"]
 LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
@@ -38,7 +38,7 @@ def part_name(part: int) -> str:
 class TeacherNetwork(nn.Module):
     """Teacher and frozen student parts as one function of the images.
 
-    All outputs have the student's map sizes (`tasks.distill.input_size`).
+    All outputs have the student's map sizes.
 
     Args:
         teacher: a deployed copy is run.
@@ -60,54 +60,56 @@ class TeacherNetwork(nn.Module):
         super().__init__()
         # the other variants of an IGCV3 change the order of the fine tap's channels
         keeps_order = not isinstance(teacher.backbone, IGCV3)
-        self.teacher = deploy(teacher, variant if keeps_order else "permuted")
+        chosen: Runtime | Literal["permuted"] = variant if keeps_order else "permuted"
+        self.sizes = (student.config.image_size, teacher.config.image_size)
+        is_same = self.sizes[0] == self.sizes[1]
+        at_size = teacher if is_same else teacher_at_size(teacher, self.sizes[0])
+        self.teacher = deploy(at_size, chosen)
+        self.original = None if is_same else deploy(teacher, chosen)
         self.prefix = prefix
         self.student = deploy(student, variant).backbone if prefix else None
         self.names = tuple(names)
-        self.sizes = (student.config.image_size, teacher.config.image_size)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Outputs in the order of ``names``, for normalised images [B, 3, S, S] of the teacher."""
-        found: dict[str, Tensor] = {}
-        x = images
-        backbone = cast(SectionedBackbone, self.teacher.backbone)
-        uses_heads = LOGITS in self.names or OFFSETS in self.names
-        wanted = set(self.names) - {PREFIX}
-        for part in range(NUM_SECTIONS):
-            if wanted <= found.keys():
-                break
-            x, tap = backbone.forward_section(part, x)
-            found[part_name(part)] = x
-            if tap is not None:
-                found[TAP] = tap
-        if uses_heads:
-            outputs = self.teacher.head([found[TAP], x, *self.teacher.extras(x)])
-            found[LOGITS], found[OFFSETS] = outputs
-        if self.sizes[0] != self.sizes[1]:
-            found = self._at_student_size(found, images.shape[-1])
+        own = resized(images, *self.sizes)
+        found = _outputs(self.teacher, own, set(self.names) - {PREFIX})
+        heads = {LOGITS, OFFSETS} & set(self.names)
+        if self.original is not None and heads:
+            found |= self._merged(found, images, own)
         if self.student is not None:
-            x = resized(images, *self.sizes)
+            x = own
             for part in range(self.prefix):
                 x, _ = cast(SectionedBackbone, self.student).forward_section(part, x)
             found[PREFIX] = x
         return tuple(found[name] for name in self.names)
 
-    def _at_student_size(self, found: dict[str, Tensor], side: int) -> dict[str, Tensor]:
-        own = at_size_of(side, *self.sizes)
-        maps = {
-            name: resample_map(value, side, own)
-            for name, value in found.items()
-            if name not in (LOGITS, OFFSETS)
-        }
-        if LOGITS not in found:
-            return maps
-        outputs = resample_outputs(
+    def _merged(self, found: dict[str, Tensor], images: Tensor, own: Tensor) -> dict[str, Tensor]:
+        assert self.original is not None
+        full = _outputs(self.original, images, {LOGITS, OFFSETS})
+        outputs = merge_outputs(
             HeadOutputs(found[LOGITS], found[OFFSETS]),
+            HeadOutputs(full[LOGITS], full[OFFSETS]),
             anchors_per_cell(self.teacher.config.anchors, len(self.teacher.feature_sizes)),
-            self.teacher.feature_sizes_at(side),
-            self.teacher.feature_sizes_at(own),
+            [self.teacher.feature_sizes_at(x.shape[-1]) for x in (own, images)],
         )
-        return maps | {LOGITS: outputs.logits, OFFSETS: outputs.offsets}
+        return {LOGITS: outputs.logits, OFFSETS: outputs.offsets}
+
+
+def _outputs(teacher: SSDLite, images: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+    """The wanted outputs and those on the way to them; logits and offsets come together."""
+    found: dict[str, Tensor] = {}
+    x = images
+    for part in range(NUM_SECTIONS):
+        if wanted <= found.keys():
+            break
+        x, tap = cast(SectionedBackbone, teacher.backbone).forward_section(part, x)
+        found[part_name(part)] = x
+        if tap is not None:
+            found[TAP] = tap
+    if {LOGITS, OFFSETS} & wanted:
+        found[LOGITS], found[OFFSETS] = teacher.head([found[TAP], x, *teacher.extras(x)])
+    return found
 
 
 class Teacher:
