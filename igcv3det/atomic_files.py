@@ -44,6 +44,15 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
 
 
+def remove_partial(folder: Path) -> None:
+    """Removes what killed processes have left of `replacing`, in a folder and below.
+
+    No other process may be writing there.
+    """
+    for path in folder.rglob("*.partial"):
+        path.unlink(missing_ok=True)
+
+
 def atomic_write(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Writes a file as a whole; see `replacing`.
 

@@ -11,8 +11,9 @@ pytest.importorskip("scipy")
 from igcv3det.checkpoint import load_detector, save_detector
 from igcv3det.cli.compress import main
 from igcv3det.shapes.dataset import write_shapes
-from igcv3det.tasks.compress import price, search
+from igcv3det.tasks.compress import assembly, front, price, search
 from igcv3det.tasks.compress.candidates import find_candidates
+from igcv3det.tasks.compress.work_folder import WorkFolder
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +48,27 @@ def _few(config, grouped_stages=()):
     return {position: own[: kept.get(position, 1)] for position, own in found.items()}
 
 
-@pytest.mark.parametrize("offered", ["few", pytest.param("all", marks=pytest.mark.slow)])
-def test_from_a_detector_to_the_front_and_again(folder, offered, capsys, monkeypatch):
-    output = folder / offered
+@pytest.fixture
+def few(monkeypatch):
     monkeypatch.setattr(price, "ROUNDS", 3)
-    if offered == "few":
-        monkeypatch.setattr(search, "find_candidates", _few)
-    assert _call(folder, output, "--parameters", "0.97", "0.95") == 0
-    found = capsys.readouterr().out
+    monkeypatch.setattr(search, "find_candidates", _few)
+
+
+@pytest.fixture(scope="module")
+def searched(folder):
+    """The folder of a search of few candidates that is done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(price, "ROUNDS", 3)
+        patch.setattr(search, "find_candidates", _few)
+        assert _call(folder, folder / "few", "--parameters", "0.97", "0.95") == 0
+    return folder / "few"
+
+
+def _assert_front(folder, output):
     report = json.loads((output / "report.json").read_text())
     assert [row["name"] for row in report["detectors"]] == ["parameters0.97", "parameters0.95"]
     assert report["images"] == {"used": 44, "unreadable": 1}
+    assert report["peak_memory_mib"]["assembly"] > 0
     original = load_detector(folder / "model.safetensors")
     whole = sum(p.numel() for p in original.parameters())
     for row in report["detectors"]:
@@ -71,28 +82,116 @@ def test_from_a_detector_to_the_front_and_again(folder, offered, capsys, monkeyp
     assert losses == sorted(losses, reverse=True)
     assert (output / "front.png").read_bytes()[:4] == b"\x89PNG"
     assert "| stem |" in (output / "report.md").read_text()
-    assert "candidates: 0 to train" not in found
-    # what was done is not done again: other budgets need no training
+
+
+def test_from_a_detector_to_the_front(folder, searched):
+    _assert_front(folder, searched)
+
+
+@pytest.mark.slow
+def test_all_candidates(folder, capsys, monkeypatch):
+    monkeypatch.setattr(price, "ROUNDS", 3)
+    assert _call(folder, folder / "all", "--parameters", "0.97", "0.95") == 0
+    printed = capsys.readouterr().out
+    assert "1 images cannot be read and are left out" in printed
+    assert "Peak memory, GiB: prices " in printed
+    assert "; each of 1 workers up to " in printed
+    _assert_front(folder, folder / "all")
+
+
+def test_other_budgets_need_no_training(folder, searched, few, capsys, monkeypatch):
     monkeypatch.setattr(price.Pricer, "price", None)
-    assert _call(folder, output, "--parameters", "0.96", "0.01") == 1
+    assert _call(folder, searched, "--parameters", "0.96", "0.01") == 1
     captured = capsys.readouterr()
     assert "candidates: 0 to train" in captured.out
     assert "parameters0.96.safetensors: latency" in captured.out
     assert "parameters 0.01: no combination is that small; the least is 0." in captured.err
-    # a search that was killed loses the candidate in hand
-    done = sorted((output / "work" / "candidates").glob("*.json"))
+
+
+def test_a_killed_search_loses_the_candidate_in_hand(folder, searched, few, capsys):
+    done = sorted((searched / "work" / "candidates").glob("*.json"))
     done[0].unlink()
-    assert _call(folder, output, "--parameters", "0.96") == 0
+    (searched / "work" / "candidates" / "a.safetensors.1.partial").write_text("cut off")
+    assert _call(folder, searched, "--parameters", "0.96") == 0
     assert "candidates: 1 to train" in capsys.readouterr().out
-    # other weights under the same name
+    assert not list(searched.rglob("*.partial"))
+
+
+def test_a_killed_assembly_loses_the_part_in_hand(folder, searched, few, capsys, monkeypatch):
+    trained = []
+
+    def train(replacement, *others):
+        if len(trained) == 1:
+            raise KeyboardInterrupt
+        trained.append(replacement.part.outputs)
+
+    report = json.loads((searched / "report.json").read_text())
+    least = {}
+    for row in report["candidates"]:
+        if row["loss"] is not None:
+            least[row["position"]] = min(row["parameters"], least.get(row["position"], 0))
+    replaced = sum(value < 0 for value in least.values())
+    share = 1.000001 + sum(least.values()) / report["original"]["parameters"]
+    with monkeypatch.context() as patch:
+        patch.setattr(assembly, "train_part", train)
+        assert _call(folder, searched, "--parameters", str(share)) == 130
+    assert capsys.readouterr().out.count("finishing ") == 2 <= replaced
+    assert not (searched / f"parameters{share:g}.safetensors").exists()
+    assert _call(folder, searched, "--parameters", str(share)) == 0
+    assert (searched / f"parameters{share:g}.safetensors").exists()
+    assert capsys.readouterr().out.count("finishing ") == replaced - 1
+
+
+def test_a_detector_that_is_there_keeps_its_choice(folder, searched, few, capsys, monkeypatch):
+    before = (searched / "parameters0.97.safetensors").read_bytes()
+    monkeypatch.setattr(front, "choose_point", None)
+    monkeypatch.setattr(front, "front", lambda *_: [])
+    monkeypatch.setattr("igcv3det.tasks.compress.report.draw_front", lambda *_: None)
+    assert _call(folder, searched, "--parameters", "0.97") == 0
+    assert (searched / "parameters0.97.safetensors").read_bytes() == before
+    report = json.loads((searched / "report.json").read_text())
+    record = json.loads((searched / "work" / "detectors" / "parameters0.97.json").read_text())
+    replaced = {p for p, key in record["chosen"].items() if key != f"{p}-original"}
+    assert set(report["detectors"][0]["replaced"]) == replaced
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image-count", "30"], "holds another search (image_count 512, not 30)"),
+        (["--steps", "3"], "holds another search (steps 2, not 3)"),
+        (["--finish-steps", "2"], "parameters0.97.safetensors: made with steps 1, not 2; move it"),
+        (["--threads", "2"], "parameters0.97.safetensors: made with threads 1, not 2; move it"),
+        (["--parameters", "0.02"], "parameters 0.02: no combination is that small; the least is"),
+    ],
+)
+def test_other_options_in_the_same_folder(folder, searched, few, arguments, message, capsys):
+    files = {path: path.stat().st_mtime_ns for path in searched.glob("*.*")}
+    assert _call(folder, searched, "--parameters", "0.97", *arguments) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "to train" not in captured.out
+    assert {path: path.stat().st_mtime_ns for path in searched.glob("*.*")} == files
+
+
+def test_other_weights_or_images_under_the_same_name(folder, searched, few, tmp_path, capsys):
     shutil.copy(folder / "model.safetensors", folder / "kept")
     save_detector(small_detector(MOBILENETV2, seed=1), folder / "model.safetensors")
-    assert _call(folder, output, "--parameters", "0.96") == 1
+    assert _call(folder, searched, "--parameters", "0.96") == 1
     assert "holds another search (checkpoint" in capsys.readouterr().err
     shutil.move(folder / "kept", folder / "model.safetensors")
-    # the folder of another search
-    assert _call(folder, output, "--image-count", "30") == 1
-    assert "holds another search (image_count 512, not 30)" in capsys.readouterr().err
+    broken = folder / "train2017" / "broken.jpg"
+    broken.write_bytes(b"no image either")
+    assert _call(folder, searched, "--parameters", "0.96") == 1
+    assert "holds another search (sizes of images" in capsys.readouterr().err
+    broken.write_bytes(b"no image")
+
+
+def test_two_processes_in_one_folder(folder, searched, few, capsys):
+    own = WorkFolder(searched / "work")
+    assert _call(folder, searched, "--parameters", "0.97") == 1
+    assert f"{searched / 'work'}: another process is working there" in capsys.readouterr().err
+    own.release()
 
 
 @pytest.mark.slow

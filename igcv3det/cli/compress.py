@@ -29,7 +29,9 @@ from igcv3det.cli.arguments import integers, positive_int, share
 from igcv3det.cli.command import command_parser, report, run_command
 
 if TYPE_CHECKING:
+    from igcv3det.tasks.compress.front import Point
     from igcv3det.tasks.compress.search import Search
+    from igcv3det.tasks.compress.training import PartTraining
 
 MEASURES = ("latency", "multiply_adds", "parameters")
 DEFAULT_LATENCIES = (0.8, 0.6)
@@ -93,41 +95,69 @@ def _budgets(
 
 
 def _run(options: argparse.Namespace) -> int:
-    from igcv3det.tasks.compress.front import (
-        choose_measured,
-        front,
-        measured_shares,
-        unchanged_parts,
-        write_point,
-    )
+    from igcv3det.measure.memory import peak_so_far_mib
+    from igcv3det.tasks.compress.front import front, measured_shares, recorded_point, write_point
     from igcv3det.tasks.compress.report import write_report
     from igcv3det.tasks.compress.training import PartTraining
 
     search = _search(options)
-    points, failures = [], []
-    for budgets in options.budgets:
-        try:
-            points.append(choose_measured(search, budgets))
-        except ValueError as error:
-            failures.append(str(error))
     finishing = PartTraining(options.finish_steps, lr=1e-3)
+    for budgets in options.budgets:
+        recorded_point(search, budgets, finishing)  # refuses another's file before any work
+    search.run(options.budgets)
+    points, failures = _points(search, options.budgets, finishing)
     files = [write_point(search, point, finishing, options.output) for point in points]
     shares = measured_shares(search, points)
     curve = front(search, next(iter(options.budgets[0])))
-    write_report(search, points, shares, curve, options.output)
+    search.peaks["assembly"] = peak_so_far_mib()
+    note = write_report(search, points, shares, curve, options.output)
     for point, latency, file in zip(points, shares, files, strict=True):
-        print(
-            f"{file}: latency {latency:.3f} (predicted {point.costs['latency']:.3f}), "
-            f"multiply-adds {point.costs['multiply_adds']:.3f}, "
-            f"parameters {point.costs['parameters']:.3f}"
-        )
-        print(
-            f"  train it as a whole: {_distillation(options, file, unchanged_parts(search, point))}"
-        )
+        _print_point(options, search, point, latency, file)
+    print(_memory(search.peaks, options.workers))
+    if note:
+        print(note)
     print(f"Tables are in {options.output / f'{search.prefix}report.md'}")
     for failure in failures:
         report("compress", failure)
     return 1 if failures else 0
+
+
+def _points(
+    search: Search, wanted: list[dict[str, float]], finishing: PartTraining
+) -> tuple[list[Point], list[str]]:
+    """A point for each budget that can be kept, and what is said about the others."""
+    from igcv3det.tasks.compress.front import choose_measured, recorded_point
+
+    points, failures = [], []
+    for budgets in wanted:
+        try:
+            recorded = recorded_point(search, budgets, finishing)
+            points.append(recorded or choose_measured(search, budgets))
+        except ValueError as error:
+            failures.append(str(error))
+    return points, failures
+
+
+def _print_point(
+    options: argparse.Namespace, search: Search, point: Point, latency: float, file: Path
+) -> None:
+    from igcv3det.tasks.compress.front import unchanged_parts
+
+    print(
+        f"{file}: latency {latency:.3f} (predicted {point.costs['latency']:.3f}), "
+        f"multiply-adds {point.costs['multiply_adds']:.3f}, "
+        f"parameters {point.costs['parameters']:.3f}"
+    )
+    command = _distillation(options, file, unchanged_parts(search, point))
+    print(f"  train it as a whole: {command}")
+
+
+def _memory(peaks: dict[str, float], workers: int) -> str:
+    """One line: the process itself until the end of each stage, and its workers."""
+    own = ", ".join(f"{k} {v / 1024:.1f}" for k, v in peaks.items() if k != "worker")
+    line = f"Peak memory, GiB: {own}"
+    worker = peaks.get("worker")
+    return line + f"; each of {workers} workers up to {worker / 1024:.1f}" if worker else line
 
 
 def _distillation(options: argparse.Namespace, file: Path, unchanged: list[str]) -> str:
@@ -140,7 +170,7 @@ def _distillation(options: argparse.Namespace, file: Path, unchanged: list[str])
 
 
 def _search(options: argparse.Namespace) -> Search:
-    """The search that the options ask for, done."""
+    """The search that the options ask for."""
     from igcv3det.checkpoint import read_trained_config
     from igcv3det.tasks.compress.search import Search, SearchOptions
     from igcv3det.tasks.compress.training import PartTraining
@@ -162,6 +192,4 @@ def _search(options: argparse.Namespace) -> Search:
         measures=tuple(options.budgets[0]),
         training=PartTraining(options.steps),
     )
-    search = Search(wanted, say=lambda line: print(line, flush=True))
-    search.run()
-    return search
+    return Search(wanted, say=lambda line: print(line, flush=True))

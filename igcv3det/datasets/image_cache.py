@@ -85,18 +85,30 @@ class ImageCache:
         folders: each is searched for images, not deeper.
         side: of the squares, pixels.
         cache: folder for the file.
+        most: takes so many images, chosen at random (seed 0), in random order; None takes all.
 
     Attributes:
         pixels: [N, side, side, 3] uint8 RGB, read-only.
-        paths: [N] of the images, in the folders' order, sorted within each.
+        paths: [N] of the images, in the folders' order, sorted within each; see ``most``.
+        unreadable: number of images that were left out.
 
     Raises:
         FileNotFoundError: a folder that is missing or holds no image.
         ValueError: no image can be read.
     """
 
-    def __init__(self, folders: Sequence[str | Path], side: int, cache: str | Path) -> None:
+    def __init__(
+        self,
+        folders: Sequence[str | Path],
+        side: int,
+        cache: str | Path,
+        *,
+        most: int | None = None,
+    ) -> None:
         paths = [path for folder in folders for path in images_in(folder)]
+        if most is not None:
+            order = np.random.default_rng(0).permutation(len(paths))
+            paths = [paths[row] for row in order[:most]]
 
         def squares() -> Iterator[Image | None]:
             none = True
@@ -115,6 +127,7 @@ class ImageCache:
         decoded = decoded_images(squares, len(paths), side, Path(cache), "images", files)
         self.pixels = decoded.pixels
         self.paths = [paths[row] for row in decoded.rows]
+        self.unreadable = len(paths) - len(self.paths)
 
     def __len__(self) -> int:
         """Images."""

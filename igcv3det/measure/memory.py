@@ -66,6 +66,11 @@ def own_peak_mib(call: Callable[[], object]) -> float:
     """Peak resident memory of this process after some calls."""
     for _ in range(_CALLS):
         call()
+    return peak_so_far_mib()
+
+
+def peak_so_far_mib() -> float:
+    """Peak resident memory of this process until now."""
     status = Path("/proc/self/status")
     if status.exists():
         # getrusage would give the parent's peak if that is higher: on Linux it is inherited

@@ -52,6 +52,21 @@ def test_unreadable_images_are_left_out_and_named(folders, tmp_path, caplog):
     assert store.pixels.shape[0] == 2
     np.testing.assert_array_equal(store.pixels[1], cv2.resize(read_image(store.paths[1]), (32, 32)))
     assert "1.png" in caplog.text
+    assert store.unreadable == 1
+
+
+def test_of_many_images_only_some_are_decoded(folders, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        image_cache, "read_image", lambda path: read.append(path) or read_image(path)
+    )
+    store = ImageCache(folders, 32, tmp_path / "cache", most=2)
+    assert len(store) == len(set(store.paths)) == len(read) == 2
+    for path, pixels in zip(store.paths, store.pixels, strict=True):
+        np.testing.assert_array_equal(pixels, cv2.resize(read_image(path), (32, 32)))
+    again = ImageCache(folders, 32, tmp_path / "cache", most=2)
+    assert again.paths == store.paths
+    assert len(ImageCache(folders, 32, tmp_path / "cache", most=9)) == 3
 
 
 def test_an_interrupted_decoding_starts_again(folders, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from igcv3det.tasks.compress.folded import rescale
 from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, PredictionPart, parts_of, split_parts
 from igcv3det.tasks.compress.start import Replacement
 from igcv3det.tasks.compress.training import PartLoss, PartTraining, train_part
-from igcv3det.weight_files import read_safetensors
+from igcv3det.weight_files import read_safetensors, write_safetensors
 
 TAP_ORDER = "tap_order"
 Progress = Callable[[str], None]
@@ -99,6 +99,7 @@ def finish(
     options: PartTraining,
     *,
     tap_order: Tensor | None,
+    finished: Path,
     progress: Progress,
 ) -> None:
     """Trains the replaced parts one after the other on their real inputs, in place.
@@ -111,6 +112,7 @@ def finish(
         store: the teacher's features.
         options: steps of each part; 0 trains nothing.
         tap_order: from `assemble`.
+        finished: folder for the parts that are done; those that are there are taken.
         progress: is told the name of each part.
     """
     if options.steps == 0:
@@ -121,10 +123,16 @@ def finish(
     waiting = list(parts)
     for position, part in parts.items():
         if not chosen[position].is_original:
-            progress(position)
-            own = tap_order if TAP in part.outputs else None
-            inputs = RealInputs(store, part.reads, real[part.reads])
-            train_part(Replacement(part, own), loss, inputs, options)
+            path = finished / f"{position}.safetensors"
+            if path.is_file():
+                load_replacement(part, path)
+            else:
+                progress(position)
+                own = tap_order if TAP in part.outputs else None
+                inputs = RealInputs(store, part.reads, real[part.reads])
+                train_part(Replacement(part, own), loss, inputs, options)
+                weights = {k: v.contiguous() for k, v in part.state_dict().items()}
+                write_safetensors(path, weights, {})
         real |= _outputs(part, real[part.reads])
         waiting.remove(position)
         later = {parts[other].reads for other in waiting}

@@ -66,16 +66,14 @@ def find_candidates(
             named = list(
                 _blocks(number, block, entering, is_first=first[number], is_tap=number == tap)
             )
-        candidates = [Candidate(name, *own) for own in named]
+        own = [Candidate(name, ORIGINAL, {}), *(Candidate(name, *change) for change in named)]
         if block.stage in grouped_stages:
-            candidates = [c for c in candidates if _is_grouped(c, number)]
-            if not candidates:
+            own = [c for c in own if _is_grouped(c.changes.get(f"blocks.{number}", (block,)))]
+            if not own:
                 raise ValueError(
                     f"block {number}: none of the groups {GROUPS} divides its channels"
                 )
-            found[name] = candidates
-        else:
-            found[name] = [Candidate(name, ORIGINAL, {}), *candidates]
+        found[name] = own
     columns = [count * (config.num_classes + 1) for count in _per_cell(config)]
     found["last"] = [Candidate("last", *c) for c in [(ORIGINAL, {}), *_last(design, columns[1])]]
     for level, width in enumerate(columns):
@@ -191,8 +189,7 @@ def _rounded(channels: float, divisor: int = _LANES) -> int:
     return max(divisor, round(channels / divisor) * divisor)
 
 
-def _is_grouped(candidate: Candidate, number: int) -> bool:
-    blocks = candidate.changes.get(f"blocks.{number}", ())
+def _is_grouped(blocks: tuple[BlockConfig, ...]) -> bool:
     return bool(blocks) and all(min(block.groups) >= 2 for block in blocks)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from igcv3det.atomic_files import atomic_write
+from igcv3det.atomic_files import atomic_write, replacing
 from igcv3det.detector import SSDLite
 from igcv3det.preprocess import Preprocess
 from igcv3det.tasks.compress.least_squares import cells
@@ -75,6 +76,11 @@ def _network_input(teacher: SSDLite, pixels: Pixels) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
 @torch.no_grad()
 def write_features(teacher: SSDLite, pixels: Pixels, rows: Sequence[int], folder: Path) -> None:
     """Writes the values of all parts of a teacher; does nothing where they are complete.
@@ -90,21 +96,19 @@ def write_features(teacher: SSDLite, pixels: Pixels, rows: Sequence[int], folder
     """
     if (folder / _DONE).is_file() and FeatureStore(folder).count == len(rows):
         return
-    folder.mkdir(parents=True, exist_ok=True)
     parts = parts_of(teacher)
-    files: dict[str, NDArray[np.float16]] = {}
-    for start in range(0, len(rows), BATCH):
-        taken = np.array(pixels[list(rows[start : start + BATCH])])
-        taken[1::2] = taken[1::2, :, ::-1]
-        found = run_parts(parts, {IMAGES: _network_input(teacher, taken)})
-        for name, value in found.items():
-            if name not in files:
-                shape = (len(rows), *value.shape[1:])
-                path = folder / f"{name}.npy"
-                files[name] = np.lib.format.open_memmap(path, "w+", np.float16, shape)
-            files[name][start : start + len(taken)] = to_half(value)
-    for file in files.values():
-        file.flush()  # type: ignore[attr-defined]
+    files: dict[str, BinaryIO] = {}
+    with ExitStack() as stack:
+        for start in range(0, len(rows), BATCH):
+            taken = np.array(pixels[list(rows[start : start + BATCH])])
+            taken[1::2] = taken[1::2, :, ::-1]
+            for name, value in run_parts(parts, {IMAGES: _network_input(teacher, taken)}).items():
+                if name not in files:
+                    # written, not mapped: a full disk is an error then, not the end of the process
+                    partial = stack.enter_context(replacing(folder / f"{name}.npy", durable=False))
+                    files[name] = stack.enter_context(partial.open("wb"))
+                    _write_header(files[name], (len(rows), *value.shape[1:]))
+                files[name].write(to_half(value).tobytes())
     atomic_write(folder / _DONE, json.dumps({"images": len(rows)}))
 
 

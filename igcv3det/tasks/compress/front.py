@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +15,12 @@ from igcv3det.checkpoint import save_detector
 from igcv3det.models.igcv3 import TAP_STAGE
 from igcv3det.tasks.compress.assembly import assemble, chosen_design, finish
 from igcv3det.tasks.compress.candidates import Candidate
-from igcv3det.tasks.compress.choice import choose, least_cost
+from igcv3det.tasks.compress.choice import Option, choose, least_cost
 from igcv3det.tasks.compress.features import FeatureStore, read_fisher
 from igcv3det.tasks.compress.price import Pricer
-from igcv3det.tasks.compress.search import MEASURES, Search
+from igcv3det.tasks.compress.search import MEASURES, Budgets, Search
 from igcv3det.tasks.compress.training import PartLoss, PartTraining
 
-Budgets = Mapping[str, float]
 _CORRECTIONS = 3
 _SLACK = 0.003  # of the original's latency, for the noise of a measurement
 FRONT_STEPS = 24
@@ -44,7 +45,7 @@ class Point(NamedTuple):
     @property
     def name(self) -> str:
         """Name of its file: measures and shares."""
-        return "-".join(f"{m.replace('_', '-')}{share:g}" for m, share in self.budgets.items())
+        return _name(self.budgets)
 
 
 def choose_point(search: Search, budgets: Budgets) -> Point:
@@ -56,10 +57,60 @@ def choose_point(search: Search, budgets: Budgets) -> Point:
     by_position = search.options_by_position()
     positions = [[option for _, option in own] for own in by_position.values()]
     indices = choose(positions, budgets)
-    pairs = [own[i] for own, i in zip(by_position.values(), indices, strict=True)]
+    return _point(budgets, [own[i] for own, i in zip(by_position.values(), indices, strict=True)])
+
+
+def recorded_point(search: Search, budgets: Budgets, finishing: PartTraining) -> Point | None:
+    """The choice of an earlier call, which timed the networks: timing again may choose another.
+
+    Args:
+        search: done, or not: then only the record is checked.
+        budgets: of the detector.
+        finishing: as for `write_point`.
+
+    Raises:
+        ValueError: its file was made with other options, or by something else.
+    """
+    name = f"{search.prefix}{_name(budgets)}"
+    path = search.options.folder / f"{name}.safetensors"
+    record = search.folder.read(_record(name))
+    wanted = _made_by(search, finishing)
+    differing = [k for k, v in wanted.items() if record.get("made_by", {}).get(k) != v]
+    if path.is_file() and not record:
+        raise ValueError(f"{path}: not made by this search; move it away")
+    if path.is_file() and differing:
+        raise ValueError(
+            f"{path}: made with {differing[0]} {record['made_by'].get(differing[0])}, not "
+            f"{wanted[differing[0]]}; move it away, or choose another folder"
+        )
+    if not record or differing or not search.losses:
+        return None
+    pairs = [
+        pair
+        for own in search.options_by_position().values()
+        for pair in own
+        if record["chosen"].get(pair[0].position) == pair[0].key
+    ]
+    return _point(budgets, pairs) if len(pairs) == len(search.candidates) else None
+
+
+def _point(budgets: Budgets, pairs: Sequence[tuple[Candidate, Option]]) -> Point:
     chosen = {c.position: c for c, _ in pairs}
     costs = {m: 1 + sum(option.costs[m] for _, option in pairs) for m in MEASURES}
     return Point(budgets, chosen, costs, sum(option.loss for _, option in pairs))
+
+
+def _name(budgets: Budgets) -> str:
+    return "-".join(f"{m.replace('_', '-')}{share:g}" for m, share in budgets.items())
+
+
+def _record(name: str) -> str:
+    return f"detectors/{name}.json"
+
+
+def _made_by(search: Search, finishing: PartTraining) -> dict[str, object]:
+    options = search.options
+    return {"backend": options.backend, "threads": options.threads, **asdict(finishing)}
 
 
 def choose_measured(search: Search, budgets: Budgets) -> Point:
@@ -107,9 +158,18 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
     Returns:
         The file.
     """
-    path = folder / f"{search.prefix}{point.name}.safetensors"
+    name = f"{search.prefix}{point.name}"
+    path = folder / f"{name}.safetensors"
     if path.is_file():
         return path
+    finished = search.work / "detectors" / name
+    made = {
+        "made_by": _made_by(search, finishing),
+        "chosen": {position: c.key for position, c in point.chosen.items()},
+    }
+    if search.folder.read(_record(name)) != made:
+        shutil.rmtree(finished, ignore_errors=True)
+        search.folder.write(_record(name), made)
     search.say(f"{path.name}: assembling")
     torch.set_num_threads(search.options.workers)
     teacher, store = search.teacher, FeatureStore(search.work / "train")
@@ -124,10 +184,12 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
         store,
         finishing,
         tap_order=order,
-        progress=lambda name: search.say(f"{path.name}: finishing {name}"),
+        finished=finished,
+        progress=lambda position: search.say(f"{path.name}: finishing {position}"),
     )
     source = f"compressed from {search.options.checkpoint} by igcv3det compress"
     save_detector(detector, path, {"source": source})
+    shutil.rmtree(finished, ignore_errors=True)
     return path
 
 

@@ -99,7 +99,8 @@ def reduced_rank(
         [C', rank] and [rank, C].
     """
     weight = weight.double()
-    ridge = 1e-3 * metric.double().diagonal().mean() * torch.eye(len(weight), dtype=torch.float64)
+    scale = metric.double().diagonal().mean().clamp(min=1e-12)  # a map may tell the outputs nothing
+    ridge = 1e-3 * scale * torch.eye(len(weight), dtype=torch.float64)
     of_outputs = torch.linalg.cholesky(metric.double() + ridge)  # M = L L^T
     of_inputs = torch.linalg.cholesky(covariance.double())
     u, s, vh = torch.linalg.svd(of_outputs.T @ weight @ of_inputs, full_matrices=False)

@@ -108,7 +108,7 @@ class Pricer:
     def open(self, candidate: Candidate) -> None:
         """Opens what `price` times: tracing disturbs timings and takes longer than they do."""
         key = self._signature(candidate)
-        if candidate.is_original or key in self._opened:
+        if candidate.is_original or key in self._opened or key in self._known:
             return
         changed = self.original | candidate.changes
         detector = build(changed, self.teacher)
@@ -121,6 +121,11 @@ class Pricer:
             count_multiply_adds(detector, self._images) - self.counts[0],
             count_parameters(detector) - self.counts[1],
         )
+
+    def close(self) -> None:
+        """Frees what is open; prices stay known."""
+        self._opened.clear()
+        self._originals.clear()
 
     def price(self, candidate: Candidate) -> Price:
         """What a candidate costs more than the original; like surroundings are timed once."""

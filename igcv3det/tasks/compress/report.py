@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from igcv3det.atomic_files import atomic_write
+from igcv3det.atomic_files import atomic_write, replacing
 from igcv3det.tasks.compress.front import Point, describe_point
 from igcv3det.tasks.compress.search import Search
 
+MOST_OFF = 0.05
+"""What the sum of the parts' latencies may differ from a whole network's, as a share."""
 _WIDTH_INCHES, _HEIGHT_INCHES, _DPI = 7.0, 4.5, 120
 
 
@@ -21,7 +23,7 @@ def write_report(
     measured: Sequence[float],
     curve: Sequence[Point],
     folder: Path,
-) -> None:
+) -> str:
     """Writes ``report.json``, ``report.md`` and ``front.png``.
 
     Args:
@@ -30,9 +32,12 @@ def write_report(
         measured: their latency as shares of the original's.
         curve: points of the whole front.
         folder: for the files.
+
+    Returns:
+        A warning where predicted and measured latencies differ by much, else an empty text.
     """
     own = search.own_costs
-    machine = json.loads((search.work / "original.json").read_text(encoding="utf-8"))["machine"]
+    machine = search.folder.read("original.json")["machine"]
     content = {
         "checkpoint": search.options.checkpoint,
         "backend": search.options.backend,
@@ -44,11 +49,25 @@ def write_report(
             describe_point(point, share) for point, share in zip(points, measured, strict=True)
         ],
         "front": [describe_point(point, None) for point in curve],
+        "peak_memory_mib": search.peaks,
         "candidates": _candidates(search),
     }
     atomic_write(folder / f"{search.prefix}report.json", json.dumps(content, indent=1))
     atomic_write(folder / f"{search.prefix}report.md", _markdown(content))
     draw_front(curve, points, search.options.measures[0], folder / f"{search.prefix}front.png")
+    return off_note(content["detectors"])
+
+
+def off_note(detectors: Sequence[dict[str, Any]]) -> str:
+    """A warning where predicted and measured latencies differ by much, else an empty text."""
+    off = [row["predicted"]["latency"] / row["measured_latency"] - 1 for row in detectors]
+    worst = max(off, key=abs, default=0.0)
+    if abs(worst) <= MOST_OFF:
+        return ""
+    return (
+        f"Predicted and measured latency differ by {worst:+.1%}, more than {MOST_OFF:.0%}: other "
+        "load disturbed one of them, or the parts' times do not add up on this backend."
+    )
 
 
 def _candidates(search: Search) -> list[dict[str, Any]]:
@@ -87,23 +106,29 @@ def _markdown(content: dict[str, Any]) -> str:
             f"{predicted['latency'] / measured - 1:+.1%} | {predicted['multiply_adds']:.3f} | "
             f"{predicted['parameters']:.3f} | {row['loss']:.1f} |"
         )
+    note = off_note(content["detectors"])
+    lines += ["", f"**{note}**"] * bool(note)
     names = [row["name"] for row in content["detectors"]]
     lines += ["", "| part | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for position in dict.fromkeys(row["position"] for row in content["candidates"]):
         cells = [row["replaced"].get(position, "") for row in content["detectors"]]
         lines.append(f"| {position} | " + " | ".join(cells) + " |")
-    lines += [
+    return "\n".join([*lines, *_candidate_lines(content["candidates"])]) + "\n"
+
+
+def _candidate_lines(candidates: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [
         *("", "## Candidates", ""),
         "| part | candidate | latency, ms | multiply-adds, M | parameters, k | loss |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for row in content["candidates"]:
+    for row in candidates:
         loss = "not trained" if row["loss"] is None else f"{row['loss']:.2f}"
         lines.append(
             f"| {row['position']} | {row['name']} | {row['latency']:+.3f} | "
             f"{row['multiply_adds'] / 1e6:+.1f} | {row['parameters'] / 1e3:+.1f} | {loss} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def draw_front(curve: Sequence[Point], points: Sequence[Point], measure: str, path: Path) -> None:
@@ -119,4 +144,5 @@ def draw_front(curve: Sequence[Point], points: Sequence[Point], measure: str, pa
     axes.set_xlabel(f"{measure.replace('_', '-')}, share of the original's")
     axes.set_ylabel("divergence of the outputs, nats for an image")
     axes.grid(visible=True, alpha=0.3)
-    figure.savefig(path, dpi=_DPI)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=_DPI, format="png")

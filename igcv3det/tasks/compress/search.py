@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from igcv3det.atomic_files import atomic_write
 from igcv3det.checkpoint import load_detector
 from igcv3det.datasets.image_cache import ImageCache, images_in
 from igcv3det.measure.machine import describe_machine
+from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.measure.targets import Backend
 from igcv3det.tasks.compress.candidates import Candidate, find_candidates
-from igcv3det.tasks.compress.choice import Option
+from igcv3det.tasks.compress.choice import Option, choose
 from igcv3det.tasks.compress.design import explicit_detector
 from igcv3det.tasks.compress.features import FISHER_IMAGES, write_features, write_fisher
 from igcv3det.tasks.compress.price import Price, Pricer
 from igcv3det.tasks.compress.training import PartTraining
-from igcv3det.tasks.compress.workers import open_worker, train_candidate
+from igcv3det.tasks.compress.work_folder import WorkFolder
+from igcv3det.tasks.compress.workers import train_all
 from igcv3det.weight_files import checksum
 
 MEASURES = Price._fields
 MIN_IMAGES = 40
+Budgets = Mapping[str, float]
+"""By measure, as shares of the original's."""
 _HELD_OUT = 96  # images, at most a fifth of all
 _FEATURE_BYTES = 3_000_000_000
+_TIMED_AT_ONCE = 16  # candidates
 
 Say = Callable[[str], None]
 
@@ -76,21 +76,27 @@ class Search:
     Attributes:
         teacher: with listed blocks.
         unreadable: number of images that could not be read.
+        peaks: greatest memory of this process until the end of each stage, and of a worker, MiB.
 
     Raises:
         FileNotFoundError: no such checkpoint or folder, or no images in it.
         ValueError: too few images; ``folder`` holds another search.
+        BlockingIOError: another process works in ``folder``.
     """
 
     def __init__(self, options: SearchOptions, say: Say) -> None:
         self.options, self.say = options, say
+        files = images_in(options.images)
         self.teacher = explicit_detector(load_detector(options.checkpoint))
         self.candidates = find_candidates(self.teacher.config, options.grouped_stages)
         self.work = options.folder / "work"
-        files = images_in(options.images)
-        self._require_same_search(len(files))
-        self.cache = ImageCache([options.images], self.teacher.config.image_size, self.work)
-        self.unreadable = len(files) - len(self.cache)
+        self.folder = WorkFolder(self.work)
+        self.folder.require_same_search(self._identity(files))
+        size = self.teacher.config.image_size
+        most = max(MIN_IMAGES, int(_FEATURE_BYTES / (2.8e6 * (size / 300) ** 2)))
+        count = _HELD_OUT + min(options.image_count, most)
+        self.cache = ImageCache([options.images], size, self.work, most=count)
+        self.unreadable = self.cache.unreadable
         if len(self.cache) < MIN_IMAGES:
             raise ValueError(
                 f"{options.images}: {len(self.cache)} readable images; at least {MIN_IMAGES} are "
@@ -98,12 +104,26 @@ class Search:
             )
         self.prices: dict[str, Price] = {}
         self.losses: dict[str, float] = {}
+        self.peaks: dict[str, float] = {}
 
-    def run(self) -> None:
-        """Does what is not done yet."""
-        self._write_features()
-        self._measure_prices()
-        self._train()
+    def run(self, budgets: Sequence[Budgets] = ()) -> None:
+        """Does what is not done yet.
+
+        Args:
+            budgets: what is wanted; nothing is trained where no combination keeps any of them.
+
+        Raises:
+            ValueError: that is so; the message names the least.
+        """
+        for name, stage in (
+            ("prices", self._measure_prices),
+            ("features", self._write_features),
+            ("training", self._train),
+        ):
+            stage()
+            self.peaks[name] = peak_so_far_mib()
+            if name == "prices":
+                self._require_reachable(budgets)
 
     @property
     def prefix(self) -> str:
@@ -114,7 +134,7 @@ class Search:
     @property
     def own_costs(self) -> Price:
         """The original's costs."""
-        return Price(*self._read("original.json")[self._price_key])
+        return Price(*self.folder.read("original.json")[self._price_key])
 
     def judged(self) -> dict[str, list[Judged]]:
         """All candidates by position."""
@@ -146,57 +166,73 @@ class Search:
     def _price_key(self) -> str:
         return f"{self.options.backend} {self.options.threads}"
 
-    def _require_same_search(self, images: int) -> None:
-        known = asdict(self.options.training) | {
+    def _identity(self, files: Sequence[Path]) -> dict[str, object]:
+        """What results depend on; another search must not be mixed with it."""
+        images = hashlib.sha256()
+        for path in files:
+            images.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        return asdict(self.options.training) | {
             "checkpoint": f"{self.options.checkpoint} {checksum(self.teacher.state_dict())[:16]}",
-            "images": f"{self.options.images}, {images} files",
+            "images": f"{Path(self.options.images)}, {len(files)} files",
+            "sizes of images": images.hexdigest()[:16],
             "image_count": self.options.image_count,
         }
-        if found := self._read("search.json"):
-            differing = [k for k in known if found.get(k) != known[k]]
-            if differing:
-                raise ValueError(
-                    f"{self.options.folder}: holds another search ({differing[0]} "
-                    f"{found.get(differing[0])}, not {known[differing[0]]}); choose another folder"
-                )
-        self._write("search.json", known)
 
-    def _rows(self) -> tuple[list[int], list[int]]:
-        order = [int(row) for row in np.random.default_rng(0).permutation(len(self.cache))]
-        held = min(_HELD_OUT, len(order) // 5)
-        size = self.teacher.config.image_size
-        most = max(MIN_IMAGES, int(_FEATURE_BYTES / (2.8e6 * (size / 300) ** 2)))
-        return order[held : held + min(self.options.image_count, most)], order[:held]
+    def _require_reachable(self, budgets: Sequence[Budgets]) -> None:
+        whole = self.own_costs
+        positions = [
+            [
+                Option(_shares(self.prices[c.key], whole), 0.0)
+                for c in own
+                if c.is_original or self._may_be_chosen(c)
+            ]
+            for own in self.candidates.values()
+        ]
+        failures = []
+        for wanted in budgets:
+            try:
+                choose(positions, wanted)
+            except ValueError as error:
+                failures.append(str(error))
+        if failures and len(failures) == len(budgets):
+            raise ValueError("; ".join(failures))
 
     def _write_features(self) -> None:
-        train, held = self._rows()
-        self.say(f"features of {len(train)} images, {len(held)} held out")
+        held = min(_HELD_OUT, len(self.cache) // 5)
+        rows = range(len(self.cache))  # in random order
+        train = rows[held : held + self.options.image_count]
+        if self.unreadable:
+            self.say(f"{self.unreadable} images cannot be read and are left out")
+        self.say(f"features of {len(train)} images, {held} held out")
         pixels = self.cache.pixels
         write_features(self.teacher, pixels, train, self.work / "train")
-        write_features(self.teacher, pixels, held, self.work / "held_out")
+        write_features(self.teacher, pixels, rows[:held], self.work / "held_out")
         write_fisher(self.teacher, pixels, train[:FISHER_IMAGES], self.work)
 
     def _measure_prices(self) -> None:
         """Prices before anything else computes, because that would disturb them."""
         name = f"prices-{self._price_key.replace(' ', '-')}.json"
-        known = self._read(name)
+        known = self.folder.read(name)
         pricer = Pricer(self.teacher, self.options.backend, self.options.threads)
-        whole = self._read("original.json")
+        whole = self.folder.read("original.json")
         if self._price_key not in whole:
             (latency,) = pricer.whole([pricer.original])
             whole[self._price_key] = [latency, *pricer.counts]
             whole["machine"] = describe_machine()
-            self._write("original.json", whole)
+            self.folder.write("original.json", whole)
         everything = [c for own in self.candidates.values() for c in own]
         missing = [c for c in everything if c.key not in known]
-        for number, candidate in enumerate(missing, 1):
-            pricer.open(candidate)
-            if number % 20 == 0:
-                self.say(f"opened for timing: {number} of {len(missing)}")
-        self.say(f"timing {len(missing)} candidates: other load on the machine disturbs it now")
-        for candidate in missing:
-            known[candidate.key] = list(pricer.price(candidate))
-            self._write(name, known)
+        if missing:
+            self.say(f"timing {len(missing)} candidates: other load on the machine disturbs it now")
+        for start in range(0, len(missing), _TIMED_AT_ONCE):
+            batch = missing[start : start + _TIMED_AT_ONCE]
+            for candidate in batch:
+                pricer.open(candidate)
+            for candidate in batch:
+                known[candidate.key] = list(pricer.price(candidate))
+            self.folder.write(name, known)
+            pricer.close()
+            self.say(f"timed: {start + len(batch)} of {len(missing)}")
         self.prices = {c.key: Price(*known[c.key]) for c in everything}
 
     def _train(self) -> None:
@@ -205,9 +241,9 @@ class Search:
         wanted = [c for c in everything if self._may_be_chosen(c)]
         left = []
         for candidate in wanted:
-            done = self._read(f"candidates/{candidate.key}.json")
+            done = self.folder.read(f"candidates/{candidate.key}.json")
             if done:
-                self.losses[candidate.key] = done["loss"]
+                self.losses[candidate.key] = _loss(done["loss"])
             else:
                 left.append(candidate)
         self.say(
@@ -215,10 +251,13 @@ class Search:
             f"{len(everything) - len(wanted)} cost more than what is there"
         )
         started = time.monotonic()
-        for number, (key, loss) in enumerate(self._trained(left), 1):
-            self.losses[key] = loss
+        options = self.options
+        results = train_all(left, options.checkpoint, self.work, options.training, options.workers)
+        for number, trained in enumerate(results, 1):
+            self.losses[trained.key] = _loss(trained.loss)
+            self.peaks["worker"] = max(self.peaks.get("worker", 0.0), trained.peak_mib)
             ahead = (time.monotonic() - started) / number * (len(left) - number)
-            self.say(f"{number} of {len(left)}: {key} {loss:.2f} nats; {ahead / 60:.0f} min left")
+            self.say(f"{number} of {len(left)}: {trained}; {ahead / 60:.0f} min left")
 
     def _may_be_chosen(self, candidate: Candidate) -> bool:
         """Whether it is cheaper than the cheapest that needs no training, by some measure."""
@@ -227,29 +266,9 @@ class Search:
             return True
         return any(price[measure] < 0 for measure in self.options.measures)
 
-    def _trained(self, candidates: Sequence[Candidate]) -> Iterator[tuple[str, float]]:
-        if not candidates:
-            return
-        context = multiprocessing.get_context("spawn")
-        arguments = (self.options.checkpoint, str(self.work), self.options.training)
-        pool = ProcessPoolExecutor(
-            min(self.options.workers, len(candidates)), context, open_worker, arguments
-        )
-        try:
-            futures: list[Future[tuple[str, float]]] = [
-                pool.submit(train_candidate, candidate) for candidate in candidates
-            ]
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
-    def _read(self, name: str) -> dict[str, Any]:
-        path = self.work / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-    def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        atomic_write(self.work / name, json.dumps(content, indent=1), durable=False)
+def _loss(found: float | None) -> float:
+    return math.nan if found is None else found
 
 
 def _shares(price: Price, whole: Price) -> dict[str, float]:

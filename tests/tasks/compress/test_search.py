@@ -1,0 +1,80 @@
+"""What a search does with candidates that fail, full disks and wide reports."""
+
+import json
+import resource
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, teacher_of
+
+pytest.importorskip("scipy")
+from igcv3det.tasks.compress import workers
+from igcv3det.tasks.compress.candidates import Candidate, find_candidates
+from igcv3det.tasks.compress.features import FeatureStore, write_features
+from igcv3det.tasks.compress.report import off_note
+
+
+def test_a_candidate_that_cannot_be_made_is_left_out(tmp_path, monkeypatch):
+    def fail(*_):
+        raise FloatingPointError("the loss is not finite")
+
+    monkeypatch.setattr(workers, "_worker", SimpleNamespace(work=tmp_path))
+    monkeypatch.setattr(workers, "_train", fail)
+    trained = workers.train_candidate(Candidate("block3", "hidden 0.5", {"any": 1}))
+    assert str(trained) == "block3-hidden_0.5 left out: the loss is not finite"
+    kept = json.loads((tmp_path / "candidates" / "block3-hidden_0.5.json").read_text())
+    assert kept["loss"] is None
+
+
+def test_features_on_a_full_disk(tmp_path):
+    teacher = teacher_of(MOBILENETV2)
+    pixels = np.zeros((9, SIZE, SIZE, 3), np.uint8)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_features(teacher, pixels, range(9), tmp_path / "train")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list((tmp_path / "train").iterdir()) == []
+    write_features(teacher, pixels, range(9), tmp_path / "train")
+    store = FeatureStore(tmp_path / "train")
+    assert store.count == 9
+    assert store.read("images").shape == (9, 3, SIZE, SIZE)
+    assert store.read("logits0").shape[0] == 9
+
+
+@pytest.mark.parametrize(
+    ("predicted", "measured", "expected"),
+    [
+        ([0.8, 0.6], [0.8, 0.62], ""),
+        ([0.8, 0.66], [0.8, 0.6], "differ by +10.0%, more than 5%"),
+        ([0.72, 0.6], [0.8, 0.6], "differ by -10.0%, more than 5%"),
+        ([], [], ""),
+    ],
+)
+def test_prices_that_do_not_add_up_are_said(predicted, measured, expected):
+    rows = [
+        {"predicted": {"latency": a}, "measured_latency": b}
+        for a, b in zip(predicted, measured, strict=True)
+    ]
+    note = off_note(rows)
+    assert expected in note
+    assert bool(note) == bool(expected)
+
+
+@pytest.mark.parametrize("config", [MOBILENETV2, IGCV3], ids=["MobileNetV2", "IGCV3"])
+def test_grouped_stages_allow_grouped_blocks_only(config):
+    teacher = teacher_of(config)
+    blocks = teacher.config.backbone.blocks
+    found = find_candidates(teacher.config, (4, 5))
+    for number, block in enumerate(blocks[1:], 1):
+        own = found[f"block{number}"]
+        if block.stage not in (4, 5):
+            assert own[0].is_original
+            continue
+        # what is there already stays on offer if it is grouped
+        assert any(c.is_original for c in own) == (min(block.groups) >= 2)
+        changed = [b for c in own for b in c.changes.get(f"blocks.{number}", ())]
+        assert all(min(b.groups) >= 2 for b in changed)
