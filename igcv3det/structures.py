@@ -11,16 +11,23 @@ import difflib
 import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
-Rows = (
-    Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[bool] | slice | int | np.integer[Any]
-)
-"""Some of N rows."""
+if TYPE_CHECKING:  # data sets are read without PyTorch, which takes half a gigabyte
+    from torch import Tensor
+
+    Rows = (
+        Tensor
+        | np.ndarray[Any, Any]
+        | Sequence[int]
+        | Sequence[bool]
+        | slice
+        | int
+        | np.integer[Any]
+    )
+    """Some of N rows."""
 
 
 class Target(NamedTuple):
@@ -108,6 +115,11 @@ class Categories:
         return sorted({known[name] for name in wanted})
 
     @classmethod
+    def of_names(cls, names: Sequence[str]) -> Categories:
+        """Ids 1..K for names in their order."""
+        return cls(tuple(range(1, len(names) + 1)), tuple(names))
+
+    @classmethod
     def numbered(cls, num_classes: int) -> Categories:
         """Ids 1..K and names "class 1".."class K", for a detector without a data set."""
         labels = range(1, num_classes + 1)
@@ -169,11 +181,14 @@ class Detections:
             rows: a mask [N], indices, a slice, or one index.
 
         Example:
+            >>> import torch
             >>> scores = torch.tensor([0.9, 0.2])
             >>> found = Detections(torch.zeros(2, 4), scores, torch.tensor([1, 1]))
             >>> len(found[found.scores > 0.5]), len(found[:1]), len(found[-1])
             (1, 1, 1)
         """
+        import torch
+
         index: Any = rows
         if not isinstance(index, slice):
             # PyTorch takes no NumPy array with negative strides, such as argsort()[::-1]
@@ -242,4 +257,6 @@ class Detections:
     @classmethod
     def empty(cls, categories: Categories | None = None) -> Detections:
         """No detections."""
+        import torch
+
         return cls(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), categories)

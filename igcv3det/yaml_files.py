@@ -68,7 +68,10 @@ def read_yaml(path: str | Path) -> Any:  # noqa: ANN401
     try:
         return parse_yaml(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not readable as YAML: {error}") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}: not readable as YAML: line {line} is not text in UTF-8; save it as UTF-8"
+        ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

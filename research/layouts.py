@@ -3,9 +3,12 @@
 Examples:
     python -m research.layouts bccd/bccd.coco.json bccd/BCCD/JPEGImages layouts
     python -m research.layouts bccd/bccd.coco.json bccd/BCCD/JPEGImages layouts --run --minutes 1
+    python -m research.layouts bccd/bccd.coco.json bccd/BCCD/JPEGImages layouts --quick
 
 In every layout the same fifth of the images is the validation split. With --run, check-data, train,
-eval, predict and export run on each layout, and a table of their times and APs is printed.
+eval, predict and export run on each layout, and a table of their times, the loss of the last
+training step and AP is printed. --quick runs them with a few training steps and images. Layouts of
+the same data then have the same loss and AP; if not, the exit status is 1.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ import argparse
 import csv
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,9 @@ from xml.sax.saxutils import escape, quoteattr
 from igcv3det.datasets.coco import read_coco
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.splitting import random_images
+from igcv3det.measure.tables import text_table
+
+_SAME = 1e-4  # shares of YOLO are rounded in the last bit of a float
 
 
 class Box(NamedTuple):
@@ -223,40 +228,76 @@ def main(args: list[str] | None = None) -> int:
     add("annotations", type=Path, metavar="JSON", help="COCO annotation file")
     add("images", type=Path, metavar="DIR", help="folder of its images")
     add("output", type=Path, metavar="FOLDER", help="new folder for the layouts, one each")
-    add("--only", choices=WRITERS, help="only this layout")
+    add("--only", choices=WRITERS, action="append", help="only this layout (may be repeated)")
     add("--run", action="store_true", help="run the five commands on each layout")
-    add("--skip", action="append", default=[], metavar="NAME", help="do not run this command")
+    add("--quick", action="store_true", help="run them with a few steps and images")
     add("--minutes", type=float, default=1.0, help="of training on each (default: 1)")
     options = parser.parse_args(args)
     record = read_coco(options.annotations)
     splits, names = images_with_boxes(record, options.images), sorted(record.categories.names)
-    status = 0
-    for layout in [options.only] if options.only else WRITERS:
+    rows = []
+    for layout in options.only or WRITERS:
         folder = options.output / layout
         if not folder.exists():
             folder.mkdir(parents=True)
             WRITERS[layout](folder, splits, names)
-        print(f"{folder}: {sum(map(len, splits.values()))} images")
-        if options.run:
+        print(f"{folder}: {sum(map(len, splits.values()))} images", flush=True)
+        if options.run or options.quick:
             run = options.output / f"{layout}-run"
-            status |= _run_commands(folder, run, options.minutes, options.skip)
-    return status
+            length = _QUICK if options.quick else _Length(["--minutes", str(options.minutes)])
+            rows.append(_run_commands(layout, folder, run, length))
+            if rows[-1] is None:
+                return 1
+    return _report([row for row in rows if row is not None], must_agree=options.quick)
 
 
-def _run_commands(folder: Path, run: Path, minutes: float, skipped: Sequence[str]) -> int:
-    """Runs the five commands on a data set and prints how long each took."""
-    weights = run / "checkpoints" / "best.safetensors"
-    output = ["--output", str(run / "metrics.json")]
-    image = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".jpg", ".png"))
+class _Length(NamedTuple):
+    """Options that say how much each command does."""
+
+    train: list[str]
+    eval: list[str] = []  # noqa: RUF012 (never changed)
+
+
+_QUICK = _Length(
+    [
+        *(
+            "--data.batch_size",
+            "4",
+            "--trainer.max_steps",
+            "12",
+            "--trainer.limit_val_batches",
+            "1",
+        ),
+        *("--model.optim.warmup_steps", "2", "--trainer.log_every_n_steps", "1"),
+    ],
+    ["--limit", "24"],
+)
+
+
+class _Run(NamedTuple):
+    """What the commands did on a layout."""
+
+    layout: str
+    seconds: dict[str, float]
+    loss: float
+    average_precision: float
+
+
+def _run_commands(layout: str, folder: Path, run: Path, length: _Length) -> _Run | None:
+    """Runs the five commands on a data set; None where one failed, which is printed."""
+    weights, metrics = run / "checkpoints" / "best.safetensors", run / "metrics.json"
+    images = [p for p in sorted(folder.rglob("*")) if p.suffix in (".jpg", ".png")]
+    checkpoint = ["--checkpoint", str(weights)]
     commands = [
         ["check-data", "--data", str(folder)],
-        ["train", str(folder), "--output", str(run), "--minutes", str(minutes)],
-        ["eval", "--checkpoint", str(weights), "--data", str(folder), *output],
-        ["predict", str(image), "--checkpoint", str(weights), "--output", str(run / "drawn")],
-        ["export", "--checkpoint", str(weights), "--output", str(run / "detector.onnx")],
+        ["train", str(folder), "--output", str(run), *length.train],
+        ["eval", *checkpoint, "--data", str(folder), "--output", str(metrics), *length.eval],
+        ["predict", str(images[0]), *checkpoint, "--output", str(run / "drawn")],
+        ["export", *checkpoint, "--output", str(run / "detector.onnx")],
     ]
     shutil.rmtree(run, ignore_errors=True)
-    for command in [command for command in commands if command[0] not in skipped]:
+    seconds = {}
+    for command in commands:
         start = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "igcv3det", *command],
@@ -264,12 +305,49 @@ def _run_commands(folder: Path, run: Path, minutes: float, skipped: Sequence[str
             text=True,
             check=False,
         )
-        found = re.search(r"^AP +([\d.]+)", done.stdout, re.MULTILINE)
-        note = f"AP {found[1]}" if found else ""
-        print(f"  {command[0]:<12}{time.perf_counter() - start:>7.1f} s  {note}", flush=True)
+        seconds[command[0]] = time.perf_counter() - start
         if done.returncode:
-            print(done.stderr[-2000:])
-            return 1
+            print(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+            return None
+    return _Run(layout, seconds, _last_loss(run / "metrics.csv"), _metric(metrics, "AP"))
+
+
+def _last_loss(file: Path) -> float:
+    """The loss of the last training step in the metrics of a run."""
+    with file.open(encoding="utf-8", newline="") as table:
+        losses = [row.get("train/loss") for row in csv.DictReader(table)]
+    return float([loss for loss in losses if loss][-1] or "nan")
+
+
+def _metric(file: Path, name: str) -> float:
+    return float(json.loads(file.read_text(encoding="utf-8"))[name])
+
+
+def _report(runs: Sequence[_Run], *, must_agree: bool) -> int:
+    """Prints the table; returns the exit status."""
+    if not runs:
+        return 0
+    commands = list(runs[0].seconds)
+    rows = [
+        [
+            run.layout,
+            *(f"{run.seconds[name]:.1f}" for name in commands),
+            f"{run.loss:.5f}",
+            f"{run.average_precision:.4f}",
+        ]
+        for run in runs
+    ]
+    print(text_table(["layout", *(f"{name}, s" for name in commands), "loss", "AP"], rows))
+    first = runs[0]
+    differing = [
+        run.layout
+        for run in runs
+        if abs(run.loss - first.loss) > _SAME
+        or abs(run.average_precision - first.average_precision) > _SAME
+    ]
+    if differing and must_agree:
+        print(f"loss or AP differ from those of {first.layout}: {', '.join(differing)}")
+        return 1
     return 0
 
 

@@ -6,7 +6,6 @@ issue, by the same rules for training, evaluation, distillation and the checker.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from array import array
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Final, NamedTuple, cast
 
 import numpy as np
 
+from igcv3det.datasets.copied_annotations import without_copies
 from igcv3det.datasets.issues import AnnotationError, DatasetIssue, IssueKind
 from igcv3det.datasets.record import NO_ID, AnnotationRecord, ImageEntry, ImageTable
 from igcv3det.datasets.values import (
@@ -60,9 +60,10 @@ class RecordBuilder:
 
     Args:
         path: the file, for messages.
-        categories: of the annotations.
+        categories: of the annotations; None numbers the names as they come.
         issues: found before.
         position_text: what positions count, for messages.
+        class_names: in place of ``categories``: the names that there are, numbered from 1.
 
     Raises:
         AnnotationError: more than `MAX_CATEGORIES` categories.
@@ -71,11 +72,15 @@ class RecordBuilder:
     def __init__(
         self,
         path: Path,
-        categories: Categories,
+        categories: Categories | None = None,
         issues: Sequence[DatasetIssue] = (),
         position_text: str = "annotations[{}]",
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self._path, self._position_text = path, position_text
+        self._takes_new_names = class_names is None
+        if categories is None:
+            categories = Categories.of_names(class_names or ())
         self._category_ids, self._names = list(categories.ids), list(categories.names)
         self._label_of: dict[int | None, int] = {
             number: label for label, number in enumerate(categories.ids, start=1)
@@ -133,13 +138,21 @@ class RecordBuilder:
             size = self._size(number, width, height)
             self._images.append(ImageEntry(number, file_name, size))
 
-    def category_id(self, name: str) -> int:
-        """The id of a class by its name; a new name gets the next id.
+    def add_named(
+        self, image_id: int, name: str, bbox: list[float], position: int, is_crowd: int = 0
+    ) -> None:
+        """Adds an annotation whose class is a name; a new name gets the next category id.
 
         Raises:
             AnnotationError: more than `MAX_CATEGORIES` categories.
         """
         number = self._named.get(name)
+        if number is None and not self._takes_new_names:
+            known = ", ".join(self._names[:5]) + (", ..." if len(self._names) > 5 else "")
+            detail = f"{self._position_text.format(position)}: class {shown(name)} is not among "
+            detail += f"the data set's names ({known}): correct the label or add the name there"
+            self._add_issue("unknown category", image_id, detail)
+            return
         if number is None:
             number = max(self._category_ids, default=0) + 1
             self._category_ids.append(number)
@@ -147,7 +160,7 @@ class RecordBuilder:
             self._named[name] = number
             self._label_of[number] = len(self._names)
             self._require_few_categories()
-        return number
+        self.add_annotation(RawAnnotation(image_id, number, bbox, is_crowd), position)
 
     def add_annotation(self, given: RawAnnotation, position: int = 0) -> None:
         """Adds an annotation; ``position`` is that in the file's list, for messages."""
@@ -204,7 +217,7 @@ class RecordBuilder:
             label_files=self._known_label_files(),
             position_text=self._position_text,
         )
-        return _without_copies(record)
+        return without_copies(record)
 
     def _drop(
         self,
@@ -260,33 +273,3 @@ _WANTED: Final[dict[IssueKind, str]] = {
     "bad annotation": "iscrowd must be 0 or 1",
     "bad box": "bbox must be four finite numbers x, y, width, height",
 }
-
-
-def _without_copies(record: AnnotationRecord) -> AnnotationRecord:
-    """Drops copies of an annotation under the same id; other annotations of one id are kept."""
-    _, firsts, inverse = np.unique(record.annotation_ids, return_index=True, return_inverse=True)
-    earlier = firsts[inverse.reshape(-1)]
-    is_repeated = (earlier != np.arange(len(record))) & (record.annotation_ids != NO_ID)
-    if not is_repeated.any():
-        return record
-    columns = (record.image_rows, record.labels, record.is_crowd, record.boxes)
-    is_copy = is_repeated & np.all(
-        [(column == column[earlier]).reshape(len(record), -1).all(axis=1) for column in columns],
-        axis=0,
-    )
-    issues = list(record.issues)
-    for row in np.flatnonzero(is_repeated):
-        kind: IssueKind = "copied annotation" if is_copy[row] else "duplicate annotation id"
-        first = f"id: {record.position_text.format(record.positions[earlier[row]])} has it"
-        detail = f"{first} and is the same" if is_copy[row] else f"{first}; both are kept"
-        image_id = int(record.images.ids[record.image_rows[row]])
-        own_id = int(record.annotation_ids[row])
-        issues.append(DatasetIssue(kind, str(record.path), image_id, own_id, detail))
-    arrays = {
-        name: getattr(record, name)[~is_copy]
-        for name in ("image_rows", "labels", "boxes", "areas", "is_crowd", "scores")
-    }
-    ids, positions = record.annotation_ids[~is_copy], record.positions[~is_copy]
-    return dataclasses.replace(
-        record, **arrays, annotation_ids=ids, positions=positions, issues=tuple(issues)
-    )

@@ -188,7 +188,8 @@ def _with_files(
             is_kept[row] = False
             is_outside = isinstance(error, OutsideFolderError)
             kind: IssueKind = "outside folder" if is_outside else "missing file"
-            detail = f"file_name: {error}"
+            way_out = "" if is_outside else "; put it back or remove its entry"
+            detail = f"file_name: {error}{way_out}"
             missing.append(DatasetIssue(kind, record.file_of(row), entry.image_id, None, detail))
     if missing and not entries:
         raise AnnotationError(

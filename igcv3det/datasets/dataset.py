@@ -6,6 +6,7 @@ seed 0, so that every command holds out the same ones.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -22,11 +23,20 @@ from igcv3det.datasets.formats import (
     voc,
     yolo,
 )
-from igcv3det.datasets.formats.folders import ALL, Splits
+from igcv3det.datasets.formats.folders import (
+    ALL,
+    Splits,
+    files_in,
+    folders_of_splits,
+    images_below,
+    split_name,
+)
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.record_cache import cached_splits
 from igcv3det.datasets.splitting import random_images
 from igcv3det.datasets.subsets import SplitRecord, joined, with_images
+
+logger = logging.getLogger(__name__)
 
 HELD_OUT_SHARE: Final = 0.2
 _READERS: Final[dict[DataFormat, ModuleType]] = {
@@ -69,6 +79,8 @@ class Dataset:
         self.format: DataFormat
         self.format, place = _located(self.path, data_format)
         self._splits: Splits = cached_splits(self.format, place, _READERS[self.format].open_splits)
+        if place.is_dir() and ALL not in self._splits:
+            _warn_of_unread_folders(place, tuple(self._splits))
 
     @property
     def splits(self) -> list[str]:
@@ -82,8 +94,7 @@ class Dataset:
 
     def notice(self, split: str) -> str | None:
         """One line for the user if a split is not the data set's own; None otherwise."""
-        is_own = split == ALL or (split in self._splits and "val" in self._splits)
-        if is_own or split not in ("train", "val"):
+        if "val" in self._splits or split not in ("train", "val"):
             return None
         share = f"{100 * HELD_OUT_SHARE:.0f} %"
         return (
@@ -133,6 +144,17 @@ class Dataset:
         return SplitRecord(with_images(record, chosen if is_validation else ~chosen), folder)
 
 
+@cache
+def _warn_of_unread_folders(place: Path, splits: tuple[str, ...]) -> None:
+    """Names folders of images that are named after a split without annotations, once a process."""
+    for folder in folders_of_splits(place):
+        if split_name(folder.name) not in splits and (count := len(images_below(folder))):
+            logger.warning(
+                "%s: %d images without annotations of a split %s: not used",
+                *(folder, count, split_name(folder.name)),
+            )
+
+
 def _located(path: Path, wanted: DataFormat | None) -> tuple[DataFormat, Path]:
     """The format of a data set, and its folder: the one given, or the only folder in it."""
     for place in filter(None, (path, _only_folder(path))):
@@ -149,10 +171,17 @@ def _located(path: Path, wanted: DataFormat | None) -> tuple[DataFormat, Path]:
             f"{path}: holds {len(found)} formats: {listed}; choose one with --format "
             f"{'|'.join(found)} (training: --data.format)"
         )
+    empty = [file for place in (path, path / "annotations") for file in _empty_files(place)]
+    hint = f"; {empty[0]} is empty" if empty else ""
     raise AnnotationError(
-        f"{path}: not recognised as a data set; known are COCO JSON, Roboflow's COCO export, YOLO "
-        "(data.yaml), Pascal VOC, LabelMe, CVAT XML and CSV: see docs/data.md, or say --format"
+        f"{path}: not recognised as a data set{hint}; known are COCO JSON, Roboflow's COCO export, "
+        "YOLO (data.yaml), Pascal VOC, LabelMe, CVAT XML and CSV: see docs/data.md, or say --format"
     )
+
+
+def _empty_files(folder: Path) -> list[Path]:
+    files = files_in(folder, ".json", ".xml", ".csv", ".yaml", ".yml")
+    return [file for file in files if file.is_file() and not file.stat().st_size]
 
 
 def _found(path: Path, wanted: DataFormat | None) -> dict[DataFormat, str]:

@@ -76,7 +76,8 @@ class ImageFolder:
         """Names of a folder: by themselves, and by their composed Unicode form."""
         if below not in self._listings:
             try:
-                names = [path.name for path in (self.folder / below).iterdir()]
+                with os.scandir(self.folder / below) as entries:
+                    names = [e.name for e in entries if not e.is_symlink() or Path(e).exists()]
             except (OSError, ValueError):  # no folder; or a name that no file can have
                 names = []
             composed = {unicodedata.normalize("NFC", name): name for name in names}

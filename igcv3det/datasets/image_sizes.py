@@ -7,6 +7,8 @@ from pathlib import Path
 
 import PIL.Image
 
+from igcv3det.datasets.builder import RecordBuilder
+from igcv3det.datasets.issues import IssueKind
 from igcv3det.datasets.values import whole_number
 from igcv3det.io.images import ImageReadError, read_image
 
@@ -45,6 +47,34 @@ def stated_size(height: object, width: object, image: Path) -> tuple[int, int]:
     """
     stated = whole_number(height) or 0, whole_number(width) or 0
     return stated if min(stated) >= 1 else read_size(image)
+
+
+def size_or_issue(
+    builder: RecordBuilder,
+    image: Path,
+    stated: tuple[object, object],
+    file: Path | str,
+    left_out: str,
+    line: int = 0,
+) -> tuple[int, int] | None:
+    """`stated_size`, or None where it is unknown, which becomes an issue.
+
+    Args:
+        builder: takes the issue where the annotation does not state both and the file cannot be
+            read.
+        image: its file.
+        stated: height and width as the annotation has them; None for what it lacks.
+        file: the label file, for the issue.
+        left_out: what is left out then, for the issue.
+        line: of the label file; 0 where it describes a single image.
+    """
+    try:
+        return stated_size(*stated, image)
+    except ImageReadError as error:
+        kind: IssueKind = "unreadable file" if image.is_file() else "missing file"
+        where = f"line {line}: " if line else ""
+        builder.add_issue(kind, file, f"{where}{error}; {left_out}")
+        return None
 
 
 def _is_on_its_side(image: PIL.Image.Image) -> bool:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from igcv3det.atomic_files import atomic_write
-from igcv3det.datasets.formats.folders import Splits
+from igcv3det.datasets.formats.folders import Splits, walk
 from igcv3det.datasets.issues import DatasetIssue
 from igcv3det.datasets.record import AnnotationRecord, ImageTable
 from igcv3det.datasets.subsets import SplitRecord
@@ -78,22 +78,12 @@ def _folder() -> Path | None:
 def _fingerprint(root: Path) -> tuple[int, str]:
     """Number of the files below a folder, and a hash of their names, sizes and times."""
     digest, count = hashlib.sha256(), 0
-    waiting = [str(root)]
-    while waiting:
-        place = waiting.pop()
-        entries = sorted(os.scandir(place), key=lambda entry: entry.name)
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                waiting.append(entry.path)
-                continue
-            try:
-                status = entry.stat()
-            except OSError:  # a link without its file
-                continue
+    for place, names in walk(root):
+        for name in names:
+            path = f"{place}/{name}"
+            status = os.stat(path)  # noqa: PTH116 (half the time of a Path)
             count += 1
-            text = f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0"
+            text = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
             digest.update(text.encode("utf-8", "surrogateescape"))
     return count, digest.hexdigest()
 

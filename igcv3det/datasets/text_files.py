@@ -30,8 +30,22 @@ def read_text(path: Path) -> str:
         AnnotationError: it cannot be read, or is no text.
     """
     data = _read_bytes(path)
-    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
-    return _decode(data, encoding, path)
+    return _decode(data, marked_encoding(data) or "utf-8", path)
+
+
+def marked_encoding(data: bytes) -> str | None:
+    """The encoding that a byte order mark names; None without one."""
+    return next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
+
+
+def read_start(path: Path, size: int) -> str:
+    """The first bytes of a text file, as far as they are text; empty if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(size)
+    except OSError:
+        return ""
+    return data.decode(marked_encoding(data) or json.detect_encoding(data), "replace")
 
 
 def read_json(
@@ -76,12 +90,17 @@ def _decode(data: bytes, encoding: str, path: Path) -> str:
     try:
         return data.decode(encoding, "surrogatepass")
     except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
         reason = f"{error.reason} at byte {error.start}"
-        raise AnnotationError(f"{path}: not a text file in {encoding}: {reason}") from None
+        raise AnnotationError(
+            f"{path}: line {line}: not text in {encoding} ({reason}); save it as UTF-8"
+        ) from None
 
 
 def _why_no_json(path: Path, error: json.JSONDecodeError) -> str:
     text = error.doc.lstrip()
+    if not text:
+        return "the file is empty"
     other = _other_format(path, text)
     if other is not None:
         return f"expects COCO JSON; this looks like {other}: pass its folder as --data or data.root"

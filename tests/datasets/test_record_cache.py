@@ -33,7 +33,7 @@ def test_a_kept_record_is_that_of_the_files(tmp_path, cached, monkeypatch):
     folder, _ = write_layout(tmp_path, "yolo")
     (folder / "labels" / "train" / "a.txt").unlink()  # an issue
     first = Dataset(folder).read("train")
-    monkeypatch.setattr(yolo_labels, "read_size", None)  # is not called again
+    monkeypatch.setattr(yolo_labels, "size_or_issue", None)  # is not called again
     same(first, Dataset(folder).read("train"))
     assert len(list(cached.iterdir())) == 1
 

@@ -25,7 +25,7 @@ def test_json_without_a_byte_order_mark(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not JSON at line 1, column 1"),
+        ("", "the file is empty"),
         ('{"images": [\n{"id": 1', r"not JSON at line 2, column \d+ .*is the file cut off"),
         ('{"images": [1,,2]}', r"not JSON at line 1, column 15 \(character 14 of 18\)"),
         ("[" * 100_000, "not usable JSON: nested too deeply"),
@@ -64,7 +64,7 @@ def test_other_formats_are_named(tmp_path, name, text, format_name):
 
 def test_binary_folder_and_missing(tmp_path):
     (tmp_path / "a.json").write_bytes(b'{"images": "\xff\xfe"}')
-    with pytest.raises(AnnotationError, match=r"a\.json: not a text file in utf-8: .* byte 12"):
+    with pytest.raises(AnnotationError, match=r"a\.json: line 1: not text in utf-8 .* byte 12"):
         read_json(tmp_path / "a.json")
     with pytest.raises(AnnotationError, match="is a folder"):
         read_json(tmp_path)

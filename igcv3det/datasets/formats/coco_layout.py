@@ -13,18 +13,20 @@ from pathlib import Path
 from igcv3det.datasets.coco import read_coco
 from igcv3det.datasets.formats.folders import (
     ALL,
-    SPLITS,
     Splits,
+    by_split,
+    files_in,
     find_images_folder,
-    split_folders,
+    folders_of_splits,
     split_name,
 )
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.subsets import SplitRecord
+from igcv3det.datasets.text_files import read_start
 
 ROBOFLOW = "_annotations.coco.json"
-_SECTION = re.compile(rb'"(images|annotations|categories)"\s*:')
-_NOT_COCO = re.compile(rb'"shapes"\s*:')
+_SECTION = re.compile(r'"(images|annotations|categories)"\s*:')
+_NOT_COCO = re.compile(r'"shapes"\s*:')
 _HEAD_BYTES = 100_000
 _MOST_FILES = 50  # a folder with more JSON files holds a file an image
 
@@ -45,43 +47,44 @@ def open_splits(path: Path) -> Splits:
     """
     if path.is_file():
         return {ALL: partial(_read, path)}
-    named: dict[str, list[Path]] = {}
-    files = _files(path)
-    for file in files:
-        split = split_name(file.parent.name if file.name == ROBOFLOW else _token(file))
-        named.setdefault(split or ALL, []).append(file)
-    if set(named) != {ALL}:
-        named.pop(ALL, None)
-    for split, several in named.items():
-        if len(several) > 1:
-            listed = ", ".join(file.relative_to(path).as_posix() for file in several[:4])
+    files = [(_split_text(file), file) for file in _files(path)]
+    found = by_split(files, path, "COCO files")
+    if not found:
+        if len(files) > 1:
+            listed = ", ".join(file.relative_to(path).as_posix() for _, file in files[:4])
             raise AnnotationError(
-                f"{path}: several COCO files for {split} ({listed}): name the file that is meant"
+                f"{path}: several COCO files ({listed}): name the file that is meant"
             )
-    order = [name for name in (*SPLITS, ALL) if name in named]
-    return {name: partial(_read, named[name][0]) for name in order}
+        found = {ALL: files[0][1]}
+    return {name: partial(_read, file) for name, file in found.items()}
 
 
 def _files(path: Path) -> list[Path]:
     """COCO files of a folder; of several kinds of annotations those of instances."""
-    exports = [folder / ROBOFLOW for folder in (*split_folders(path).values(), path)]
+    exports = [folder / ROBOFLOW for folder in (*folders_of_splits(path), path)]
     if found := [file for file in exports if file.is_file()]:
         return found
     for folder in (path / "annotations", path):
-        files = sorted(folder.glob("*.json")) if folder.is_dir() else []
-        if 0 < len(files) <= _MOST_FILES and (found := [f for f in files if _is_coco(f)]):
+        files = files_in(folder, ".json")
+        if 0 < len(files) <= _MOST_FILES and any(map(_is_coco, files)):
+            # an empty file of a split is refused when it is read
+            found = [file for file in files if _is_coco(file) or _is_empty_split(file)]
             return [file for file in found if file.name.startswith("instances")] or found
     return []
 
 
+def _split_text(file: Path) -> str:
+    return file.parent.name if file.name == ROBOFLOW else _token(file)
+
+
 def _is_coco(file: Path) -> bool:
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
-    is_object = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+    head = read_start(file, _HEAD_BYTES)
+    is_object = head.lstrip("\ufeff \t\r\n").startswith("{")
     return is_object and bool(_SECTION.search(head)) and not _NOT_COCO.search(head)
+
+
+def _is_empty_split(file: Path) -> bool:
+    return split_name(_token(file)) is not None and not read_start(file, 100).strip()
 
 
 def _token(file: Path) -> str:

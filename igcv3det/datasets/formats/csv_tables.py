@@ -2,35 +2,37 @@
 
 A header may have the columns in any order, under the names below, and ``width`` and ``height`` of
 the image besides. Without a header the order is as above. A line with an image alone says that it
-has no objects. Edges are in pixels from 0.
+has no objects. Fields may be separated by commas, semicolons or tabs. Edges are in pixels from 0.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
+from igcv3det.datasets.builder import RecordBuilder
 from igcv3det.datasets.formats.folders import (
     ALL,
-    SPLITS,
     Splits,
+    by_split,
+    files_in,
     find_images_folder,
+    folders_of_splits,
     read_names,
-    split_folders,
     split_name,
     with_common_names,
 )
-from igcv3det.datasets.image_sizes import stated_size
-from igcv3det.datasets.issues import AnnotationError, IssueKind
+from igcv3det.datasets.image_sizes import size_or_issue
+from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.subsets import SplitRecord
-from igcv3det.datasets.text_files import read_text
+from igcv3det.datasets.text_files import read_start, read_text
 from igcv3det.datasets.values import shown
-from igcv3det.io.images import ImageReadError
-from igcv3det.structures import Categories
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("image", "xmin", "ymin", "xmax", "ymax", "label")
 _ALIASES = {
@@ -41,14 +43,15 @@ _ALIASES = {
     **{"x1": "xmin", "y1": "ymin", "x2": "xmax", "y2": "ymax"},
 }
 _EDGES = COLUMNS[1:5]
+_DELIMITERS = (",", ";", "\t")
 
 
 def recognise(path: Path) -> str | None:
     """What shows that this is a table of boxes."""
     if path.is_file():
         return path.name if path.suffix.lower() == ".csv" and _is_table(path) else None
-    for folder in (path, *split_folders(path).values()):
-        for file in sorted(folder.glob("*.csv")):
+    for folder in (path, *folders_of_splits(path)):
+        for file in files_in(folder, ".csv"):
             if _is_table(file):
                 return file.relative_to(path).as_posix()
     return None
@@ -60,10 +63,10 @@ def open_splits(path: Path) -> Splits:
 
     @cache
     def read_all() -> dict[str, SplitRecord]:
-        parts = {name: _read(file) for name, file in files.items()}
+        names = read_names(path if path.is_dir() else path.parent)
+        parts = {name: _read(file, names) for name, file in files.items()}
         records = {name: part.record for name, part in parts.items()}
-        folder = path if path.is_dir() else path.parent
-        common = with_common_names(records, read_names(folder))
+        common = with_common_names(records, names)
         return {name: SplitRecord(common[name], parts[name].images) for name in files}
 
     def read(split: str) -> SplitRecord:
@@ -73,15 +76,17 @@ def open_splits(path: Path) -> Splits:
 
 
 def _files(path: Path) -> dict[str, Path]:
-    tables = [file for file in sorted(path.glob("*.csv")) if _is_table(file)]
-    named = {split_name(file.stem): file for file in tables}
-    named |= {
-        name: file
-        for name, folder in split_folders(path).items()
-        for file in sorted(folder.glob("*.csv"))
-        if _is_table(file)
-    }
-    found = {name: named[name] for name in SPLITS if name in named}
+    """The table of each split; one that is named after a split and is no table is refused later."""
+    places = [(file.stem, file) for file in files_in(path, ".csv")]
+    places += [
+        (folder.name, file)
+        for folder in folders_of_splits(path)
+        for file in files_in(folder, ".csv")
+    ]
+    found = by_split(places, path, "tables")
+    tables = [file for name, file in places if split_name(name) is None and _is_table(file)]
+    if found and tables:
+        logger.warning("%s: not used: it is not named after a split", tables[0])
     if not found and len(tables) > 1:
         listed = ", ".join(file.name for file in tables[:4])
         raise AnnotationError(
@@ -91,12 +96,20 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _is_table(file: Path) -> bool:
-    try:
-        with file.open(encoding="utf-8-sig", errors="replace") as stream:
-            first = next(csv.reader([stream.readline(10_000)]), [])
-    except (OSError, csv.Error):
-        return False
-    return bool(_header(first)) or _is_row(first)
+    return _delimiter(read_start(file, 10_000)) is not None
+
+
+def _delimiter(text: str) -> str | None:
+    """What separates the fields, by the first line; None where that is no line of a table."""
+    line = text.lstrip("\ufeff").partition("\n")[0]
+    for delimiter in _DELIMITERS:
+        try:
+            fields = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        if _header(fields) or _is_row(fields):
+            return delimiter
+    return None
 
 
 def _header(fields: list[str]) -> dict[str, int]:
@@ -119,7 +132,14 @@ def _is_row(fields: list[str]) -> bool:
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Lines with their numbers, by our names of the columns."""
     text = read_text(file)
-    reader = csv.reader(io.StringIO(text, newline=""))
+    delimiter = _delimiter(text)
+    if delimiter is None:
+        first = text.partition("\n")[0].strip()
+        what = f"got {shown(first)}" if first else "the file is empty"
+        raise AnnotationError(
+            f"{file}: line 1: must be a box or a header, as {','.join(COLUMNS)}; {what}"
+        )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     columns: dict[str, int] | None = None
     try:
         for fields in reader:
@@ -154,19 +174,16 @@ class _Images:
 
     def _added(self, name: str, row: dict[str, str], line: int) -> int | None:
         number = len(self._numbers) + 1
-        image = self._folder / name
-        try:
-            height, width = stated_size(row.get("height"), row.get("width"), image)
-        except ImageReadError as error:
-            kind: IssueKind = "unreadable file" if image.is_file() else "missing file"
-            detail = f"line {line}: {error}; its boxes are left out"
-            self._builder.add_issue(kind, self._file, detail)
+        stated = row.get("height"), row.get("width")
+        left_out = "its boxes are left out"
+        size = size_or_issue(self._builder, self._folder / name, stated, self._file, left_out, line)
+        if size is None:
             return None
-        self._builder.add_image(number, name, width, height, position=line)
+        self._builder.add_image(number, name, size[1], size[0], position=line)
         return number
 
 
-def _read(file: Path) -> SplitRecord:
+def _read(file: Path, class_names: Sequence[str] | None) -> SplitRecord:
     """Reads a table; images keep the order in which they occur.
 
     Raises:
@@ -177,7 +194,7 @@ def _read(file: Path) -> SplitRecord:
         raise AnnotationError(f"{file}: has no boxes; it needs lines like {','.join(COLUMNS)}")
     names = dict.fromkeys(row.get("image", "") for _, row in rows)
     folder = find_images_folder(file.parent, [name for name in names if name and "\0" not in name])
-    builder = RecordBuilder(file, Categories((), ()), position_text="line {}")
+    builder = RecordBuilder(file, position_text="line {}", class_names=class_names)
     images = _Images(file, builder, folder)
     for line, row in rows:
         if not row.get("image") or "\0" in row["image"]:
@@ -196,7 +213,5 @@ def _read(file: Path) -> SplitRecord:
         if not row.get("label"):
             builder.add_issue("bad annotation", file, f"line {line}: no label")
             continue
-        box = [left, top, right - left, bottom - top]
-        category = builder.category_id(row["label"])
-        builder.add_annotation(RawAnnotation(number, category, box), line)
+        builder.add_named(number, row["label"], [left, top, right - left, bottom - top], line)
     return SplitRecord(builder.build(), folder)

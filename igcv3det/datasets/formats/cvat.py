@@ -10,11 +10,13 @@ import math
 from functools import cache, partial
 from pathlib import Path
 
-from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
+from igcv3det.datasets.builder import RecordBuilder
 from igcv3det.datasets.formats.folders import (
     ALL,
     Splits,
+    files_in,
     find_images_folder,
+    folders_of_splits,
     split_folders,
     split_name,
     with_common_names,
@@ -23,7 +25,6 @@ from igcv3det.datasets.formats.xml_events import read_xml, root_tag
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.values import shown
-from igcv3det.structures import Categories
 
 _LOOKED_AT = 5  # XML files of a folder: one with many is Pascal VOC's
 _SHAPES = frozenset({"box", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "tag"})
@@ -34,23 +35,29 @@ def recognise(path: Path) -> str | None:
     if path.is_file():
         is_cvat = path.suffix.lower() == ".xml" and root_tag(path) == "annotations"
         return path.name if is_cvat else None
-    file = _file(path) or next(filter(None, map(_file, split_folders(path).values())), None)
-    return file.relative_to(path).as_posix() if file else None
+    files = (file for folder in (path, *folders_of_splits(path)) for file in _files(folder))
+    first = next(files, None)
+    return first.relative_to(path).as_posix() if first else None
 
 
 def open_splits(path: Path) -> Splits:
-    """How to read each split: a file each, or by the images' attribute ``subset``."""
-    files = {ALL: path if path.is_file() else _file(path)}
-    if files[ALL] is None:
-        found = {name: _file(folder) for name, folder in split_folders(path).items()}
-        files = {name: file for name, file in found.items() if file}
+    """How to read each split: a file each, or by the images' attribute ``subset``.
+
+    Raises:
+        AnnotationError: several files or folders may be meant.
+    """
+    files = {ALL: path}
+    if path.is_dir():
+        folders = (
+            {ALL: path} if _files(path) else split_folders(path, lambda one: bool(_files(one)))
+        )
+        files = {name: _only_file(folder) for name, folder in folders.items()}
 
     @cache
     def read_all() -> dict[str, SplitRecord]:
         parsed: dict[str, SplitRecord] = {}
         names: dict[str, None] = {}
         for split, file in files.items():
-            assert file is not None
             document = _Document(file, split)
             parsed |= document.splits()
             names |= dict.fromkeys(document.names)
@@ -72,6 +79,7 @@ class _Document:
 
     def __init__(self, path: Path, split: str) -> None:
         self.path, self.names = path, list[str]()
+        self._subsets: dict[str, str] = {}
         self._builders: dict[str, RecordBuilder] = {}
         self._files: dict[str, list[str]] = {}
         self._split, self._current = split, split
@@ -106,10 +114,17 @@ class _Document:
 
     def _add_image(self, attributes: dict[str, str], line: int) -> None:
         subset = attributes.get("subset", "")
-        self._current = split_name(subset) or self._split
+        named = split_name(subset)
+        self._current = named or self._split
         if self._current not in self._builders:
-            builder = RecordBuilder(self.path, Categories((), ()), position_text="line {}")
+            names = self.names or None
+            builder = RecordBuilder(self.path, position_text="line {}", class_names=names)
             self._builders[self._current], self._files[self._current] = builder, []
+        if named and (first := self._subsets.setdefault(named, subset)) != subset:
+            raise AnnotationError(
+                f"{self.path}: line {line}: subset {shown(subset)}, after {shown(first)}: "
+                "several subsets of one split; rename or remove one"
+            )
         name = attributes.get("name")
         size = attributes.get("width"), attributes.get("height")
         files = self._files[self._current]
@@ -123,13 +138,25 @@ class _Document:
             reason = box if isinstance(box, str) else f"a {tag} without a label"
             builder.add_issue("bad annotation", self.path, f"line {line}: {reason}")
             return
-        category, number = builder.category_id(label), len(self._files[self._current])
-        builder.add_annotation(RawAnnotation(number, category, box), line)
+        builder.add_named(len(self._files[self._current]), label, box, line)
 
 
-def _file(folder: Path) -> Path | None:
-    first = sorted(folder.glob("*.xml"))[:_LOOKED_AT]
-    return next((file for file in first if root_tag(file) == "annotations"), None)
+def _files(folder: Path) -> list[Path]:
+    """CVAT's files; none where the first few XML files are others."""
+    files = files_in(folder, ".xml")
+    if not any(root_tag(file) == "annotations" for file in files[:_LOOKED_AT]):
+        return []
+    return [file for file in files if root_tag(file) == "annotations"]
+
+
+def _only_file(folder: Path) -> Path:
+    files = _files(folder)
+    if len(files) > 1:
+        listed = ", ".join(file.name for file in files[:4])
+        raise AnnotationError(
+            f"{folder}: several CVAT files ({listed}): name the one that is meant"
+        )
+    return files[0]
 
 
 def _box(tag: str, attributes: dict[str, str]) -> list[float] | str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from igcv3det.datasets.issues import AnnotationError
@@ -39,21 +40,96 @@ def split_name(text: str) -> str | None:
     return _SPLITS.get(re.sub(r"\d+$", "", text.lower()))
 
 
-def split_folders(folder: Path) -> dict[str, Path]:
-    """The folders in it that are named after splits, in the order train, val, test."""
-    found = {split_name(path.name): path for path in sorted(folder.iterdir()) if path.is_dir()}
-    return {name: found[name] for name in SPLITS if name in found}
+def by_split(named: Iterable[tuple[str, Path]], root: Path, what: str) -> dict[str, Path]:
+    """The file or folder of each split, in the order train, val, test.
+
+    Args:
+        named: name and place of each; those of no split are left out.
+        root: folder that messages start from.
+        what: they are, for messages.
+
+    Raises:
+        AnnotationError: several are named after the same split (train2014, train2017).
+    """
+    found: dict[str | None, list[Path]] = {}
+    for name, place in named:
+        found.setdefault(split_name(name), []).append(place)
+    for split in SPLITS:
+        if len(several := found.get(split, [])) > 1:
+            listed = ", ".join(one.relative_to(root).as_posix() for one in several[:4])
+            raise AnnotationError(
+                f"{root}: several {what} for {split} ({listed}): name the one that is meant, or "
+                "move the others away"
+            )
+    return {split: found[split][0] for split in SPLITS if split in found}
+
+
+def folders_of_splits(folder: Path) -> list[Path]:
+    """All folders in it that are named after splits."""
+    return [path for path in sorted(folder.iterdir()) if split_name(path.name) and path.is_dir()]
+
+
+def split_folders(folder: Path, holds: Callable[[Path], bool]) -> dict[str, Path]:
+    """The folders in it that are named after splits and hold a split's data.
+
+    Raises:
+        AnnotationError: several are named after the same split.
+    """
+    places = [(path.name, path) for path in folders_of_splits(folder) if holds(path)]
+    return by_split(places, folder, "folders")
+
+
+def files_in(folder: Path, *suffixes: str) -> list[Path]:
+    """Files in a folder with one of these endings, in any letter case, sorted."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries)
+    return [
+        folder / name
+        for name in names
+        if PurePosixPath(name).suffix.lower() in suffixes and not name.startswith(".")
+    ]
+
+
+def walk(root: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders, each before those in it, and the names of their files, sorted.
+
+    Links to folders are followed, unless they lead to a folder that they are in. Hidden files and
+    folders, and links to nothing, are left out.
+    """
+    yield from _walk(str(root), frozenset())
+
+
+def _walk(place: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, list[str]]]:
+    status = Path(place).stat()
+    own = (status.st_dev, status.st_ino)
+    if own in above:
+        return
+    folders, names = [], []
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.is_file():
+                    names.append(entry.name)
+            except OSError:  # a link to itself
+                continue
+    yield place, sorted(names)
+    for name in sorted(folders):
+        yield from _walk(f"{place}/{name}", above | {own})
 
 
 def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
-    """Files with one of these endings, sorted, relative to the folder; hidden ones are left out."""
-    root = str(folder)
-    for place, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = os.path.relpath(place, root)
-        prefix = "" if below == "." else f"{below}/".replace(os.sep, "/")
-        for name in sorted(names):
-            if PurePosixPath(name).suffix.lower() in suffixes and not name.startswith("."):
+    """Files with one of these endings, relative to the folder, as `walk` finds them."""
+    start = len(str(folder)) + 1
+    for place, names in walk(folder):
+        prefix = f"{place[start:]}/" if len(place) > start else ""
+        for name in names:
+            if PurePosixPath(name).suffix.lower() in suffixes:
                 yield prefix + name
 
 
@@ -94,8 +170,7 @@ def find_images_folder(start: Path, names: Sequence[str], likely: Sequence[Path]
     near = [*likely, start, start / "images", start.parent / "images", start.parent]
     best = max(near, key=count)
     if not count(best):
-        walk = (Path(place) for place, _, _ in os.walk(start))
-        below = [folder for folder, _ in zip(walk, range(_SEARCHED_FOLDERS), strict=False)]
+        below = [Path(place) for place, _ in islice(walk(start), _SEARCHED_FOLDERS)]
         best = max([*below, *_folders_in(start.parent)], key=count)
     return best if count(best) else start
 
@@ -108,10 +183,11 @@ class ImagesByStem:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.names = images_below(folder)
-        self._known = set(self.names)
+        self._names = images_below(folder)
+        self._known = set(self._names)
         self._by_stem: dict[str, str] = {}
-        for name in self.names:
+        self._used: set[str] = set()
+        for name in self._names:
             self._by_stem.setdefault(without_ending(name), name)
 
     def find(self, stem: str, given: str | None) -> str | None:
@@ -119,17 +195,36 @@ class ImagesByStem:
 
         Args:
             stem: of the label file, with folders; its own image has the same.
-            given: the name that the label file gives, which may be out of date.
+            given: the name that the label file gives, which may be out of date. It decides between
+                images of the same stem.
         """
         found = self._by_stem.get(stem)
-        if found is None and given:
-            name = os.path.normpath(given.replace("\\", "/"))
-            base = PurePosixPath(name).name
-            beside = PurePosixPath(stem).with_name(base).as_posix()
-            for known in (name, beside, base):
-                if known in self._known:
-                    return known
+        if given and (found is None or not found.endswith(given)):
+            found = self._named(stem, given, found)
+        if found is not None:
+            self._used.add(found)
         return found
+
+    def _named(self, stem: str, given: str, same_stem: str | None) -> str | None:
+        name = os.path.normpath(given.replace("\\", "/"))
+        base = PurePosixPath(name).name
+        beside = PurePosixPath(stem).with_name(base).as_posix() if base else stem
+        if same_stem is not None:
+            is_own = beside in self._known and without_ending(beside) == stem
+            return beside if is_own else same_stem
+        return next((known for known in (name, beside, base) if known in self._known), None)
+
+    def unused(self, stems: Collection[str]) -> Iterator[str]:
+        """Images that no label file has, in the order of their names.
+
+        Args:
+            stems: of all label files; the image of one that could not be read is not named again.
+        """
+        used = {without_ending(name) for name in self._used}
+        for name in self._names:
+            stem = without_ending(name)
+            if name not in self._used and (stem not in stems or stem in used):
+                yield name
 
 
 def listed_names(path: Path) -> list[tuple[int, str]]:
@@ -172,7 +267,7 @@ def with_common_names(
     """
     if names is None:
         names = sorted({name for record in records.values() for name in record.categories.names})
-    common = Categories(tuple(range(1, len(names) + 1)), tuple(names))
+    common = Categories.of_names(names)
     return {split: with_categories(record, common) for split, record in records.items()}
 
 

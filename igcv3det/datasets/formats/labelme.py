@@ -7,29 +7,30 @@ are no boxes and are left out, which is counted.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
+from igcv3det.datasets.builder import RecordBuilder
 from igcv3det.datasets.formats.folders import (
     ALL,
     ImagesByStem,
     Splits,
     files_below,
+    files_in,
+    folders_of_splits,
     read_names,
     split_folders,
     with_common_names,
     without_ending,
 )
-from igcv3det.datasets.image_sizes import stated_size
+from igcv3det.datasets.image_sizes import size_or_issue
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord
-from igcv3det.datasets.text_files import read_json
+from igcv3det.datasets.text_files import read_json, read_start
 from igcv3det.datasets.values import is_number, shown
-from igcv3det.io.images import ImageReadError
-from igcv3det.structures import Categories
 
 _JSON = frozenset({".json"})
 _EXTENT = frozenset({"rectangle", "polygon", "rotation", "mask"})
@@ -39,8 +40,8 @@ def recognise(path: Path) -> str | None:
     """What shows that this is LabelMe's format."""
     if path.is_file():
         return path.name if path.suffix.lower() == ".json" and _is_labelme(path) else None
-    for folder in (*split_folders(path).values(), path, path / "annotations", path / "labels"):
-        for file in sorted(folder.glob("*.json"))[:3] if folder.is_dir() else ():
+    for folder in (*folders_of_splits(path), path, path / "annotations", path / "labels"):
+        for file in files_in(folder, ".json")[:3]:
             if _is_labelme(file):
                 return file.relative_to(path).as_posix()
     return None
@@ -50,16 +51,14 @@ def open_splits(path: Path) -> Splits:
     """How to read each split; the first that is read reads all, for their classes."""
     if path.is_file():
         path = path.parent
-    folders = {
-        name: folder
-        for name, folder in split_folders(path).items()
-        if next(files_below(folder, _JSON), None)
-    } or {ALL: path}
+    folders = split_folders(path, lambda folder: next(files_below(folder, _JSON), None) is not None)
+    folders = folders or {ALL: path}
 
     @cache
     def read_all() -> dict[str, SplitRecord]:
-        records = {name: _read(folder) for name, folder in folders.items()}
-        common = with_common_names(records, read_names(path))
+        names = read_names(path)
+        records = {name: _read(folder, names) for name, folder in folders.items()}
+        common = with_common_names(records, names)
         return {name: SplitRecord(common[name], folder) for name, folder in folders.items()}
 
     def read(split: str) -> SplitRecord:
@@ -70,21 +69,18 @@ def open_splits(path: Path) -> Splits:
 
 def _is_labelme(file: Path) -> bool:
     """By the beginning of the file, which may hold the whole image."""
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(100_000)
-    except OSError:
-        return False
-    return b'"shapes"' in head and head.lstrip().startswith(b"{") and b'"categories"' not in head
+    head = read_start(file, 100_000)
+    is_object = head.lstrip("\ufeff \t\r\n").startswith("{")
+    return is_object and '"shapes"' in head and '"categories"' not in head
 
 
-def _read(folder: Path) -> AnnotationRecord:
+def _read(folder: Path, class_names: Sequence[str] | None) -> AnnotationRecord:
     """Reads the JSON files of a split.
 
     Raises:
         AnnotationError: there are none.
     """
-    builder = RecordBuilder(folder, Categories((), ()), position_text="shapes[{}]")
+    builder = RecordBuilder(folder, position_text="shapes[{}]", class_names=class_names)
     images = ImagesByStem(folder)
     names = sorted(files_below(folder, _JSON))
     for number, name in enumerate(names, start=1):
@@ -100,12 +96,10 @@ def _read(folder: Path) -> AnnotationRecord:
         _add(builder, number, file, content, folder, images)
     if not names:
         raise AnnotationError(f"{folder}: has no JSON file")
-    known = {without_ending(name) for name in names}
-    for name in images.names:
-        if without_ending(name) not in known:
-            builder.add_issue(
-                "unlabelled image", folder / name, "has no JSON file beside it, so it is not used"
-            )
+    for name in images.unused({without_ending(name) for name in names}):
+        builder.add_issue(
+            "unlabelled image", folder / name, "has no JSON file of its own, so it is not used"
+        )
     return builder.build()
 
 
@@ -125,19 +119,16 @@ def _add(
         builder.add_issue("missing file", file, detail)
         return
     stated = content.get("imageHeight"), content.get("imageWidth")
-    try:
-        height, width = stated_size(*stated, folder / image)
-    except ImageReadError as error:
-        builder.add_issue("unreadable file", file, f"{error}; the image is left out")
+    size = size_or_issue(builder, folder / image, stated, file, "the image is left out")
+    if size is None:
         return
-    builder.add_image(number, image, width, height, label_file=file)
+    builder.add_image(number, image, size[1], size[0], label_file=file)
     for position, shape in enumerate(content["shapes"]):
         box = _box(shape)
         if isinstance(box, str):
             builder.add_issue("bad annotation", file, f"shapes[{position}]: {box}")
         else:
-            category = builder.category_id(shape["label"])
-            builder.add_annotation(RawAnnotation(number, category, box), position)
+            builder.add_named(number, shape["label"], box, position)
 
 
 def _box(shape: object) -> list[float] | str:

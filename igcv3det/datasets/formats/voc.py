@@ -9,37 +9,37 @@ counted against the detector.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
+from igcv3det.datasets.builder import RecordBuilder
 from igcv3det.datasets.formats.folders import (
     ALL,
-    SPLITS,
     ImagesByStem,
     Splits,
+    by_split,
     files_below,
+    files_in,
+    folders_of_splits,
     listed_names,
     read_names,
     split_folders,
-    split_name,
     with_common_names,
     without_ending,
 )
 from igcv3det.datasets.formats.xml_events import read_xml, root_tag
-from igcv3det.datasets.image_sizes import stated_size
+from igcv3det.datasets.image_sizes import size_or_issue
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.values import shown
-from igcv3det.io.images import ImageReadError
-from igcv3det.structures import Categories
 
 _XML = frozenset({".xml"})
 _LISTS = ("ImageSets", "Main")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_NONE = Categories((), ())
+_LOOKED_AT = 5  # XML files of a folder: the first may be damaged
 
 
 def recognise(path: Path) -> str | None:
@@ -47,10 +47,10 @@ def recognise(path: Path) -> str | None:
     if path.is_file():
         is_voc = path.suffix.lower() == ".xml" and root_tag(path) == "annotation"
         return path.name if is_voc else None
-    for folder in (path / "Annotations", *split_folders(path).values(), path):
-        first = _first_xml(folder)
-        if first is not None and root_tag(first) == "annotation":
-            return first.relative_to(path).as_posix()
+    for folder in (path / "Annotations", *folders_of_splits(path), path):
+        for file in files_in(folder, ".xml")[:_LOOKED_AT]:
+            if root_tag(file) == "annotation":
+                return file.relative_to(path).as_posix()
     return None
 
 
@@ -66,8 +66,11 @@ def open_splits(path: Path) -> Splits:
         for place in places.values():
             if place.images not in images:
                 images[place.images] = ImagesByStem(place.images)
-        records = {name: _read(path, place, images[place.images]) for name, place in places.items()}
-        common = with_common_names(records, read_names(path))
+        names = read_names(path)
+        records = {
+            name: _read(path, place, images[place.images], names) for name, place in places.items()
+        }
+        common = with_common_names(records, names)
         return {name: SplitRecord(common[name], place.images) for name, place in places.items()}
 
     def read(split: str) -> SplitRecord:
@@ -122,44 +125,35 @@ class _Annotation:
             self.file_name = text
 
 
-def _first_xml(folder: Path) -> Path | None:
-    if not folder.is_dir():
-        return None
-    return next((file for file in sorted(folder.glob("*.xml"))), None)
-
-
 def _places(path: Path) -> dict[str, _Place]:
     annotations = path / "Annotations"
     if not annotations.is_dir():
-        folders = {
-            name: folder for name, folder in split_folders(path).items() if _first_xml(folder)
-        }
+        folders = split_folders(path, lambda folder: bool(files_in(folder, ".xml")))
         return {name: _Place(place, place, None) for name, place in folders.items()} or {
             ALL: _Place(path, path, None)
         }
     images = next((p for n in ("JPEGImages", "images") if (p := path / n).is_dir()), path)
-    lists = {
-        split_name(file.stem): file
-        for file in sorted(path.joinpath(*_LISTS).glob("*.txt"))
-        if split_name(file.stem)
-    }
+    files = files_in(path.joinpath(*_LISTS), ".txt")
+    lists = by_split([(file.stem, file) for file in files], path, "lists")
     trainval = path.joinpath(*_LISTS, "trainval.txt")
     if "train" not in lists and trainval.is_file():
-        lists["train"] = trainval
-    places = {name: _Place(annotations, images, lists[name]) for name in SPLITS if name in lists}
+        lists = {"train": trainval, **lists}
+    places = {name: _Place(annotations, images, file) for name, file in lists.items()}
     return places or {ALL: _Place(annotations, images, None)}
 
 
-def _read(path: Path, place: _Place, images: ImagesByStem) -> AnnotationRecord:
+def _read(
+    path: Path, place: _Place, images: ImagesByStem, class_names: Sequence[str] | None
+) -> AnnotationRecord:
     """Reads the XML files of a split.
 
     Raises:
         AnnotationError: there are none.
     """
-    builder = RecordBuilder(path, _NONE, position_text="line {}")
-    stems = _stems(place)
-    for number, (stem, line) in enumerate(stems, start=1):
-        file = place.annotations / f"{stem}.xml"
+    builder = RecordBuilder(path, position_text="line {}", class_names=class_names)
+    names = _label_files(place)
+    for number, (name, line) in enumerate(names, start=1):
+        file = place.annotations / name
         try:
             annotation = _Annotation(file)
         except AnnotationError as error:
@@ -170,16 +164,14 @@ def _read(path: Path, place: _Place, images: ImagesByStem) -> AnnotationRecord:
                 detail = f"{str(error).removeprefix(f'{file}: ')}; the image is left out"
                 builder.add_issue("unreadable label file", file, detail)
             continue
-        image = images.find(stem, annotation.file_name)
+        image = images.find(without_ending(name), annotation.file_name)
         _add(builder, number, file, annotation, place.images, image)
-    if not stems:
+    if not names:
         raise AnnotationError(f"{place.listed or place.annotations}: names no XML file")
     if place.listed is None:
-        known = {stem for stem, _ in stems}
-        for name in images.names:
-            if without_ending(name) not in known:
-                detail = f"has no XML file in {place.annotations}, so it is not used"
-                builder.add_issue("unlabelled image", place.images / name, detail)
+        for unused in images.unused({without_ending(name) for name, _ in names}):
+            detail = f"has no XML file of its own in {place.annotations}, so it is not used"
+            builder.add_issue("unlabelled image", place.images / unused, detail)
     return builder.build()
 
 
@@ -197,12 +189,10 @@ def _add(
         builder.add_issue("missing file", file, f"{detail}; put it back or remove the XML file")
         return
     stated = annotation.size.get("height"), annotation.size.get("width")
-    try:
-        height, width = stated_size(*stated, folder / image)
-    except ImageReadError as error:
-        builder.add_issue("unreadable file", file, f"{error}; the image is left out")
+    size = size_or_issue(builder, folder / image, stated, file, "the image is left out")
+    if size is None:
         return
-    builder.add_image(number, image, width, height, label_file=file)
+    builder.add_image(number, image, size[1], size[0], label_file=file)
     for item in annotation.objects:
         box = _box(item.corners)
         difficult = {"0": 0, "1": 1}.get(item.difficult)
@@ -210,9 +200,8 @@ def _add(
             reason = box if isinstance(box, str) else f"difficult is {shown(item.difficult)}"
             reason = reason if item.name else "an object without a name"
             builder.add_issue("bad annotation", file, f"line {item.line}: {reason}")
-            continue
-        category = builder.category_id(item.name)
-        builder.add_annotation(RawAnnotation(number, category, box, difficult), item.line)
+        else:
+            builder.add_named(number, item.name, box, item.line, is_crowd=difficult)
 
 
 def _box(corners: dict[str, str]) -> list[float] | str:
@@ -227,8 +216,13 @@ def _box(corners: dict[str, str]) -> list[float] | str:
     return [left, top, right - left, bottom - top]
 
 
-def _stems(place: _Place) -> list[tuple[str, int]]:
-    """XML files of a split without ending, and the line of the list that names each."""
+def _label_files(place: _Place) -> list[tuple[str, int]]:
+    """XML files of a split below the folder of them, and the line of the list that names each."""
     if place.listed is None:
-        return [(without_ending(name), 0) for name in files_below(place.annotations, _XML)]
-    return [(line.split()[0], number) for number, line in listed_names(place.listed)]
+        return [(name, 0) for name in files_below(place.annotations, _XML)]
+    found = []
+    for number, line in listed_names(place.listed):
+        # a class's list has a number after the name; a name may have blanks of its own
+        is_name = len(line.split()) == 1 or place.annotations.joinpath(f"{line}.xml").exists()
+        found.append((f"{line if is_name else line.split()[0]}.xml", number))
+    return found

@@ -6,12 +6,16 @@ that declares entities may expand to gigabytes or read other files: annotations 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
 from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.text_files import marked_encoding
+
+_OTHER_ENCODING = re.compile(rb"""encoding=["'](?!utf-8)""", re.IGNORECASE)
 
 Start = Callable[[str, dict[str, str], int], None]
 """Called with tag, attributes and line."""
@@ -30,7 +34,8 @@ def read_xml(path: Path, start: Start, end: End) -> None:
         data = path.read_bytes()
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from None
-    parser = expat.ParserCreate()
+    encoding = marked_encoding(data)
+    parser = expat.ParserCreate(encoding and encoding.removesuffix("-sig"))
     parser.buffer_text = True
     text: list[str] = []
 
@@ -55,15 +60,24 @@ def read_xml(path: Path, start: Start, end: End) -> None:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
-        is_cut = not data.rstrip().endswith(b">") or "no element found" in reason
-        what = "the file is cut off" if is_cut else "not XML"
-        raise AnnotationError(
-            f"{path}: line {error.lineno}: {what} ({reason}); write it anew"
-        ) from None
+        raise AnnotationError(f"{path}: {_why_no_xml(data, error.lineno, reason)}") from None
     except (LookupError, ValueError) as error:
         if isinstance(error, AnnotationError):
             raise
         raise AnnotationError(f"{path}: not XML in a known encoding: {error}") from None
+
+
+def _why_no_xml(data: bytes, line: int, reason: str) -> str:
+    if not data.strip():
+        return "the file is empty"
+    try:
+        data.decode(marked_encoding(data) or "utf-8")
+    except UnicodeDecodeError:
+        if not _OTHER_ENCODING.search(data[:200]):
+            return f"line {line}: not text in utf-8; save it as UTF-8"
+    is_cut = not data.rstrip().endswith(b">") or "no element found" in reason
+    what = "the file is cut off" if is_cut else "not XML"
+    return f"line {line}: {what} ({reason}); write it anew"
 
 
 def root_tag(path: Path) -> str | None:

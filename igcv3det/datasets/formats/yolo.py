@@ -19,6 +19,7 @@ from igcv3det.datasets.formats.folders import (
     SPLITS,
     Splits,
     files_below,
+    folders_of_splits,
     images_below,
     listed_names,
     read_names,
@@ -29,6 +30,7 @@ from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.text_files import read_text
 from igcv3det.datasets.values import shown
+from igcv3det.io.images import EXTENSIONS
 from igcv3det.structures import Categories
 from igcv3det.yaml_files import read_yaml
 
@@ -43,7 +45,7 @@ def recognise(path: Path) -> str | None:
     for file in sorted([*path.glob("*.yaml"), *path.glob("*.yml")]):
         if _is_description(file):
             return file.name
-    for folder in (path / "labels", *(part / "labels" for part in split_folders(path).values())):
+    for folder in (path / "labels", *(part / "labels" for part in folders_of_splits(path))):
         if folder.is_dir() and next(files_below(folder, _LABELS), None):
             return f"{folder.relative_to(path)}/*.txt"
     first = next((f for f in sorted(path.glob("*.txt")) if f.name not in NAME_FILES), None)
@@ -144,7 +146,11 @@ def _existing(file: Path, root: Path, key: str, given: str) -> Path:
 def _image_folders(path: Path) -> dict[str, Path]:
     """The folders of images by split, without a ``data.yaml`` that names them."""
     images = path / "images" if (path / "images").is_dir() else path
-    return split_folders(images) or {ALL: images}
+    return split_folders(images, _has_image) or {ALL: images}
+
+
+def _has_image(folder: Path) -> bool:
+    return next(files_below(folder, frozenset(EXTENSIONS)), None) is not None
 
 
 def _images(place: Path) -> Iterator[Path]:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
 from igcv3det.datasets.formats.folders import NAME_FILES, without_ending
-from igcv3det.datasets.image_sizes import read_size
-from igcv3det.datasets.issues import AnnotationError, IssueKind
+from igcv3det.datasets.image_sizes import size_or_issue
+from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.text_files import read_text
 from igcv3det.datasets.values import shown
-from igcv3det.io.images import ImageReadError
 from igcv3det.structures import Categories
 
 _SLACK = 1e-3  # of shares: labelling programs round
@@ -32,7 +31,7 @@ class LabelReader:
 
     def __init__(self, file: Path, categories: Categories, root: str) -> None:
         self.builder = RecordBuilder(file, categories, position_text="line {}")
-        self.found = 0
+        self.found = self._count = 0
         self._root, self._categories = root, categories
         self._known = frozenset(categories.ids)
         self._folders: dict[str, str] = {}
@@ -59,14 +58,12 @@ class LabelReader:
             detail = f"{error}; the image is left out"
             self.builder.add_issue("unreadable label file", label_file, detail)
             return
-        try:
-            size = read_size(Path(image))
-        except ImageReadError as error:
-            kind: IssueKind = "unreadable file" if Path(image).exists() else "missing file"
-            detail = f"{error}; the image and its labels are left out"
-            self.builder.add_issue(kind, label_file, detail)
+        left_out = "the image and its labels are left out"
+        size = size_or_issue(self.builder, Path(image), (None, None), label_file, left_out)
+        if size is None:
             return
-        number = len(self._seen)
+        self._count += 1
+        number = self._count
         name = os.path.relpath(image, self._root or ".").replace(os.sep, "/")
         self.builder.add_image(number, name, size[1], size[0], label_file=label_file)
         if text is None:

@@ -101,10 +101,18 @@ class MaskSource:
         return [p for p in folders if p.with_name(f"{p.name}{LABELS_SUFFIX}").is_dir()]
 
     def _find(self, name: str) -> str | None:
-        """The data set's own name of a split; the exact one has precedence."""
+        """The data set's own name of a split; the exact one has precedence.
+
+        Raises:
+            ValueError: several are meant (train1, train2).
+        """
         wanted = split_name(name)
         same = [own for own in self.splits if wanted is not None and split_name(own) == wanted]
-        return name if name in self.splits else next(iter(same), None)
+        if name in self.splits:
+            return name
+        if len(same) > 1:
+            raise ValueError(f"{self.root}: several splits for {name}: {', '.join(same)}: name one")
+        return same[0] if same else None
 
     def _read_folder(self, name: str) -> list[MaskedImage]:
         folder = self.root / name
