@@ -75,6 +75,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--plots", type=Path, metavar="DIR", help="write figures and a report to this new folder")
     add("--categories", type=integers, metavar="IDS", help="only these category ids: 1,2,3")
     add("--limit", type=positive_int, metavar="N", help="only the first N images")
+    colours = "segmenters: names and colours of the classes, for RGB masks"
+    add("--classes", type=Path, metavar="FILE", help=colours)
     add("--ignore", type=integers, metavar="LABELS", help="segmenters: labels of no class, as 0,11")
     add("--results", type=Path, metavar="JSON", help="evaluate the detections of this file")
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
@@ -102,8 +104,9 @@ def _run(options: argparse.Namespace) -> int:
         from igcv3det.cli.segment_eval import evaluate_segments
 
         return evaluate_segments(options)
-    if options.ignore is not None:
-        report("eval", "--ignore: for segmenters")
+    given = [f"--{name}" for name in ("classes", "ignore") if getattr(options, name) is not None]
+    if given:
+        report("eval", f"{', '.join(given)}: for segmenters")
         return WRONG_CALL
     return _evaluate(options)
 

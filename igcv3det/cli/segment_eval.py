@@ -30,7 +30,7 @@ def evaluate_segments(options: argparse.Namespace) -> int:
     if wrong := _wrong_options(options):
         report("eval", f"{wrong}; {options.checkpoint} is a segmenter")
         return WRONG_CALL
-    source = MaskSource(options.data)
+    source = MaskSource(options.data, options.classes)
     every = source.read(options.split or validation_split(source))
     samples = every[: options.limit]
     predictor = SegmentationPredictor.load(options.checkpoint, options.device)

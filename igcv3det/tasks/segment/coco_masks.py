@@ -1,4 +1,4 @@
-"""PNG masks of COCO's instance annotations, rasterised by pycocotools."""
+"""PNG masks of COCO's annotations: instances, rasterised by pycocotools, or what draws them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import PIL.Image
@@ -39,6 +39,43 @@ class CocoMasks(NamedTuple):
     labels: Mapping[Any, int]
     names: tuple[str, ...]
 
+    def draw(self, image_id: Any, size: tuple[int, int]) -> Mask:  # noqa: ANN401
+        """See `DrawnMasks`."""
+        return draw_instances(self, self.instances.get(image_id, ()), size)
+
+
+class DrawnMasks(Protocol):
+    """Annotations that can be drawn as masks."""
+
+    @property
+    def images(self) -> Sequence[Mapping[str, Any]]:
+        """COCO's entries."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the labels."""
+
+    def draw(self, image_id: Any, size: tuple[int, int]) -> Mask:  # noqa: ANN401
+        """The mask of an image: labels [H, W].
+
+        Raises:
+            AnnotationError: what annotates it cannot be used; names it.
+        """
+
+
+def read_lists(path: Path) -> dict[str, list[Any]]:
+    """The lists of images, annotations and categories of a COCO file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        AnnotationError: it is not COCO JSON.
+    """
+    content = read_json(path)
+    keys = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or any(type(content.get(key)) is not list for key in keys):
+        raise AnnotationError(f"{path}: expects COCO JSON with the lists {', '.join(keys)}")
+    return {key: content[key] for key in keys}
+
 
 def read_instances(path: Path) -> CocoMasks:
     """Reads a COCO annotation file.
@@ -47,10 +84,11 @@ def read_instances(path: Path) -> CocoMasks:
         FileNotFoundError: there is no such file.
         AnnotationError: it is not COCO JSON, or has too many categories for 8-bit masks.
     """
-    content = read_json(path)
-    keys = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or any(type(content.get(key)) is not list for key in keys):
-        raise AnnotationError(f"{path}: expects COCO JSON with the lists {', '.join(keys)}")
+    return instances_of(read_lists(path), path)
+
+
+def instances_of(content: Mapping[str, Sequence[Any]], path: Path) -> CocoMasks:
+    """As `read_instances`, of what `read_lists` returned for ``path``."""
     try:
         categories = sorted(content["categories"], key=lambda entry: entry["id"])
         labels = {entry["id"]: label for label, entry in enumerate(categories, start=1)}
@@ -101,7 +139,7 @@ def draw_instances(
 
 
 def write_masks(
-    masks: CocoMasks,
+    masks: DrawnMasks,
     images: Path,
     output: Path,
     progress: Callable[[int], None] | None = None,
@@ -129,11 +167,12 @@ def write_masks(
     output.mkdir(parents=True, exist_ok=True)
     folder = ImageFolder(images)
     palette = np.zeros((256, 3), np.uint8)
-    palette[1 : len(masks.names)] = class_colours(len(masks.names) - 1)
+    first = int(masks.names[0] == BACKGROUND)  # which stays black
+    palette[first : len(masks.names)] = class_colours(len(masks.names) - first)
     for number, entry in enumerate(masks.images, start=1):
         path = images / folder.find(str(entry["file_name"]))
         size = stated_size(entry.get("height"), entry.get("width"), path)
-        mask = draw_instances(masks, masks.instances.get(entry["id"], ()), size)
+        mask = masks.draw(entry["id"], size)
         image = PIL.Image.fromarray(mask, "P")
         image.putpalette(palette.ravel().tolist())
         with replacing(output / f"{path.stem}.png") as partial:

@@ -25,7 +25,7 @@ from igcv3det.tasks.segment.batches import MaskedImages, MaskTransform, identity
 from igcv3det.tasks.segment.config import MaskAugmentConfig, SegmenterConfig, Triple
 from igcv3det.tasks.segment.masks import ClassLabels
 from igcv3det.tasks.segment.scan import SplitScan, check_labels, class_labels, scan_split
-from igcv3det.tasks.segment.sources import MaskSource, listed_classes, validation_split
+from igcv3det.tasks.segment.sources import MaskSource, validation_split
 from igcv3det.tasks.segment.transforms import MaskEvalTransform, MaskTrainTransform
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,9 @@ class MaskDataModule(LightningDataModule):
 
     Args:
         root: Folder with ``SPLIT/`` beside ``SPLIT_labels/``, or of Pascal VOC's layout.
-        classes: File with the names of the classes, one a line from label 0; null takes
-            ``classes.txt`` in ``root``, else numbers the labels that occur.
+        classes: File with the names of the classes, one a line from label 0, and their colours
+            where masks are RGB; null takes ``classes.txt`` or ``label_colors.txt`` in ``root``,
+            else numbers the labels that occur.
         ignore: Labels of no class, which neither training nor evaluation counts; 255 is one always.
         train_split: Split to train on.
         val_split: Split to validate on; null takes val, else test.
@@ -83,8 +84,8 @@ class MaskDataModule(LightningDataModule):
             raise ValueError(f"data.num_workers must be >= 0, got {num_workers}")
         if any(not 0 <= label <= 255 for label in ignore):
             raise ValueError(f"data.ignore must be labels in 0..255, got {list(ignore)}")
-        self.source = MaskSource(root)
-        self.classes, self.ignore = classes, tuple(ignore)
+        self.source = MaskSource(root, classes)
+        self.ignore = tuple(ignore)
         self.train_split = train_split
         self.val_split = val_split or validation_split(self.source)
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
@@ -118,8 +119,7 @@ class MaskDataModule(LightningDataModule):
         Raises:
             ValueError: the labels do not fit the names, or a mask has a label of no class.
         """
-        listed = listed_classes(self.source, self.classes)
-        found = class_labels(self.train_scan, self.ignore, listed)
+        found = class_labels(self.train_scan, self.ignore, self.source.table)
         for scan in (self.train_scan, self.val_scan):
             check_labels(scan, found)
         return found

@@ -1,8 +1,7 @@
 """Masks: images whose pixels are labels, and which labels count as classes.
 
 A mask is a PNG (or another format without loss) with one number a pixel: grey values, or indices
-into a palette, whose colours have no meaning. Colours alone do not say which label they stand for,
-so RGB masks are refused.
+into a palette, whose colours have no meaning. RGB masks need a table of colours (`class_tables`).
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from igcv3det.tasks.segment.class_tables import ClassTable
+
 Mask = NDArray[np.uint8]
 """[H, W]: labels as the file has them, or classes 0 to K - 1 and ``IGNORED``."""
 
@@ -22,6 +23,8 @@ IGNORED = 255
 """Pixels of no class, which neither training nor evaluation counts; Pascal VOC's void."""
 MAX_CLASSES = 254
 _OUTSIDE = 254  # of a lookup table; a class never has it
+_LOSSY = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"})
+_ALPHA_MODES = {"RGBA": "RGB", "LA": "L"}  # without alpha
 _PLAIN_MODES, _WIDE_MODES = ("L", "P", "1"), ("I;16", "I;16B", "I;16L", "I")
 
 
@@ -63,13 +66,11 @@ class ClassLabels(NamedTuple):
         classes = table[mask]
         outside = classes == _OUTSIDE
         if outside.any():
-            row, column = np.argwhere(outside)[0]
-            label = int(mask[row, column])
-            pixels = int((mask == label).sum())
+            label = int(mask[outside][0])
             raise MaskError(
-                f"{path}: label {label} at row {row}, column {column} ({pixels} pixels) is "
-                f"none of the {len(self.labels)} classes ({self.labels[0]} to "
-                f"{self.labels[-1]}); --ignore {label} leaves its pixels out"
+                f"{path}: label {label}{_place(mask == label)} is none of the {len(self.labels)} "
+                f"classes ({self.labels[0]} to {self.labels[-1]}); --ignore {label} leaves its "
+                "pixels out"
             )
         return classes
 
@@ -78,31 +79,79 @@ class ClassLabels(NamedTuple):
         return np.array(self.labels, np.uint8)[classes]
 
 
-def read_mask(path: Path) -> Mask:
+def read_mask(path: Path, table: ClassTable | None = None) -> Mask:
     """Reads the labels of a mask file.
 
+    Args:
+        path: of the file.
+        table: the labels of an RGB mask's colours.
+
     Raises:
-        MaskError: no such file, empty, no image, RGB, or a label above 255.
+        MaskError: no such file, empty, no image, compressed with loss, transparent, a label above
+            255, or RGB with a colour that the table lacks.
     """
     try:
         with PIL.Image.open(path) as image:
-            mode, values = image.mode, np.array(image)
+            mode, form, values = image.mode, image.format, np.array(image)
     except FileNotFoundError:
         raise MaskError(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         empty = path.is_file() and not path.stat().st_size
         reason = "the file is empty" if empty else f"not a readable mask ({error})"
         raise MaskError(f"{path}: {reason}") from None
+    if form in _LOSSY:
+        raise MaskError(f"{path}: a {form} file, whose compression changes labels; save it as PNG")
+    if mode in _ALPHA_MODES:
+        mode, values = _without_alpha(mode, values, path)
+    if mode == "RGB":
+        return _labels_of_colours(values, table, path)
     if mode in _WIDE_MODES:
-        if values.max(initial=0) > IGNORED or values.min(initial=0) < 0:
-            raise MaskError(f"{path}: label {values.max()} is above {IGNORED}")
+        outside = (values > IGNORED) | (values < 0)
+        if outside.any():
+            label = values[outside][0]
+            raise MaskError(f"{path}: label {label}{_place(outside)} is not in 0..{IGNORED}")
         return values.astype(np.uint8)
     if mode not in _PLAIN_MODES:
-        raise MaskError(
-            f"{path}: an {mode} mask, whose colours do not say which labels they are; convert it "
-            "to grey values or palette indices 0, 1, 2, ..."
-        )
+        raise MaskError(f"{path}: an {mode} mask; save it as grey values or palette indices")
     return cast("Mask", values.astype(np.uint8))
+
+
+def _without_alpha(
+    mode: str, values: NDArray[np.uint8], path: Path
+) -> tuple[str, NDArray[np.uint8]]:
+    transparent = values[..., -1] != 255
+    if transparent.any():
+        raise MaskError(
+            f"{path}: alpha {values[..., -1][transparent][0]}{_place(transparent)}: a pixel of a "
+            "mask has a label or none, and is not transparent; 255 is the label of pixels that "
+            "are ignored"
+        )
+    return _ALPHA_MODES[mode], values[..., 0] if mode == "LA" else values[..., :-1]
+
+
+def _labels_of_colours(values: NDArray[np.uint8], table: ClassTable | None, path: Path) -> Mask:
+    if table is None or table.colours is None:
+        red, green, blue = values[0, 0]
+        named = "" if table is None else f", and {table.path} has names alone"
+        raise MaskError(
+            f"{path}: an RGB mask (its first pixel is {red} {green} {blue}){named}: name the "
+            "classes with their colours, a line 'R G B name' for each label from 0, in a file "
+            "(--classes FILE) or label_colors.txt in the data set"
+        )
+    labels, unknown = table.labels_of(values)
+    if unknown.any():
+        red, green, blue = values[unknown][0]
+        raise MaskError(
+            f"{path}: colour {red} {green} {blue}{_place(unknown)} is none of the "
+            f"{len(table.names)} of {table.path}"
+        )
+    return labels
+
+
+def _place(where: NDArray[np.bool_]) -> str:
+    """The first of some pixels and their number, for a message."""
+    row, column = np.argwhere(where)[0]
+    return f" at row {row}, column {column} ({int(where.sum())} pixels)"
 
 
 def check_names(names: Sequence[str], source: Path) -> tuple[str, ...]:

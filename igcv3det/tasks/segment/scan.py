@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from igcv3det.datasets.image_sizes import read_size
 from igcv3det.io.images import ImageSizeError, read_image
+from igcv3det.tasks.segment.class_tables import ClassTable
 from igcv3det.tasks.segment.masks import (
     IGNORED,
     MAX_CLASSES,
@@ -67,22 +67,20 @@ def read_pair(sample: MaskedImage) -> tuple[NDArray[np.uint8], Mask]:
     Raises:
         ImageReadError, MaskError: one of the files cannot be read, or their sizes differ.
     """
-    mask = read_mask(sample.mask)
+    mask = read_mask(sample.mask, sample.table)
     try:
         return read_image(sample.image, (mask.shape[0], mask.shape[1])), mask
     except ImageSizeError:
         raise _size_error(sample, mask.shape, read_size(sample.image)) from None
 
 
-def class_labels(
-    scan: SplitScan, ignored: Sequence[int], listed: tuple[Sequence[str], Path] | None
-) -> ClassLabels:
+def class_labels(scan: SplitScan, ignored: Sequence[int], listed: ClassTable | None) -> ClassLabels:
     """The classes of a data set.
 
     Args:
         scan: of the training masks.
         ignored: labels of no class, besides 255.
-        listed: names of the labels from 0, and their file; None takes the labels that occur, which
+        listed: names of the labels from 0; None takes the labels that occur, which
             must leave no gap.
 
     Raises:
@@ -90,7 +88,7 @@ def class_labels(
     """
     left_out = tuple(sorted(set(ignored) - {IGNORED}))
     if listed is not None:
-        names = check_names(*listed)
+        names = check_names(listed.names, listed.path)
         labels = tuple(label for label in range(len(names)) if label not in left_out)
         chosen = tuple(names[label] for label in labels)
     else:
@@ -116,8 +114,9 @@ def check_labels(scan: SplitScan, classes: ClassLabels) -> None:
     outside = scan.counts.copy()
     outside[:, known] = 0
     for row in np.flatnonzero(outside.any(axis=1)).tolist():
-        path = scan.samples[row].mask
-        classes.to_classes(read_mask(path), path)  # raises, with the place
+        sample = scan.samples[row]
+        mask = read_mask(sample.mask, sample.table)
+        classes.to_classes(mask, sample.mask)  # raises, with the place
     counted = scan.counts[:, list(classes.labels)].sum(axis=1)
     for row in np.flatnonzero(counted == 0).tolist():
         labels = ", ".join(map(str, np.flatnonzero(scan.counts[row])))
@@ -142,7 +141,7 @@ def _occurring(scan: SplitScan, ignored: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _scan(sample: MaskedImage) -> tuple[NDArray[np.int64], tuple[int, int]]:
-    mask = read_mask(sample.mask)
+    mask = read_mask(sample.mask, sample.table)
     height, width = mask.shape
     size = read_size(sample.image)
     if size not in ((height, width), (width, height)):  # an orientation may turn the image

@@ -7,7 +7,6 @@ of its image, also in folders below; and Pascal VOC's ``JPEGImages``, ``Segmenta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +15,17 @@ from igcv3det.datasets.formats.folders import (
     files_below,
     images_below,
     listed_names,
-    read_names,
     split_name,
     without_ending,
 )
-from igcv3det.datasets.text_files import read_text
+from igcv3det.tasks.segment.class_tables import (
+    ClassTable,
+    find_class_table,
+    read_class_table,
+)
 
 LABELS_SUFFIX = "_labels"
+_LOSSY = (".jpg", ".jpeg", ".webp")
 MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})
 _VOC_IMAGES, _VOC_LISTS = "JPEGImages", ("ImageSets", "Segmentation")
 _VOC_MASKS = ("SegmentationClass", "SegmentationClassPNG")  # the second is labelme's
@@ -33,6 +36,8 @@ class MaskedImage(NamedTuple):
 
     image: Path
     mask: Path
+    table: ClassTable | None = None
+    """Labels of the colours of an RGB mask."""
 
 
 class MaskSource:
@@ -40,13 +45,18 @@ class MaskSource:
 
     Args:
         root: its folder.
+        classes: file with the names of the classes, and their colours where masks are RGB; None
+            looks for one in the folder.
+
+    Attributes:
+        table: the classes of that file; None where there is none.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it has neither layout.
+        FileNotFoundError: there is no such folder or file.
+        ValueError: it has neither layout, or the file of the classes cannot be used.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, classes: str | Path | None = None) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder")
@@ -56,6 +66,9 @@ class MaskSource:
                 f"{root}: no data set of masks: expected SPLIT/ beside SPLIT{LABELS_SUFFIX}/, or "
                 f"Pascal VOC's {_VOC_MASKS[0]}/"
             )
+
+        file = None if classes is None else Path(classes)
+        self.table = find_class_table(self.root) if file is None else read_class_table(file)
 
     @property
     def description(self) -> str:
@@ -92,7 +105,12 @@ class MaskSource:
         missing = [sample for sample in samples if not sample.mask.is_file()]
         if missing:
             more = f", and {len(missing) - 1} more like it" if len(missing) > 1 else ""
-            image, mask = missing[0]
+            image, mask, _ = missing[0]
+            if lossy := next((p for s in _LOSSY if (p := mask.with_suffix(s)).is_file()), None):
+                raise ValueError(
+                    f"{lossy}: a mask compressed with loss, which changes labels; save masks as "
+                    f"PNG{more}"
+                )
             raise ValueError(f"{image}: has no mask: {mask}: no such file{more}")
         return samples
 
@@ -119,7 +137,7 @@ class MaskSource:
         masks = self.root / f"{name}{LABELS_SUFFIX}"
         by_stem = {without_ending(mask): mask for mask in files_below(masks, MASK_SUFFIXES)}
         return [
-            MaskedImage(folder / image, masks / by_stem.get(stem, f"{stem}.png"))
+            MaskedImage(folder / image, masks / by_stem.get(stem, f"{stem}.png"), self.table)
             for image in images_below(folder)
             for stem in (without_ending(image),)
         ]
@@ -135,7 +153,7 @@ class MaskSource:
             image = images.find(stem, None) if images else None
             if image is None:
                 raise ValueError(f"{listed}: line {number}: no image {stem!r} in {folder}")
-            samples.append(MaskedImage(folder / image, self._voc_masks / f"{stem}.png"))
+            samples.append(MaskedImage(folder / image, self._voc_masks / f"{stem}.png", self.table))
         return samples
 
 
@@ -149,26 +167,3 @@ def validation_split(source: MaskSource) -> str:
         if source.has_split(name):
             return name
     raise ValueError(f"{source.root}: has neither a split val nor test, only {source.splits}")
-
-
-def listed_classes(
-    source: MaskSource, file: str | Path | None
-) -> tuple[Sequence[str], Path] | None:
-    """Names of the classes, one a line from label 0, and the file that has them.
-
-    Args:
-        source: its folder may hold ``classes.txt``.
-        file: another file with the names.
-
-    Returns:
-        None where no file names them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        AnnotationError: it is no text.
-    """
-    if file is not None:
-        path = Path(file)
-        return [line.strip() for line in read_text(path).splitlines() if line.strip()], path
-    names = read_names(source.root)
-    return None if names is None else (names, source.root)

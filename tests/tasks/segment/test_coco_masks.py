@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from igcv3det.cli import make_masks
 from igcv3det.tasks.segment.coco_masks import draw_instances, read_instances
 from igcv3det.tasks.segment.masks import read_mask
-from igcv3det.tasks.segment.sources import MaskSource, listed_classes
+from igcv3det.tasks.segment.sources import MaskSource
 
 SIZE = (10, 12)
 
@@ -56,7 +56,7 @@ def test_smaller_instances_are_on_top(tmp_path, capsys):
     source = MaskSource(tmp_path)
     assert source.splits == ["train2017"]
     assert len(source.read("train")) == 1
-    assert listed_classes(source, None)[0] == ["background", "mat", "cat"]
+    assert source.table.names == ["background", "mat", "cat"]
     assert "1 masks, 3 labels" in capsys.readouterr().out
     assert make_masks.main(call) == 1
     assert "train2017_labels: holds something" in capsys.readouterr().err

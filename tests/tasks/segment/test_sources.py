@@ -9,7 +9,7 @@ from mask_folders import VOID, write_masks, write_voc
 
 from igcv3det.tasks.segment.masks import MaskError
 from igcv3det.tasks.segment.scan import check_labels, class_labels, read_pair, scan_split
-from igcv3det.tasks.segment.sources import MaskSource, listed_classes, validation_split
+from igcv3det.tasks.segment.sources import MaskSource, validation_split
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def test_folders_beside_folders(folder):
     source = MaskSource(folder)
     assert source.splits == ["train", "valid"]
     assert validation_split(source) == "val"  # another name for valid
-    image, mask = source.read("val")[1]
+    image, mask, table = source.read("val")[1]
+    assert table is None
     assert (image, mask) == (folder / "valid" / "1.png", folder / "valid_labels" / "1.png")
     pixels, labels = read_pair(source.read("train")[0])
     assert pixels.shape[:2] == labels.shape == (24, 32)
@@ -63,12 +64,11 @@ def test_classes_by_names_by_labels_and_by_what_is_ignored(folder):
     assert found.names == ("class 0", "class 1", "class 2")
     assert scan.pixels(found) == tuple(scan.counts.sum(0)[:3])
     (folder / "classes.txt").write_text("void\nbox\nground\n")
-    listed = listed_classes(MaskSource(folder), None)
-    found = class_labels(scan, (0, VOID), listed)
+    found = class_labels(scan, (0, VOID), MaskSource(folder).table)
     assert found == ((1, 2), (0, VOID), ("box", "ground"))
     own = folder / "names.txt"
     own.write_text("a\nb\nc\nd\n\n")
-    assert listed_classes(MaskSource(folder), own)[0] == ["a", "b", "c", "d"]
+    assert MaskSource(folder, own).table.names == ["a", "b", "c", "d"]
 
 
 def test_a_gap_in_the_labels_needs_names(folder):
@@ -118,6 +118,10 @@ def test_another_size_than_the_image(folder):
             r"train/0\.png: has no mask: .*0\.png",
         ),
         (
+            lambda root: (root / "train_labels/0.png").rename(root / "train_labels/0.jpg"),
+            r"train_labels/0\.jpg: a mask compressed with loss",
+        ),
+        (
             lambda root: [p.unlink() for p in (root / "train").iterdir()],
             "split train has no images",
         ),
@@ -126,7 +130,7 @@ def test_another_size_than_the_image(folder):
             "has no split 'train'; its splits: val",
         ),
     ],
-    ids=["no mask", "no image", "no split"],
+    ids=["no mask", "lossy mask", "no image", "no split"],
 )
 def test_splits_that_cannot_be_used(folder, breaks, message):
     breaks(folder)
@@ -145,3 +149,23 @@ def test_other_folders(tmp_path):
     (voc / "JPEGImages" / "b.jpg").unlink()
     with pytest.raises(ValueError, match=r"train\.txt: line 2: no image 'b'"):
         MaskSource(voc).read("train")
+
+
+def test_masks_of_colours(folder):
+    """The same labels by a table in the folder, and by one that is given."""
+    expected = scan_split(MaskSource(folder).read("train"))
+    colours = np.array([[0, 0, 0], [64, 128, 64], [192, 0, 128], [1, 2, 3]], np.uint8)
+    for path in (folder / "train_labels").iterdir():
+        mask = np.array(PIL.Image.open(path))
+        PIL.Image.fromarray(colours[np.where(mask == VOID, 3, mask)]).save(path)
+    lines = [f"{r} {g} {b}\t{name}" for (r, g, b), name in zip(colours, "abcd", strict=True)]
+    with pytest.raises(MaskError, match=r"0\.png: an RGB mask \(its first pixel is 1 2 3\): name"):
+        scan_split(MaskSource(folder).read("train"))
+    given = folder / "own.txt"
+    given.write_text("\n".join(lines))
+    (folder / "label_colors.txt").write_text("\n".join(lines))
+    for source in (MaskSource(folder), MaskSource(folder, given)):
+        scan = scan_split(source.read("train"))
+        assert scan.counts[:, :3].tolist() == expected.counts[:, :3].tolist()
+        assert scan.counts[:, 3].tolist() == expected.counts[:, VOID].tolist()
+        assert class_labels(scan, (3,), source.table).names == ("a", "b", "c")
