@@ -3,10 +3,9 @@
 // Milliseconds: firstDetection, from opening the page a second time to the boxes; network, the
 // median of a frame.
 
-import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { createRequire } from "node:module";
-import { extname, join } from "node:path";
+import { join } from "node:path";
+import { serveFolder } from "../../tools/browser/folder_server.mjs";
 
 const tools = createRequire(new URL("../../tools/browser/package.json", import.meta.url));
 const { chromium } = tools("playwright-core");
@@ -15,28 +14,8 @@ const [folder, browserFile, output, ...files] = process.argv.slice(2);
 const images = files.filter((name) => !name.endsWith(".webm"));
 const video = files.find((name) => name.endsWith(".webm"));
 const REPEATS = 9;
-const TYPES = {
-  ".html": "text/html",
-  ".css": "text/css",
-  ".js": "text/javascript",
-  ".mjs": "text/javascript",
-  ".wasm": "application/wasm",
-};
-
-// A static server as simple as they get: no headers for threads
-const server = createServer((request, reply) => {
-  const path = new URL(request.url, "http://x").pathname;
-  try {
-    const content = readFileSync(join(folder, path === "/" ? "index.html" : path));
-    reply.setHeader("Content-Type", TYPES[extname(path)] ?? (path === "/" ? "text/html" : "application/octet-stream"));
-    reply.end(content);
-  } catch {
-    reply.statusCode = 404;
-    reply.end();
-  }
-});
-await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-const address = `http://localhost:${server.address().port}/`;
+const server = await serveFolder(folder);
+const { address } = server;
 
 const browser = await chromium.launch({
   executablePath: browserFile,
@@ -134,7 +113,6 @@ await page.waitForFunction(() => document.getElementById("status").textContent.s
 report.broken = await status();
 
 server.close();
-server.closeAllConnections();
 await context.setOffline(true);
 await page.reload();
 await ready();

@@ -14,7 +14,7 @@ function ask(message, transfer = []) {
 
 /** Loads the detector; resolves to what computes it, such as "WebGPU". */
 export function openDetector() {
-  worker = new Worker("worker.js", { type: "module" });
+  worker = new Worker("worker.js");
   worker.onmessage = ({ data: { id, error, ...reply } }) => {
     const { resolve, reject } = waiting.get(id);
     waiting.delete(id);

@@ -5,10 +5,11 @@ importScripts("files.js"); // written by the build
 const { version, core, onDemand } = self.FILES;
 const CACHE = `igcv3det-${version}`;
 const urlOf = (name) => new URL(name, self.registration.scope).href;
-const KEPT = new Set(["./", ...core, ...onDemand].map(urlOf));
+const FIRST = ["./", "files.js", ...core]; // kept at the first visit
+const KEPT = new Set([...FIRST, ...onDemand].map(urlOf));
 
 self.addEventListener("install", (event) => {
-  const files = ["./", ...core].map((name) => new Request(urlOf(name), { cache: "reload" }));
+  const files = FIRST.map((name) => new Request(urlOf(name), { cache: "reload" }));
   event.waitUntil(
     caches
       .open(CACHE)

@@ -1,57 +1,58 @@
 // The detector, in a thread of its own: bitmaps in, detections out.
+// A classic worker, no module: LiteRT's loader calls importScripts.
 
-import { readDescription } from "./description.js";
-import { preprocess } from "./preprocess.js";
+importScripts("files.js"); // written by the build
 
-const RUNTIME = new URL("runtime/", import.meta.url).href;
-const MODEL = new URL("model.onnx", import.meta.url).href;
-const ERRORS_ONLY = 3;
+const BASE = new URL(".", self.location.href).href;
+const RUNTIME = `${BASE}runtime/`;
 const MOST_THREADS = 8; // more do not help a network of this size
 
+let parts; // modules of the page
 let description;
-let session;
-let Tensor;
+let engine;
 
-async function webgpuComputes(precision) {
-  const adapter = await navigator.gpu?.requestAdapter();
-  return Boolean(adapter && (precision !== "fp16" || adapter.features.has("shader-f16")));
+async function readModel(name) {
+  const reply = await fetch(`${BASE}${name}`);
+  if (!reply.ok) throw new Error(`${name}: ${reply.status} ${reply.statusText}`);
+  return new Uint8Array(await reply.arrayBuffer());
 }
 
-async function openWith(provider, model) {
-  const ort = await import(`${RUNTIME}ort.${provider}.min.mjs`);
-  ort.env.logLevel = "error";
-  ort.env.wasm.wasmPaths = RUNTIME;
-  ort.env.wasm.numThreads = self.crossOriginIsolated
-    ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS)
-    : 1;
-  session = await ort.InferenceSession.create(model, {
-    executionProviders: [provider],
-    logSeverityLevel: ERRORS_ONLY,
-  });
-  Tensor = ort.Tensor;
+// The precision that the adapter of WebGPU can compute in; null without one
+async function webgpu() {
+  const adapter = await navigator.gpu?.requestAdapter();
+  return adapter ? { hasFloat16: adapter.features.has("shader-f16") } : null;
+}
+
+async function openWith(name, provider, adapter) {
+  const model = await readModel(name);
+  description = parts.readDescription(model);
+  if (adapter && description.precision === "fp16" && !adapter.hasFloat16) {
+    throw new Error("the adapter has no float16");
+  }
+  const cores = Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
+  const threads = self.crossOriginIsolated ? cores : 1;
+  const open = name.endsWith(".tflite") ? parts.openLitert : parts.openOnnx;
+  engine = await open(model, description, { provider, threads, runtime: RUNTIME });
   const { size } = description;
-  await infer(new Float32Array(3 * size * size)); // the first run is slower than the others
-  return provider === "webgpu" ? "WebGPU" : `WASM, threads: ${ort.env.wasm.numThreads}`;
+  await engine.run(new Float32Array(3 * size * size)); // the first run is slower than the others
+  return engine.name;
 }
 
 async function open() {
-  const reply = await fetch(MODEL);
-  if (!reply.ok) throw new Error(`model.onnx: ${reply.status} ${reply.statusText}`);
-  const model = new Uint8Array(await reply.arrayBuffer());
-  description = readDescription(model);
-  if (await webgpuComputes(description.precision)) {
+  const modules = ["description", "preprocess", "engine_onnx", "engine_litert"];
+  const loaded = await Promise.all(modules.map((name) => import(`${BASE}${name}.js`)));
+  parts = Object.assign({}, ...loaded);
+  const { models } = self.FILES;
+  const onnx = models.find((name) => name.endsWith(".onnx"));
+  const adapter = onnx ? await webgpu() : null;
+  if (adapter) {
     try {
-      return await openWith("webgpu", model);
+      return await openWith(onnx, "webgpu", adapter);
     } catch (error) {
       console.warn("WebGPU cannot run the detector, WASM does:", error);
     }
   }
-  return openWith("wasm", model);
-}
-
-function infer(planes) {
-  const { size } = description;
-  return session.run({ images: new Tensor("float32", planes, [1, 3, size, size]) });
+  return openWith(models.find((name) => name.endsWith(".tflite")) ?? onnx, "wasm", null);
 }
 
 function pixelsOf(bitmap) {
@@ -65,19 +66,19 @@ function pixelsOf(bitmap) {
 function detectionsOf({ boxes, scores, labels }, { width, height }) {
   const { size, names } = description;
   const scale = [width / size, height / size, width / size, height / size];
-  return Array.from(scores.data, (score, row) => ({
-    name: names[Number(labels.data[row]) - 1],
-    label: Number(labels.data[row]),
+  return scores.map((score, row) => ({
+    name: names[labels[row] - 1],
+    label: labels[row],
     score,
-    box: scale.map((factor, side) => boxes.data[row * 4 + side] * factor),
+    box: scale.map((factor, side) => boxes[row][side] * factor),
   }));
 }
 
 async function detect(bitmap) {
   const start = performance.now();
-  const planes = preprocess(pixelsOf(bitmap), description);
+  const planes = parts.preprocess(pixelsOf(bitmap), description);
   const ready = performance.now();
-  const outputs = await infer(planes);
+  const outputs = await engine.run(planes);
   const detections = detectionsOf(outputs, bitmap);
   return { detections, preprocessing: ready - start, network: performance.now() - ready };
 }
