@@ -16,6 +16,7 @@ from torch import Tensor
 
 from igcv3det.atomic_files import atomic_write
 from igcv3det.description import DESCRIPTION, parse_description
+from igcv3det.export_formats import EXPORTED_SUFFIXES, FORMATS
 
 CHECKSUM = "weights_sha256"
 """Key of the metadata; see `checksum`."""
@@ -164,6 +165,16 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _wrong_kind(path: Path, kind: str) -> ValueError:
+    if path.suffix in EXPORTED_SUFFIXES:
+        return ValueError(
+            f"{path}: an exported file has no PyTorch weights; Predictor.load and the commands "
+            "predict, eval, compare and benchmark take it"
+        )
+    graphs = [own.suffix for own in FORMATS.values() if own.weights_suffix == path.suffix]
+    if graphs:
+        beside = [path.with_suffix(suffix) for suffix in graphs]
+        name = next((own.name for own in beside if own.is_file()), f"{' or '.join(graphs)} file")
+        return ValueError(f"{path}: the weights of an exported detector; give its {name}")
     return ValueError(
         f"{path}: a {kind} is a .safetensors, .ckpt or .yaml file, not {path.suffix!r}"
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from igcv3det.description import DESCRIPTION
 from igcv3det.export_formats import format_of
+from igcv3det.runtime.content import format_by_content
 from igcv3det.runtime.executorch_session import ExecuTorchSession
 from igcv3det.runtime.litert_session import LiteRTSession
 from igcv3det.runtime.ncnn_session import NcnnSession
@@ -20,7 +21,6 @@ from igcv3det.runtime.session import Array, Port, Session, first_line, import_ex
 
 COREML = "Core ML files run on Apple's systems only; this package writes them and runs none"
 """Why such a file is refused."""
-_HEAD = 1000  # bytes in which OpenVINO's XML opens its root element
 _ERRORS_ONLY = 3  # of ONNX Runtime's log levels
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
 
@@ -36,14 +36,18 @@ def open_session(path: Path, threads: int | None = None, *, bf16: bool = False) 
     Raises:
         FileNotFoundError: an ``.xml`` or ``.param`` without its ``.bin``.
         ImportError: the runtime is not installed.
-        ValueError: another suffix, a file that cannot be read, ``bf16`` for another runtime than
-            OpenVINO, or fewer than one thread.
+        ValueError: another suffix, or one that the content contradicts, a file that cannot be
+            read, ``bf16`` for another runtime than OpenVINO, or fewer than one thread.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be >= 1, got {threads}")
     name = format_of(path).name
     if name == "coreml":
         raise ValueError(f"{path}: {COREML}")
+    content = format_by_content(path)
+    if content is not None and content.name != name:
+        right = path.with_suffix(content.suffix).name
+        raise ValueError(f"{path}: its content is of format {content.name}; rename it to {right}")
     if name == "openvino":
         return _OpenVinoSession(path, threads, bf16)
     if bf16:
@@ -118,7 +122,7 @@ class _OpenVinoSession:
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
             weights = path.with_suffix(".bin")
-            if b"<net" in path.read_bytes()[:_HEAD] and not weights.is_file():
+            if format_by_content(path) is not None and not weights.is_file():
                 message = f"{weights}: no such file; {path.name} needs these weights"
                 raise FileNotFoundError(message) from error
             reason = first_line(error)
