@@ -195,9 +195,19 @@ def test_two_processes_in_one_folder(folder, searched, few, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_prices_come_from_the_backend(folder, backend, monkeypatch):
-    pytest.importorskip(backend)
+@pytest.mark.parametrize(
+    ("backend", "packages"),
+    [
+        ("onnxruntime", ["onnxruntime"]),
+        ("openvino", ["openvino"]),
+        ("ncnn", ["ncnn", "pnnx"]),
+        ("litert", ["ai_edge_litert", "litert_torch"]),
+        ("executorch", ["executorch"]),
+    ],
+)
+def test_prices_come_from_the_backend(folder, backend, packages, monkeypatch):
+    for package in packages:
+        pytest.importorskip(package)
     monkeypatch.setattr(price, "ROUNDS", 3)
     monkeypatch.setattr(search, "find_candidates", _few)
     output = folder / backend

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import integers, positive_int, share
 from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.export_formats import RUNTIMES
 
 if TYPE_CHECKING:
     from igcv3det.tasks.compress.front import Point
@@ -57,7 +58,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
             help=f"budgets, shares of the detector's own {measure.replace('_', '-')}"
             + (" (default, if no budget is given: 0.8 0.6)" if measure == "latency" else ""),
         )
-    backends = ("onnxruntime", "openvino", "torch")
+    backends = (*RUNTIMES, "torch")
     add("--backend", choices=backends, default="onnxruntime", help="(default: onnxruntime)")
     add("--threads", type=positive_int, default=2, help="of the backend (default: 2)")
     add("--workers", type=positive_int, default=2, help="candidates trained at once (default: 2)")

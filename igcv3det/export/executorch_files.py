@@ -31,19 +31,36 @@ _QUANTIZER = "executorch.backends.xnnpack.quantizer.xnnpack_quantizer"
 def write(job: ExportJob) -> None:
     """Writes the file; see `igcv3det.export.job.Writer`."""
     with silenced(), quiet("executorch", "torchao", level=logging.ERROR):
-        exir = import_extra("executorch.exir", job.path, "executorch")
-        partitioner = import_extra(_PARTITIONER, job.path, "executorch").XnnpackPartitioner()
-        model = NetworkAndDecoding(job.detector, job.variant or "mixed")
+        model = NetworkAndDecoding(job.detector, job.variant or "executorch")
         example = model.example()
         if job.calibration is not None:
             correct_biases(model.network, job.calibration)
             model.network = _quantized(model.network, example, job.calibration)
+        description = json.dumps(description_of(job.detector, job.spec))
+        content = convert(model, example, {DESCRIPTION: description})
+    atomic_write(job.path, content)
+
+
+def convert(model: nn.Module, example: torch.Tensor, constants: dict[str, str]) -> bytes:
+    """A module of one input as a program that XNNPACK computes.
+
+    Args:
+        model: in float32, or quantised.
+        example: of the shape that the program takes.
+        constants: texts by the names of the methods that return them.
+
+    Raises:
+        ImportError: ExecuTorch is not installed.
+    """
+    with silenced(), quiet("executorch", "torchao", level=logging.ERROR):
+        exir = import_extra("executorch.exir", "conversion", "executorch")
+        partitioner = import_extra(_PARTITIONER, "conversion", "executorch").XnnpackPartitioner()
         program = exir.to_edge_transform_and_lower(
             torch.export.export(model, (example,)),
             partitioner=[partitioner],
-            constant_methods={DESCRIPTION: json.dumps(description_of(job.detector, job.spec))},
+            constant_methods=constants,
         ).to_executorch()
-    atomic_write(job.path, program.buffer)
+    return bytes(program.buffer)
 
 
 def _quantized(network: nn.Module, example: torch.Tensor, calibration: CalibrationSet) -> nn.Module:

@@ -6,10 +6,14 @@ metadata tools put associated files: runtimes read the flatbuffer only.
 
 from __future__ import annotations
 
+import inspect
 import json
 import tempfile
 import zipfile
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from igcv3det.atomic_files import replacing
 from igcv3det.export.bias_correction import correct_biases
@@ -26,14 +30,12 @@ PACKAGES: tuple[str, ...] = ("litert_torch", "ai_edge_litert", "ai_edge_quantize
 
 def write(job: ExportJob) -> None:
     """Writes the file; see `igcv3det.export.job.Writer`."""
-    litert_torch = import_extra("litert_torch", job.path, "litert")
-    model = NetworkAndDecoding(job.detector, job.variant or "mixed")
+    model = NetworkAndDecoding(job.detector, job.variant or "litert")
     if job.calibration is not None:
         correct_biases(model.network, job.calibration)
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "model.tflite"
-        with silenced():
-            litert_torch.convert(model, (), {INPUT: model.example()}).export(str(converted))
+        convert(model, model.example(), converted)
         content = converted.read_bytes()
         if job.calibration is not None:
             content = _quantized(converted, job.calibration)
@@ -41,6 +43,18 @@ def write(job: ExportJob) -> None:
         partial.write_bytes(content)
         with zipfile.ZipFile(partial, "a") as archive:
             archive.writestr(MEMBER, json.dumps(description_of(job.detector, job.spec)))
+
+
+def convert(model: nn.Module, example: torch.Tensor, path: Path) -> None:
+    """Writes a module of one input in float32, without a description.
+
+    Raises:
+        ImportError: litert-torch is not installed.
+    """
+    litert_torch = import_extra("litert_torch", path, "litert")
+    (name,) = inspect.signature(model.forward).parameters  # the input's in the file too
+    with silenced():
+        litert_torch.convert(model, (), {name: example}).export(str(path))
 
 
 def _quantized(model: Path, calibration: CalibrationSet) -> bytes:

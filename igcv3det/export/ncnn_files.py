@@ -11,9 +11,11 @@ import json
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from igcv3det.atomic_files import replacing
 from igcv3det.export.job import ExportJob
@@ -29,14 +31,8 @@ _NAMES = {"in0": INPUT, **{f"out{i}": name for i, name in enumerate(CANDIDATE_OU
 
 def write(job: ExportJob) -> None:
     """Writes both files; see `igcv3det.export.job.Writer`."""
-    model = NetworkAndDecoding(job.detector, job.variant or "mixed")
-    with tempfile.TemporaryDirectory() as folder:
-        converted = _convert(model, Path(folder), job)
-        layers = converted.read_text(encoding="utf-8").splitlines()
-        content = converted.with_suffix(".bin").read_bytes()
-    size = job.detector.config.image_size
-    layers[_HEADER:] = [_renamed(line, size) for line in layers[_HEADER:]]
-    _refuse_unknown(layers[_HEADER:], job.path)
+    model = NetworkAndDecoding(job.detector, job.variant or "ncnn")
+    layers, content = convert(model, model.example(), job.path, job.spec.precision)
     checksum = hashlib.sha256(content).hexdigest()
     description = {**description_of(job.detector, job.spec), WEIGHTS: checksum}
     text = "\n".join([*layers, MARK + json.dumps(description), ""])
@@ -45,28 +41,53 @@ def write(job: ExportJob) -> None:
         graph.write_text(text, encoding="utf-8")
 
 
-def _convert(model: NetworkAndDecoding, folder: Path, job: ExportJob) -> Path:
+def convert(
+    model: nn.Module, example: torch.Tensor, path: Path, precision: str = "fp32"
+) -> tuple[list[str], bytes]:
+    """A module as lines of a ``.param``, with `INPUT` as its input, and content of a ``.bin``.
+
+    Args:
+        model: of one input; its first outputs get the names of a detector's.
+        example: [1, C, H, W], the only shape that the result takes.
+        path: for messages.
+        precision: of the weights, "fp32" or "fp16".
+
+    Raises:
+        ImportError: pnnx is not installed.
+        ValueError: a layer that pnnx or ncnn does not have.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        converted = _run_pnnx(model, example, Path(folder), path, precision)
+        layers = converted.read_text(encoding="utf-8").splitlines()
+        content = converted.with_suffix(".bin").read_bytes()
+    layers[_HEADER:] = [_renamed(line, example.shape) for line in layers[_HEADER:]]
+    _refuse_unknown(layers[_HEADER:], path)
+    return layers, content
+
+
+def _run_pnnx(
+    model: nn.Module, example: torch.Tensor, folder: Path, path: Path, precision: str
+) -> Path:
     """Runs pnnx, which is a program; returns the ``.param`` that it wrote."""
-    example = model.example()
     with warnings.catch_warnings():
         # pnnx reads TorchScript, which PyTorch calls deprecated, and a shape in Python is fixed
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(model, example, check_trace=False)  # type: ignore[no-untyped-call]
         traced.save(str(folder / "model.pt"))
     shape = ",".join(str(side) for side in example.shape)
-    options = [f"inputshape=[{shape}]f32", f"fp16={int(job.spec.precision == 'fp16')}"]
-    program = import_extra("pnnx", job.path, "ncnn").EXEC_PATH
+    options = [f"inputshape=[{shape}]f32", f"fp16={int(precision == 'fp16')}"]
+    program = import_extra("pnnx", path, "ncnn").EXEC_PATH
     run = subprocess.run(
         [program, "model.pt", *options], cwd=folder, capture_output=True, text=True, check=False
     )
     written = folder / "model.ncnn.param"
     if run.returncode or not written.exists():
         lines = (run.stderr.strip() or run.stdout.strip() or "no message").splitlines()
-        raise ValueError(f"{job.path}: pnnx cannot convert it: {lines[-1]}")
+        raise ValueError(f"{path}: pnnx cannot convert it: {lines[-1]}")
     return written
 
 
-def _renamed(line: str, size: int) -> str:
+def _renamed(line: str, shape: Sequence[int]) -> str:
     """A layer with our names of input and outputs, and the input with its size.
 
     A layer is ``kind name inputs outputs``, the names of both, and options.
@@ -75,7 +96,7 @@ def _renamed(line: str, size: int) -> str:
     ports = int(inputs) + int(outputs)
     words[:ports] = [_NAMES.get(port, port) for port in words[:ports]]
     if kind == "Input":
-        name, words[ports:] = INPUT, [f"0={size}", f"1={size}", "2=3"]
+        name, words[ports:] = INPUT, [f"0={shape[3]}", f"1={shape[2]}", f"2={shape[1]}"]
     return " ".join([kind, name, inputs, outputs, *words])
 
 

@@ -64,7 +64,7 @@ class NetworkAndDecoding(nn.Module):
         self.network: nn.Module = Network(deploy(detector, variant).cpu(), torch.float32)
         self.decoding = Decoding(detector)
         self.eval()
-        _fix_padding(self.network, self.example())
+        fix_padding(self.network, self.example())
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes [B, A, 4] and scores [B, A, K] of images [B, 3, S, S]."""
@@ -82,7 +82,7 @@ def description_of(detector: SSDLite, spec: ExportSpec) -> dict[str, Any]:
     return {**describe_detector(detector), EXPORT: spec.as_description(detector.config)}
 
 
-def _fix_padding(network: nn.Module, example: Tensor) -> None:
+def fix_padding(network: nn.Module, example: Tensor) -> None:
     """Replaces convolutions that compute their padding by plain ones, for the example's size.
 
     pnnx 20261020 drops the padding of a convolution that follows a symmetric `F.pad`.

@@ -32,7 +32,10 @@ from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.layers import BATCH_NORMS, ChannelPermutation
 
 Network = TypeVar("Network", bound=nn.Module)
-Variant = Literal["permuted", "dense", "mixed", "grouped", "torch", "onnxruntime", "openvino"]
+Variant = Literal[
+    *("permuted", "dense", "mixed", "grouped"),
+    *("torch", "onnxruntime", "openvino", "ncnn", "litert", "executorch"),
+]
 ChooseVariant = Callable[[Block], BlockVariant]
 
 DENSE = BlockVariant("dense", "dense")
@@ -147,6 +150,10 @@ VARIANTS: dict[str, ChooseVariant] = {
     "torch": lambda _: MIXED,
     "onnxruntime": _onnxruntime_variant,
     "openvino": _openvino_variant,
+    # docs/devices.md; ExecuTorch computes with XNNPACK, as LiteRT does
+    "ncnn": lambda _: MIXED,
+    "litert": lambda _: MIXED,
+    "executorch": lambda _: MIXED,
 }
 """The choice of every name but ``permuted``."""
 

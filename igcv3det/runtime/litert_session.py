@@ -33,7 +33,8 @@ class LiteRTSession:
 
     def __init__(self, path: Path, threads: int | None) -> None:
         self._interpreter = import_extra("ai_edge_litert.interpreter", path, "litert").Interpreter
-        self._path, self._threads = path, threads
+        self._threads = threads
+        self._content = path.read_bytes()  # the file may be replaced while it is in use
         self._of_thread = threading.local()
         self.description = _read_description(path)
         try:
@@ -54,7 +55,7 @@ class LiteRTSession:
         # An interpreter serves one caller at a time, so each thread has its own
         graph = getattr(self._of_thread, "graph", None)
         if graph is None:
-            interpreter = self._interpreter(str(self._path), num_threads=self._threads)
+            interpreter = self._interpreter(model_content=self._content, num_threads=self._threads)
             graph = self._of_thread.graph = interpreter.get_signature_runner(SIGNATURE)
         return graph
 

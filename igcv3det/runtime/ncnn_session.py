@@ -50,6 +50,7 @@ class NcnnSession:
             (line.removeprefix(MARK) for line in lines if line.startswith(MARK)), None
         )
         _check_weights(self.description, path, weights)
+        self._path = path
         self._matrix = ncnn.Mat
         self._net = ncnn.Net()
         if threads is not None:
@@ -68,12 +69,21 @@ class NcnnSession:
         ]
 
     def run(self, array: Array) -> list[Array]:
-        """The outputs for one image [1, 3, S, S]."""
+        """The outputs for one image [1, 3, S, S].
+
+        Raises:
+            ValueError: ncnn cannot compute one of them.
+        """
         extractor = self._net.create_extractor()  # one for each call, so threads share the net
         image = np.ascontiguousarray(array[0])  # ncnn reads its memory while it computes
         extractor.input(INPUT, self._matrix(image))
-        # Copied: the memory of an output belongs to the extractor
-        return [np.array(extractor.extract(name)[1])[None] for name in self._names]
+        outputs = []
+        for name in self._names:
+            code, output = extractor.extract(name)
+            if code:  # the output has no memory then
+                raise ValueError(f"{self._path}: ncnn cannot compute {name} (error {code})")
+            outputs.append(np.array(output)[None])  # copied: its memory belongs to the extractor
+        return outputs
 
 
 def _read_lines(path: Path) -> list[str]:

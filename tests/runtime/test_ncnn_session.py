@@ -1,6 +1,7 @@
 """ncnn's files: what is refused, and which of the two files the message names."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from exported_files import CONFIG, SIZE, describe
 from ncnn_stub import LAYERS, SPEC, WEIGHTS_BYTES, write_stub
 
 from igcv3det.runtime import load_exported
+from igcv3det.runtime.sessions import open_session
 
 
 def test_outputs_of_a_known_network(tmp_path):
@@ -92,3 +94,19 @@ def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ncnn", None)
     with pytest.raises(ImportError, match=r"a.param: needs ncnn; .*'igcv3det\[ncnn\]'"):
         load_exported(path)
+
+
+def test_an_output_that_ncnn_cannot_compute(tmp_path, monkeypatch):
+    """Its array would have no memory: reading it ends the process."""
+    session = open_session(write_stub(tmp_path / "a.param"), threads=1)
+
+    class Extractor:
+        def input(self, *_):
+            pass
+
+        def extract(self, _):
+            return -100, None
+
+    monkeypatch.setattr(session, "_net", SimpleNamespace(create_extractor=Extractor))
+    with pytest.raises(ValueError, match=r"a.param: ncnn cannot compute boxes \(error -100\)"):
+        session.run(np.zeros((1, 3, SIZE, SIZE), np.float32))

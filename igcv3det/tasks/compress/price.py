@@ -12,17 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import onnx
 import torch
 from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
-from igcv3det.export.assemble import read_openvino, save_openvino
-from igcv3det.export.tracing import trace_onnx
+from igcv3det.export.modules import write_module
+from igcv3det.export_formats import RUNTIMES
 from igcv3det.fastpath.deploy import Variant, deploy
 from igcv3det.measure.complexity import count_multiply_adds, count_parameters
 from igcv3det.measure.latency import Timing, quantile, time_in_turn
-from igcv3det.measure.targets import Backend
+from igcv3det.measure.targets import Library
 from igcv3det.runtime.sessions import open_session
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design, build, design_of
@@ -88,7 +87,7 @@ class Pricer:
         counts: its multiply-adds and parameters.
     """
 
-    def __init__(self, teacher: SSDLite, backend: Backend, threads: int) -> None:
+    def __init__(self, teacher: SSDLite, backend: Library, threads: int) -> None:
         self.teacher, self.backend, self.threads = teacher, backend, threads
         if backend == "torch":
             torch.set_num_threads(threads)
@@ -177,13 +176,9 @@ class Pricer:
         if self.backend == "torch":
             held = x.contiguous(memory_format=torch.channels_last)
             return torch.inference_mode()(lambda: chain(held))
-        model = trace_onnx(chain, {chain.reads: x}, chain.writes)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / ("chain.xml" if self.backend == "openvino" else "chain.onnx")
-            if self.backend == "openvino":
-                save_openvino(read_openvino(model), path, "")
-            else:
-                onnx.save(model, path)
+            path = (Path(folder) / "chain").with_suffix(RUNTIMES[self.backend].suffix)
+            write_module(chain, x, chain.writes, path)
             session = open_session(path, self.threads)
         array = x.numpy()
         return lambda: session.run(array)

@@ -14,7 +14,7 @@ from igcv3det.checkpoint import load_detector
 from igcv3det.datasets.image_cache import ImageCache, images_in
 from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.memory import peak_so_far_mib
-from igcv3det.measure.targets import Backend
+from igcv3det.measure.targets import Library
 from igcv3det.tasks.compress.candidates import Candidate, find_candidates
 from igcv3det.tasks.compress.choice import Option, choose
 from igcv3det.tasks.compress.design import explicit_detector
@@ -43,7 +43,7 @@ class SearchOptions:
     checkpoint: str
     images: str
     folder: Path
-    backend: Backend = "onnxruntime"
+    backend: Library = "onnxruntime"
     threads: int = 2
     workers: int = 2
     image_count: int = 512
