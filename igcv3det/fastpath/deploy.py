@@ -33,8 +33,16 @@ from igcv3det.models.layers import BATCH_NORMS, ChannelPermutation
 
 Network = TypeVar("Network", bound=nn.Module)
 Variant = Literal[
-    *("permuted", "dense", "mixed", "grouped"),
-    *("torch", "onnxruntime", "openvino", "ncnn", "litert", "executorch"),
+    "permuted",
+    "dense",
+    "mixed",
+    "grouped",
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "ncnn",
+    "litert",
+    "executorch",
 ]
 ChooseVariant = Callable[[Block], BlockVariant]
 
