@@ -175,7 +175,13 @@ def _search(options: argparse.Namespace) -> Search:
     from igcv3det.checkpoint import read_trained_config
     from igcv3det.tasks.compress.search import Search, SearchOptions
     from igcv3det.tasks.compress.training import PartTraining
+    from igcv3det.tasks.segment.checkpoint import is_segmenter
 
+    if is_segmenter(options.checkpoint):
+        raise ValueError(
+            f"{options.checkpoint}: compress takes detectors, and this is a segmenter; compress "
+            "the detector and train the segmenter from it (train DATA --task segment --weights)"
+        )
     if read_trained_config(options.checkpoint)[0].anchors.stride8_scale is not None:
         raise ValueError(
             f"{options.checkpoint}: compress takes no detector with a map of stride 8 "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+import cv2
 import numpy as np
 import PIL.Image
 import torch
@@ -49,14 +51,15 @@ def draw_segmentation(image: Image, found: Segmentation) -> Image:
     if found.mask.shape != image.shape[:2]:
         raise ValueError(f"mask {found.mask.shape} and image {image.shape[:2]} differ in size")
     colours = class_colours(len(found.classes.names))
-    mixed = image * (1 - OPACITY) + colours[found.mask] * OPACITY
+    image = np.ascontiguousarray(image)
+    mixed = cv2.addWeighted(image, 1 - OPACITY, colours[found.mask], OPACITY, 0)
     named = [name for name, share in found.shares.items() if share >= LEGEND_SHARE]
     size = min(max(round(min(image.shape[:2]) * FONT_SHARE), MIN_FONT_PX), MAX_FONT_PX)
     bottoms = (np.arange(len(named)) + 1) * size * _LINE
     corners = torch.tensor(np.stack([bottoms * 0, bottoms, bottoms * 0, bottoms], axis=1))
     order = [found.classes.names.index(name) for name in named]
     own = [tuple(int(value) for value in colours[label]) for label in order]
-    return draw_boxes(np.rint(mixed).astype(np.uint8), corners, named, own)  # type: ignore[arg-type]
+    return draw_boxes(cast("Image", mixed), corners, named, own)  # type: ignore[arg-type]
 
 
 class MaskFolder:
