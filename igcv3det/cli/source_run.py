@@ -9,6 +9,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +69,9 @@ class SourceRun(ABC):
         self._folder: DrawingFolder | None = None
         if options.output:
             self._folder = stack.enter_context(DrawingFolder(options.output, self.protected))
+        # frames of videos are drawn and written while the next one is predicted
+        self._writer = stack.enter_context(ThreadPoolExecutor(max_workers=1))
+        self._writing: Future[Path] | None = None
         self.images = 0
         self._progress = SourceProgress(self._files)
         stack.enter_context(ReportedWarnings("predict", self._progress))
@@ -98,22 +102,32 @@ class SourceRun(ABC):
         found = self.predict(frame)
         self._records.write(found.record)
         is_wanted = True
-        if self._folder or self._window:
+        if self._window:
             drawn = found.draw()
-            if self._folder:
-                with self.failures.caught():
-                    self._folder.write(frame, drawn)
-            if self._window:
-                is_still = frame.index is None and not self._is_sequence
-                is_wanted = self._window.show(drawn, STILL_MS if is_still else 1)
+            found = found._replace(draw=lambda: drawn)
+            is_still = frame.index is None and not self._is_sequence
+            is_wanted = self._window.show(drawn, STILL_MS if is_still else 1)
+        if self._folder:
+            self._wait_for_writing()
+            self._writing = self._writer.submit(_write, self._folder, frame, found)
+            if frame.index is None:
+                self._wait_for_writing()
         if frame.index is None:
             self._progress.clear()
             print_line(f"{frame.file}: {found.summary}")
         self.images += 1
         return is_wanted
 
+    def _wait_for_writing(self) -> None:
+        """Until the drawing that was begun is written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            with self.failures.caught():
+                writing.result()
+
     def _close_drawings(self) -> None:
         """Completes the last video; if that fails, the other files are completed all the same."""
+        self._wait_for_writing()
         if self._folder:
             with self.failures.caught():
                 self._folder.close()
@@ -145,6 +159,10 @@ class SourceRun(ABC):
         stack.close()
         self._summarise()
         return 1 if self.failures.reasons else 0
+
+
+def _write(folder: DrawingFolder, frame: Frame, found: Prediction) -> Path:
+    return folder.write(frame, found.draw())
 
 
 class SourceProgress(Progress):
