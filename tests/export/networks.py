@@ -1,6 +1,7 @@
 """Detectors small enough to export in seconds, with scores as varied as a trained one's."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from igcv3det.config import (
     PreprocessConfig,
 )
 from igcv3det.detector import build_detector
+from igcv3det.export_formats import FORMATS
 from igcv3det.io.images import write_image
 from igcv3det.structures import Categories
 
@@ -34,6 +36,22 @@ IGCV3 = DetectorConfig(
     head=HeadConfig(extra_channels=(16,)),
     postprocess=PostprocessConfig(candidates_per_class=20),
 )
+
+CONFIGS = {"tensorflow": TENSORFLOW, "igcv3": IGCV3}
+PACKAGES = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+    "ncnn": ("pnnx", "ncnn"),
+    "litert": ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
+    "executorch": ("executorch", "torchao"),
+    "coreml": ("coremltools",),
+}
+
+
+def require(name):
+    """Skips the test where a package of a format is missing."""
+    for package in PACKAGES[name]:
+        pytest.importorskip(package, reason=f"needs the extra igcv3det[{FORMATS[name].extra}]")
 
 
 def lively_detector(config):

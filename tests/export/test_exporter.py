@@ -11,43 +11,18 @@ for _package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
 import onnx  # noqa: E402
 from export.networks import (  # noqa: E402
     CATEGORIES,
+    CONFIGS,
     IGCV3,
     TENSORFLOW,
     lively_detector,
-    write_images,
 )
 
 from igcv3det.checkpoint import DESCRIPTION  # noqa: E402
-from igcv3det.export import CalibrationSet, export_detector, list_images  # noqa: E402
+from igcv3det.export import export_detector  # noqa: E402
 from igcv3det.export.network import description_of  # noqa: E402
 from igcv3det.measure.parity import compare_candidates, compare_detections  # noqa: E402
 from igcv3det.predictor import Predictor  # noqa: E402
-from igcv3det.preprocess import Preprocess  # noqa: E402
 from igcv3det.runtime import ExportSpec, load_exported  # noqa: E402
-
-CONFIGS = {"tensorflow": TENSORFLOW, "igcv3": IGCV3}
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return list_images(write_images(tmp_path_factory.mktemp("images")))
-
-
-@pytest.fixture(scope="module")
-def exported_file(tmp_path_factory):
-    """Exports once for all tests of a module: (detector, path) by name, ending and spec."""
-    made = {}
-
-    def make(name, suffix, spec, calibration=None):
-        key = name, suffix, spec
-        if key not in made:
-            folder = tmp_path_factory.mktemp("exported")
-            detector = lively_detector(CONFIGS[name])
-            export_detector(detector, folder / f"{name}{suffix}", spec, calibration)
-            made[key] = detector, folder / f"{name}{suffix}"
-        return made[key]
-
-    return make
 
 
 def assert_agrees(detector, path, images, score, box_px):
@@ -66,12 +41,12 @@ def assert_agrees(detector, path, images, score, box_px):
 
 
 def test_onnx_with_tensorflows_padding_and_resize(exported_file, images):
-    detector, path = exported_file("tensorflow", ".onnx", ExportSpec())
+    detector, path = exported_file("onnx", "tensorflow")
     assert_agrees(detector, path, images, 1e-4, 1e-2)
 
 
 def test_batches(exported_file):
-    detector, path = exported_file("tensorflow", ".onnx", ExportSpec())
+    detector, path = exported_file("onnx", "tensorflow")
     images = torch.randn(3, 3, 75, 75)
     exported = load_exported(path)
     boxes, scores = exported(images)
@@ -84,7 +59,7 @@ def test_batches(exported_file):
 
 
 def test_contents_of_an_onnx_file(exported_file):
-    detector, path = exported_file("tensorflow", ".onnx", ExportSpec())
+    detector, path = exported_file("onnx", "tensorflow")
     model = onnx.load(path)
     properties = {prop.key: prop.value for prop in model.metadata_props}
     assert json.loads(properties[DESCRIPTION]) == json.loads(
@@ -101,7 +76,7 @@ def test_contents_of_an_onnx_file(exported_file):
 
 def test_openvino_with_everything_inside(exported_file, images):
     spec = ExportSpec(preprocessing=True, nms=True)
-    detector, path = exported_file("igcv3", ".xml", spec)
+    detector, path = exported_file("openvino", "igcv3", spec)
     # OpenCV's resizing differs by a grey level in some pixels
     assert_agrees(detector, path, images, 0.1, 10)
     exported = load_exported(path)
@@ -110,10 +85,10 @@ def test_openvino_with_everything_inside(exported_file, images):
 
 ALL = [
     pytest.param(
-        name, suffix, ExportSpec(precision, *inside), id=f"{name}{suffix}-{precision}-{kind}"
+        name, network, ExportSpec(precision, *inside), id=f"{network}-{name}-{precision}-{kind}"
     )
-    for name in CONFIGS
-    for suffix in (".onnx", ".xml")
+    for network in CONFIGS
+    for name in ("onnx", "openvino")
     for precision in ("fp32", "fp16")
     for kind, inside in {
         "candidates": (False, False),
@@ -125,33 +100,31 @@ ALL = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "suffix", "spec"), ALL)
-def test_every_kind_of_file(exported_file, images, name, suffix, spec):
-    detector, path = exported_file(name, suffix, spec)
+@pytest.mark.parametrize(("name", "network", "spec"), ALL)
+def test_every_kind_of_file(exported_file, images, name, network, spec):
+    detector, path = exported_file(name, network, spec)
     # offsets of random weights are large, and boxes grow by their exponential
     score, box_px = (0.05, 10) if spec.precision == "fp16" else (1e-4, 0.01)
-    if spec.preprocessing and name == "igcv3":
+    if spec.preprocessing and network == "igcv3":
         score, box_px = 0.1, 10
     assert_agrees(detector, path, images, score, box_px)
 
 
 @pytest.mark.slow
 def test_half_precision_halves_the_file(exported_file):
-    for suffix, weights in ((".onnx", ".onnx"), (".xml", ".bin")):
-        _, whole = exported_file("igcv3", suffix, ExportSpec())
-        _, half = exported_file("igcv3", suffix, ExportSpec("fp16"))
+    for name, weights in (("onnx", ".onnx"), ("openvino", ".bin")):
+        _, whole = exported_file(name, "igcv3")
+        _, half = exported_file(name, "igcv3", ExportSpec("fp16"))
         sizes = [path.with_suffix(weights).stat().st_size for path in (half, whole)]
         assert sizes[0] < 0.62 * sizes[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
-def test_int8(exported_file, images, suffix):
-    if suffix == ".xml":
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_int8(exported_file, images, name):
+    if name == "openvino":
         pytest.importorskip("nncf", reason="needs the extra igcv3det[export]")
-    preprocess = Preprocess(IGCV3.preprocess, IGCV3.image_size)
-    calibration = CalibrationSet(images[0].parent, preprocess)
-    detector, path = exported_file("igcv3", suffix, ExportSpec("int8"), calibration)
+    detector, path = exported_file(name, "igcv3", ExportSpec("int8"))
     # the loss of a trained network is measured in test_real_model.py
     report = compare_candidates(detector, load_exported(path), images)
     assert 1e-4 < report["score"]["mean"] < 0.03
@@ -161,7 +134,7 @@ def test_int8(exported_file, images, suffix):
 
 
 def test_the_detector_is_left_unchanged(exported_file):
-    detector, _ = exported_file("tensorflow", ".onnx", ExportSpec())
+    detector, _ = exported_file("onnx", "tensorflow")
     fresh = lively_detector(TENSORFLOW)
     for name, value in fresh.state_dict().items():
         assert torch.equal(value, detector.state_dict()[name]), name
@@ -189,7 +162,7 @@ def test_an_exporter_that_is_not_installed(tmp_path, monkeypatch):
 
 
 def test_the_predictor_takes_a_file(exported_file, images):
-    detector, path = exported_file("tensorflow", ".onnx", ExportSpec())
+    detector, path = exported_file("onnx", "tensorflow")
     ours, theirs = Predictor(detector)(images[0]), Predictor.load(path)(images[0])
     assert ours.names == theirs.names
     torch.testing.assert_close(ours.boxes, theirs.boxes, atol=1e-3, rtol=0)

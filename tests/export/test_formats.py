@@ -7,60 +7,29 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from export.networks import CATEGORIES, IGCV3, TENSORFLOW, lively_detector, write_images
+from export.networks import (
+    CATEGORIES,
+    CONFIGS,
+    IGCV3,
+    PACKAGES,
+    lively_detector,
+    require,
+)
 
-from igcv3det.export import CalibrationSet, export_detector, list_images
+from igcv3det.export import export_detector
 from igcv3det.export.coreml_files import _replace
 from igcv3det.export.ncnn_files import _refuse_unknown
 from igcv3det.export_formats import FORMATS, format_of
 from igcv3det.measure.parity import compare_candidates, compare_detections
 from igcv3det.predictor import Predictor
-from igcv3det.preprocess import Preprocess
 from igcv3det.runtime import ExportSpec, load_exported
 
-PACKAGES = {
-    "ncnn": ("pnnx", "ncnn"),
-    "litert": ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
-    "executorch": ("executorch", "torchao"),
-    "coreml": ("coremltools",),
-}
+FIXED = ("ncnn", "litert", "executorch", "coreml")  # shapes
 RUNNABLE = [
     "ncnn",
     pytest.param("litert", marks=pytest.mark.slow),
     pytest.param("executorch", marks=pytest.mark.slow),
 ]
-CONFIGS = {"tensorflow": TENSORFLOW, "igcv3": IGCV3}
-
-
-def require(name):
-    for package in PACKAGES[name]:
-        pytest.importorskip(package, reason=f"needs the extra igcv3det[{FORMATS[name].extra}]")
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return list_images(write_images(tmp_path_factory.mktemp("images")))
-
-
-@pytest.fixture(scope="module")
-def exported_file(tmp_path_factory):
-    """Exports once for all tests: (detector, path) by format, network and precision."""
-    made = {}
-
-    def make(name, network, precision="fp32"):
-        require(name)
-        key = name, network, precision
-        if key not in made:
-            detector = lively_detector(CONFIGS[network])
-            path = tmp_path_factory.mktemp(name) / f"{network}{FORMATS[name].suffix}"
-            preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
-            folder = write_images(tmp_path_factory.mktemp("calibration"))
-            calibration = CalibrationSet(folder, preprocess) if precision == "int8" else None
-            export_detector(detector, path, ExportSpec(precision), calibration)
-            made[key] = detector, path
-        return made[key]
-
-    return make
 
 
 @pytest.mark.parametrize("network", CONFIGS)
@@ -101,7 +70,7 @@ def test_the_predictor_takes_a_file(exported_file, images, name):
 @pytest.mark.parametrize("name", ["litert", "executorch"])
 def test_int8(exported_file, images, name):
     _, whole = exported_file(name, "igcv3")
-    detector, path = exported_file(name, "igcv3", "int8")
+    detector, path = exported_file(name, "igcv3", ExportSpec("int8"))
     assert path.stat().st_size < 0.75 * whole.stat().st_size  # a tiny one is mostly anchors
     exported = load_exported(path)
     assert exported.spec.precision == "int8"
@@ -177,7 +146,7 @@ def test_core_ml_is_refused_with_a_reason(tmp_path):
 
 def test_fp16_halves_the_weights_of_ncnn(exported_file, images):
     _, whole = exported_file("ncnn", "igcv3")
-    detector, half = exported_file("ncnn", "igcv3", "fp16")
+    detector, half = exported_file("ncnn", "igcv3", ExportSpec("fp16"))
     sizes = [path.with_suffix(".bin").stat().st_size for path in (half, whole)]
     assert sizes[0] < 0.6 * sizes[1]
     assert load_exported(half).spec.precision == "fp16"
@@ -205,7 +174,7 @@ def test_a_converter_that_fails(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("name", FIXED)
 def test_what_a_format_does_not_have(tmp_path, name):
     own = FORMATS[name]
     path = tmp_path / f"a{own.suffix}"
@@ -223,7 +192,7 @@ def test_what_a_format_does_not_have(tmp_path, name):
             export_detector(lively_detector(IGCV3), path, spec)
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("name", FIXED)
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, name):
     package = PACKAGES[name][0]
     monkeypatch.setitem(__import__("sys").modules, package, None)
