@@ -51,6 +51,8 @@ class _TiffLayout(NamedTuple):
 
 _TIFF_LAYOUTS = {42: _TiffLayout(4, "I", "H", 12, 8), 43: _TiffLayout(8, "Q", "Q", 20, 12)}
 _ORIENTATION_TAG, _TIFF_SHORT = 0x0112, 3
+# Images and sequences of images, coded as H.265 (ISO/IEC 23008-12, annex B), and any HEIF
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # Of Pillow's plugins, for damaged files
 _PILLOW_ERRORS = (
     *(OSError, ValueError, SyntaxError, RuntimeError, MemoryError, struct.error),
@@ -259,8 +261,8 @@ def _register_heif() -> bool:
 def _why_unidentified(brand: bytes) -> str:
     if brand in (b"avif", b"avis") and not PIL.features.check("avif"):
         return "AVIF images need pillow 11.3 or later"
-    if brand in (b"heic", b"heix", b"mif1") and not _register_heif():
-        return "HEIC images need another package: pip install pillow-heif"
+    if brand in _HEIF_BRANDS and not _register_heif():
+        return "HEIC images need another package: pip install 'igcv3det[heic]'"
     return "not an image, or cut off"
 
 

@@ -206,9 +206,12 @@ def test_float_tiff_is_refused(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
-def test_heic_says_what_it_needs_or_is_read():
-    data = struct.pack(">I4s4s4x4s", 20, b"ftyp", b"heic", b"mif1")
-    with pytest.raises(ImageReadError, match=r"a\.heic: .*(pip install pillow-heif|cut off)"):
+@pytest.mark.parametrize("brand", [b"heic", b"hevc", b"mif1"])
+def test_heic_says_what_it_needs_or_is_read(brand):
+    data = struct.pack(">I4s4s4x4s", 20, b"ftyp", brand, b"mif1")
+    with pytest.raises(
+        ImageReadError, match=r"a\.heic: .*(pip install 'igcv3det\[heic\]'|cut off)"
+    ):
         decode_image(data, "a.heic")
     assert {".heic", ".avif", ".jfif"} <= EXTENSIONS
 
