@@ -30,11 +30,12 @@ from typing import NamedTuple
 
 from igcv3det.cli.arguments import positive_float, positive_int
 from igcv3det.cli.command import DEBUG, command_parser
+from igcv3det.cli.data_options import add_format
 from igcv3det.cli.training_call import check_call
 
 CONFIG = "finetune"
 _OWN = (
-    *("--weights", "--epochs", "--minutes", "--output", "--tune", "--storage"),
+    *("--weights", "--epochs", "--minutes", "--output", "--tune", "--storage", "--format"),
     *("-h", "--help", DEBUG),
 )
 _OF_BASE = 4  # words: --config FILE --data.root DATA
@@ -81,16 +82,19 @@ def parse_data_call(source: tuple[str, str], args: list[str]) -> DataCall:
         "--minutes", type=positive_float, metavar="M", help="length of the training, by the clock"
     )
     add("--output", metavar="DIR", help="run folder (default: runs/ and the name of DATA)")
+    add_format(parser)
     add("--tune", type=positive_int, metavar="N", help="short trainings that search options")
     add("--storage", metavar="URL", help="Optuna's, of a search that several machines share")
     parser.usage = (
         "igcv3det train DATA [--weights NAME] [--epochs N | --minutes M] [--output DIR] "
-        "[--tune N [--storage URL]] [--KEY VALUE ...]"
+        "[--format NAME] [--tune N [--storage URL]] [--KEY VALUE ...]"
     )
     options = parser.parse_args(own)
     if options.storage and not options.tune:
         parser.error("--storage goes with --tune")
     base = ["--config", CONFIG, "--data.root", options.data]
+    if options.format:
+        rest += ["--data.format", options.format]
     return DataCall(options, check_call("train", source, __doc__ or "", [*base, *rest]))
 
 

@@ -169,7 +169,7 @@ def _located(path: Path, wanted: DataFormat | None) -> tuple[DataFormat, Path]:
         listed = " and ".join(f"{_NAMES[name]} ({file})" for name, file in found.items())
         raise AnnotationError(
             f"{path}: holds {len(found)} formats: {listed}; choose one with --format "
-            f"{'|'.join(found)} (training: --data.format)"
+            f"{'|'.join(found)}"
         )
     empty = [file for place in (path, path / "annotations") for file in _empty_files(place)]
     hint = f"; {empty[0]} is empty" if empty else ""

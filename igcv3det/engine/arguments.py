@@ -94,6 +94,22 @@ def given_values(args: Sequence[str], renamed: Renamed) -> dict[str, Any]:
     return values
 
 
+def require_counts(given: Mapping[str, Any], *keys: str) -> None:
+    """Refuses values that are no counts, before the parser sees them.
+
+    Args:
+        given: values by dotted key.
+        keys: of numbers of things, of which there is at least one; others are passed over.
+
+    Raises:
+        ValueError: a value is no whole number of at least 1.
+    """
+    for key in keys:
+        value = given.get(key, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{key} must be a whole number >= 1, got {value!r}")
+
+
 def option_words(options: Mapping[str, Any]) -> list[str]:
     """Words of a command line.
 
@@ -108,11 +124,11 @@ def option_words(options: Mapping[str, Any]) -> list[str]:
 
 
 def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
-    words = iter(args)
-    for word in words:
+    for word, following in zip(args, [*args[1:], ""], strict=False):
         if word.startswith("--") or word in CONFIGS:
             option, equals, value = word.partition("=")
-            yield option, value if equals else next(words, "")
+            # --print_config and the like have no value
+            yield option, value if equals else "" if following.startswith("--") else following
 
 
 def _has(content: Any, key: str) -> bool:  # noqa: ANN401

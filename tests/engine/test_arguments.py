@@ -62,5 +62,10 @@ def test_given_values_are_those_that_count(tmp_path):
     }
 
 
+def test_an_option_without_a_value_takes_no_other():
+    assert given_values(["--print_config", "--data.batch_size", "4"], {})["data.batch_size"] == 4
+    assert given_values([], {}) == {}
+
+
 def test_wrong_options_are_left_to_the_parser(tmp_path):
     assert given_values(["--config", str(tmp_path / "absent.yaml"), "--a", "["], RENAMED) == {}

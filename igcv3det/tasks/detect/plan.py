@@ -19,6 +19,7 @@ from igcv3det.datasets.checks import load_annotations
 from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.datasets.subsets import used_categories, with_categories
+from igcv3det.engine.arguments import require_counts
 from igcv3det.pretrained import FINE_TUNING
 from igcv3det.tasks.detect.anchor_choice import STRIDE8, explained_anchors
 from igcv3det.tasks.detect.object_sizes import SMALL_PX, fitting_size, narrow_share
@@ -61,6 +62,9 @@ class Plan:
         epochs: of training; None chooses.
         minutes: of training; None leaves it to the epochs.
         free_mib: memory that can be used; None looks.
+
+    Raises:
+        ValueError: a batch or image size that is given is none; see also `choices`.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Plan:
         minutes: float | None = None,
         free_mib: float | None = None,
     ) -> None:
+        require_counts(given, "data.batch_size", "model.detector.image_size")
         self._given, self._epochs, self._minutes = given, epochs, minutes
         self._free_mib = _free_mib() if free_mib is None else free_mib
         self.weights = str(given.get("model.weights") or weights or FINE_TUNING)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from igcv3det.config_files import find_config
-from igcv3det.engine.arguments import given_values, option_words
+from igcv3det.engine.arguments import given_values, option_words, require_counts
 from igcv3det.tasks.detect.augmentation_file import load_augmentation
 from igcv3det.tasks.detect.plan import Choice, Plan
 from igcv3det.tasks.detect.train import DetectionCLI
@@ -181,6 +181,11 @@ def train(
     """
     if epochs is not None and minutes is not None:
         raise ValueError("give epochs or minutes, not both")
+    require_counts(
+        {k: v for k, v in (("epochs", epochs), ("tune", tune)) if v is not None}, "epochs", "tune"
+    )
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"minutes must be > 0, got {minutes!r}")
     words = []
     for key, value in (options or {}).items():
         words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from igcv3det.config import config_from_dict, unflatten
+from igcv3det.engine.arguments import require_counts
 from igcv3det.pretrained import FINE_TUNING
 from igcv3det.tasks.detect.plan import VALIDATION_COST, Choice
 from igcv3det.tasks.segment.config import SegmenterConfig
@@ -52,6 +53,7 @@ class SegmentationPlan:
         epochs: int | None = None,
         minutes: float | None = None,
     ) -> None:
+        require_counts(given, "data.batch_size")
         self._root, self._given = data, given
         self._epochs, self._minutes = epochs, minutes
         self.weights = str(given.get("model.weights") or weights or FINE_TUNING)

@@ -110,6 +110,15 @@ def test_steps_of_the_user_have_no_epochs_beside_them(folder, weights):
     assert not {"trainer.max_epochs", "trainer.max_steps"} & found.keys()
 
 
+def test_the_format_can_be_given(folder, weights, tmp_path, capsys):
+    (folder / "data.yaml").write_text("names: [a]\ntrain: images\n")
+    words = [str(folder), "--weights", weights, "--output", str(tmp_path / "run")]
+    assert main(words) == 1  # of two formats
+    assert "--format" in capsys.readouterr().err
+    assert main([*words, "--format", "voc", "--print_config"]) == 0
+    assert "format: voc" in capsys.readouterr().out
+
+
 def test_empty_classes_are_left_out(folder, weights):
     (folder / "classes.txt").write_text("unicorn\ncat\ndog\nzebra\n")
     (choice, *_) = Plan(folder, {}, weights).choices()
@@ -205,6 +214,8 @@ def test_other_numbers_of_anchors_are_refused(folder, weights, tmp_path, capsys)
         (["x", "--epoch", "2"], 2, "unrecognized arguments: --epoch"),
         (["x", "--data.batchsize", "2"], 2, "did you mean --data.batch_size"),
         (["x", "y"], 2, "unrecognized arguments: y"),
+        (["x", "--format", "unicorn"], 2, "argument --format: invalid choice: 'unicorn'"),
+        (["x", "--data.batch_size", "0"], 1, "data.batch_size must be a whole number >= 1, got 0"),
         (["x", "--weights", "unicorn"], 1, "no pretrained weights: igcv3-d, mobilenetv2"),
     ],
 )
@@ -264,6 +275,10 @@ def test_the_function(folder, weights, tmp_path, caplog):
 def test_wrong_arguments_of_the_function(folder, weights, tmp_path):
     with pytest.raises(ValueError, match="epochs or minutes"):
         train(folder, epochs=1, minutes=1)
+    with pytest.raises(ValueError, match="epochs must be a whole number >= 1, got 0"):
+        train(folder, epochs=0)
+    with pytest.raises(ValueError, match="minutes must be > 0, got -1"):
+        train(folder, minutes=-1)
     with pytest.raises(FileNotFoundError, match="no such data set"):
         train(tmp_path / "gone")
     wrong = {**QUICK, "model.optim.lr": -1, "data.batch_size": 2}
