@@ -90,6 +90,12 @@ def test_unreadable_images_count_as_empty_and_are_named(folder, tmp_path, capsys
     assert (metrics["images"], metrics["unreadable_images"]) == (4, 2)
 
 
+def test_a_missing_model_is_named_before_the_data_set_is_read(tmp_path, capsys):
+    call = ["--data", str(tmp_path), "--checkpoint", str(tmp_path / "gone.safetensors")]
+    assert main(call) == 1
+    assert capsys.readouterr().err == f"eval: {tmp_path / 'gone.safetensors'}: no such file\n"
+
+
 def test_no_figures_without_a_single_image(folder, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     truth, output = str(folder / "truth.json"), tmp_path / "metrics.json"

@@ -117,7 +117,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.plots:
         _prepare_plots(options.plots)
     from igcv3det.evaluation import CocoEvaluator, metrics_as_json
+    from igcv3det.pretrained import resolve_model
 
+    if not options.results and not (file := resolve_model(options.checkpoint)).exists():
+        raise FileNotFoundError(f"{file}: no such file")  # before the data set is read
     record, images = read_data(options)
     predictor = None if options.results else _load(options)
     evaluator = CocoEvaluator(

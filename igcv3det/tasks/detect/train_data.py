@@ -179,13 +179,7 @@ def train(
     Raises:
         FileNotFoundError, ValueError: the data set, the weights or an option cannot be used.
     """
-    if epochs is not None and minutes is not None:
-        raise ValueError("give epochs or minutes, not both")
-    require_counts(
-        {k: v for k, v in (("epochs", epochs), ("tune", tune)) if v is not None}, "epochs", "tune"
-    )
-    if minutes is not None and not minutes > 0:
-        raise ValueError(f"minutes must be > 0, got {minutes!r}")
+    _require_length(epochs, minutes, tune)
     words = []
     for key, value in (options or {}).items():
         words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
@@ -212,6 +206,15 @@ def train(
         raise ValueError(f"options: {stop.__cause__ or 'cannot be used'}") from stop
     assert result is not None, "of the first process"
     return result
+
+
+def _require_length(epochs: int | None, minutes: float | None, tune: int | None) -> None:
+    if epochs is not None and minutes is not None:
+        raise ValueError("give epochs or minutes, not both")
+    counts = {"epochs": epochs, "tune": tune}
+    require_counts({key: value for key, value in counts.items() if value is not None}, *counts)
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"minutes must be > 0, got {minutes!r}")
 
 
 def choice_line(choice: Choice, given: Mapping[str, Any], choices: Sequence[Choice]) -> str:
