@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from zlib import crc32
 
 _SHOWN_BYTES = 200  # of a name in that of the partial file: file systems allow 255 bytes
 
@@ -25,8 +26,10 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written, naming ``path``; a full disk is named as such.
     """
-    shown = os.fsdecode(os.fsencode(path.name)[:_SHOWN_BYTES])
-    partial = path.with_name(f"{shown}.{os.getpid()}.partial")
+    name = os.fsencode(path.name)
+    rest = f".{crc32(name):08x}" if len(name) > _SHOWN_BYTES else ""  # tells long names apart
+    shown = os.fsdecode(name[:_SHOWN_BYTES])
+    partial = path.with_name(f"{shown}{rest}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
