@@ -47,6 +47,7 @@ from research.seeded_runs import RESULT, mean_and_range, train_once
 
 IGNORED = "11"
 MISSING = "not measured"
+_LATENCY = "latency.json"
 
 
 class Row(NamedTuple):
@@ -186,28 +187,28 @@ def main(args: list[str] | None = None) -> int:
     options = _parse(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tune_malloc()
-    runs, times = options.output / "runs", options.output / "latency.json"
+    runs = options.output / "runs"
+    left = [run for run in planned() if not (run[0].folder(runs, run[1]) / RESULT).exists()]
     try:
         if options.latency:
             timed = time_networks(runs, options.rounds, options.threads)
-            found = {own.name: [own.median_ms, own.spread_ms] for own in timed}
-            atomic_write(times, json.dumps(found))
-        else:
-            left = [
-                (row, seed)
-                for row, seed in planned()
-                if not (row.folder(runs, seed) / RESULT).exists()
-            ]
-            for row, seed in left[: options.new]:
-                train(row, seed, options)
-        latency = json.loads(times.read_text()) if times.exists() else {}
-        table = markdown(results(runs), {name: median for name, (median, _) in latency.items()})
+            found = {own.name: own.median_ms for own in timed}
+            atomic_write(options.output / _LATENCY, json.dumps(found))
+        for row, seed in [] if options.latency else left[: options.new]:
+            train(row, seed, options)
+            _write_table(options.output)
     except (OSError, ValueError, ImportError) as error:
         print(f"camvid: {error}", file=sys.stderr)
         return 1
-    atomic_write(options.output / "table.md", table)
-    print(options.output / "table.md")
+    print(_write_table(options.output))
     return 0
+
+
+def _write_table(output: Path) -> Path:
+    times = output / _LATENCY
+    latency = json.loads(times.read_text()) if times.exists() else {}
+    atomic_write(output / "table.md", markdown(results(output / "runs"), latency))
+    return output / "table.md"
 
 
 def _parse(args: list[str] | None) -> argparse.Namespace:
