@@ -54,6 +54,8 @@ def chosen_design(teacher: SSDLite, chosen: Mapping[str, Candidate]) -> Design:
 
 def load_replacement(part: Part, path: Path) -> Replacement:
     """Gives a part the weights of a trained candidate, in place."""
+    if not part.state_dict():  # no block: a file without weights cannot be read
+        return Replacement(part)
     weights, _ = read_safetensors(path)
     order = weights.pop(TAP_ORDER, None)
     part.load_state_dict(weights)

@@ -94,8 +94,9 @@ class Search:
         self.folder.require_same_search(self._identity(files))
         size = self.teacher.config.image_size
         most = max(MIN_IMAGES, int(_FEATURE_BYTES / (2.8e6 * (size / 300) ** 2)))
-        count = _HELD_OUT + min(options.image_count, most)
-        self.cache = ImageCache([options.images], size, self.work, most=count)
+        self._held_out = min(_HELD_OUT, len(files) // 5)
+        count = self._held_out + min(options.image_count, most)
+        self.cache = ImageCache([options.images], size, self.work, most=max(MIN_IMAGES, count))
         self.unreadable = self.cache.unreadable
         if len(self.cache) < MIN_IMAGES:
             raise ValueError(
@@ -198,7 +199,7 @@ class Search:
             raise ValueError("; ".join(failures))
 
     def _write_features(self) -> None:
-        held = min(_HELD_OUT, len(self.cache) // 5)
+        held = min(self._held_out, len(self.cache) // 5)
         rows = range(len(self.cache))  # in random order
         train = rows[held : held + self.options.image_count]
         if self.unreadable:

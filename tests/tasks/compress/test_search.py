@@ -6,13 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, teacher_of
+from torch.testing import assert_close
 
 pytest.importorskip("scipy")
 from igcv3det.tasks.compress import workers
+from igcv3det.tasks.compress.assembly import assemble
 from igcv3det.tasks.compress.candidates import Candidate, find_candidates
 from igcv3det.tasks.compress.features import FeatureStore, write_features
+from igcv3det.tasks.compress.parts import IMAGES, head_outputs, parts_of, run_parts
 from igcv3det.tasks.compress.report import off_note
+from igcv3det.weight_files import write_safetensors
 
 
 def test_a_candidate_that_cannot_be_made_is_left_out(tmp_path, monkeypatch):
@@ -78,3 +83,19 @@ def test_grouped_stages_allow_grouped_blocks_only(config):
         assert any(c.is_original for c in own) == (min(block.groups) >= 2)
         changed = [b for c in own for b in c.changes.get(f"blocks.{number}", ())]
         assert all(min(b.groups) >= 2 for b in changed)
+
+
+def test_a_detector_without_one_of_the_blocks(tmp_path):
+    teacher = teacher_of(MOBILENETV2)
+    found = find_candidates(teacher.config)
+    gone = next(c for own in found.values() for c in own if c.name == "nothing")
+    chosen = {position: own[0] for position, own in found.items()} | {gone.position: gone}
+    path = tmp_path / "nothing.safetensors"
+    write_safetensors(path, {}, {})  # a part without weights
+    detector, _ = assemble(teacher, chosen, {gone.key: path})
+    images = torch.randn(1, 3, SIZE, SIZE)
+    parts = parts_of(teacher)
+    parts[gone.position].blocks = torch.nn.ModuleList()
+    with torch.no_grad():
+        expected = head_outputs(run_parts(parts, {IMAGES: images}), teacher.head.columns)
+        assert_close(tuple(detector(images)), tuple(expected), rtol=1e-3, atol=1e-4)
