@@ -248,6 +248,7 @@ def main(args: list[str] | None = None) -> int:
             rows.append(_run_commands(layout, folder, run, length))
             if rows[-1] is None:
                 return 1
+            print(_table([rows[-1]]), flush=True)  # the next layouts may take long
     return _report([row for row in rows if row is not None], must_agree=options.quick)
 
 
@@ -323,10 +324,7 @@ def _metric(file: Path, name: str) -> float:
     return float(json.loads(file.read_text(encoding="utf-8"))[name])
 
 
-def _report(runs: Sequence[_Run], *, must_agree: bool) -> int:
-    """Prints the table; returns the exit status."""
-    if not runs:
-        return 0
+def _table(runs: Sequence[_Run]) -> str:
     commands = list(runs[0].seconds)
     rows = [
         [
@@ -337,7 +335,14 @@ def _report(runs: Sequence[_Run], *, must_agree: bool) -> int:
         ]
         for run in runs
     ]
-    print(text_table(["layout", *(f"{name}, s" for name in commands), "loss", "AP"], rows))
+    return text_table(["layout", *(f"{name}, s" for name in commands), "loss", "AP"], rows)
+
+
+def _report(runs: Sequence[_Run], *, must_agree: bool) -> int:
+    """Prints the table; returns the exit status."""
+    if not runs:
+        return 0
+    print(_table(runs))
     first = runs[0]
     differing = [
         run.layout

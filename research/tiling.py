@@ -35,12 +35,12 @@ from igcv3det.detection.iou import box_intersection, box_iou
 from igcv3det.detection.tiles import merge_tiles, tile_windows
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.measure.machine import processor_name
-from igcv3det.measure.tables import text_table
 from igcv3det.predictor import Predictor
 from igcv3det.shapes.dataset import CATEGORIES
 from igcv3det.shapes.outlines import outline, outline_box
 from igcv3det.shapes.painting import paint_scene
 from igcv3det.structures import Detections
+from research.record_table import record_table
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 HEIGHT, WIDTH, TILE, OVERLAP_PX = 1500, 2000, 300, 60
@@ -64,14 +64,10 @@ def main(args: list[str] | None = None) -> int:
     options = parser.parse_args(args)
     rows = _accuracy(options) if options.what == "accuracy" else _cost(options)
     print(f"{processor_name()}, {torch.get_num_threads()} threads, seed {options.seed}")
-    print(text_table(list(rows[0]), [list(map(_shown, row.values())) for row in rows]))
+    print(record_table(rows))
     if options.json:
         write_json(options.json, rows)
     return 0
-
-
-def _shown(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def scene(seed: int, height: int, width: int) -> tuple[Image, list[tuple[int, list[float]]]]:

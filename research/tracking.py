@@ -32,7 +32,6 @@ from igcv3det.detection.iou import box_iou
 from igcv3det.io.frames import Frame
 from igcv3det.io.videos import VideoWriter
 from igcv3det.measure.machine import processor_name
-from igcv3det.measure.tables import text_table
 from igcv3det.predictor import Predictor
 from igcv3det.shapes.dataset import CATEGORIES
 from igcv3det.shapes.outlines import Contours, outline, outline_box
@@ -40,6 +39,7 @@ from igcv3det.shapes.painting import paint_scene
 from igcv3det.structures import Detections
 from igcv3det.tracking.frames import SMOOTHING, FrameTracker
 from igcv3det.tracking.tracker import LOW_SHARE
+from research.record_table import record_table
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 HEIGHT, WIDTH, FPS = 192, 256, 25.0
@@ -94,14 +94,10 @@ def main(args: list[str] | None = None) -> int:
     rows = [_row(name, run, videos, milliseconds / every) for name, every, run in _settings()]
     frames_read = options.videos * options.length
     print(f"{processor_name()}, seed {options.seed}, {frames_read} frames")
-    print(text_table(list(rows[0]), [list(map(_shown, row.values())) for row in rows]))
+    print(record_table(rows))
     if options.json:
         write_json(options.json, rows)
     return 0
-
-
-def _shown(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def moving_shapes(seed: int, length: int) -> tuple[list[Frame], list[Truth]]:

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING
 from igcv3det.cli.arguments import positive_int, some_of
 from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
 from igcv3det.cli.errors import error_line
+from igcv3det.cli.progress import counting
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.export_formats import RUNTIMES
 from igcv3det.measure.tables import format_number, text_table
@@ -166,18 +167,22 @@ def _time(options: argparse.Namespace, *, segments: bool) -> tuple[Found, list[s
         image = options.image
         if options.whole_path and image is None:
             image = min(synthetic_images(folder).iterdir())
-        for group in groups:
-            try:
-                found += time_group(
-                    group,
-                    options.rounds,
-                    clock=time.process_time if options.clock == "cpu" else time.perf_counter,
-                    memory=not options.no_memory,
-                    image_file=image if options.whole_path else None,
-                    networks=SEGMENTERS if segments else DETECTORS,
-                )
-            except (OSError, ValueError, ImportError) as error:
-                failures.append(error_line(error))
+        done = 0
+        with counting("models timed", sum(len(group.targets) for group in groups)) as progress:
+            for group in groups:
+                try:
+                    found += time_group(
+                        group,
+                        options.rounds,
+                        clock=time.process_time if options.clock == "cpu" else time.perf_counter,
+                        memory=not options.no_memory,
+                        image_file=image if options.whole_path else None,
+                        networks=SEGMENTERS if segments else DETECTORS,
+                    )
+                except (OSError, ValueError, ImportError) as error:
+                    failures.append(error_line(error))
+                done += len(group.targets)
+                progress(done)
     return found, failures
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from igcv3det.atomic_files import atomic_write
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.data_options import SPLIT_HELP, add_format
+from igcv3det.cli.progress import counting_up
 
 SHOWN = 20
 
@@ -48,8 +49,9 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.datasets.issues import summarize
     from igcv3det.datasets.subsets import used_categories, with_categories
 
-    dataset = Dataset(options.source, options.format)
-    record, images = dataset.read(options.split)
+    with counting_up("images read") as progress:
+        dataset = Dataset(options.source, options.format, progress)
+        record, images = dataset.read(options.split)
     used = used_categories([record])
     empty = [name for name in record.categories.names if name not in used.names]
     if empty and options.drop_empty_classes:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from igcv3det.cli.progress import counting_up
 from igcv3det.datasets.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -82,11 +83,10 @@ def read_splits(options: argparse.Namespace) -> tuple[SplitRecord, list[str]]:
     from igcv3det.datasets.subsets import SplitRecord
 
     if options.data:
-        dataset, split = (
-            Dataset(options.data, options.format),
-            options.split or options.default_split,
-        )
-        if (notice := dataset.notice(split)) is not None:
-            print(notice, file=sys.stderr)
-        return dataset.read(split), dataset.split_names(split)
+        with counting_up("images read") as progress:
+            dataset = Dataset(options.data, options.format, progress)
+            split = options.split or options.default_split
+            if (notice := dataset.notice(split)) is not None:
+                print(notice, file=sys.stderr)
+            return dataset.read(split), dataset.split_names(split)
     return SplitRecord(read_coco(options.annotations), options.images), []

@@ -18,10 +18,10 @@ Exit status: 0 written, 1 could not be done, 2 wrong call.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.progress import counting
 
 
 def main(args: list[str] | None = None) -> int:
@@ -60,13 +60,8 @@ def _run(options: argparse.Namespace) -> int:
         masks = panoptic_of(content, annotations, options.panoptic or annotations.with_suffix(""))
     else:
         masks = instances_of(content, annotations)
-
-    def progress(done: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if done == len(masks.images) else ""
-            print(f"\r{done} of {len(masks.images)} masks", end=end, file=sys.stderr, flush=True)
-
-    written = write_masks(masks, images, output, progress)
+    with counting("masks", len(masks.images)) as progress:
+        written = write_masks(masks, images, output, progress)
     print(
         f"{output}: {written} masks, {len(masks.names)} labels ({', '.join(masks.names[:3])}, ...)"
     )

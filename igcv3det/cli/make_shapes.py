@@ -15,6 +15,7 @@ from pathlib import Path
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import command_parser, run_command
+from igcv3det.cli.progress import counting_up
 
 DEFAULT_FOLDER = Path("data/shapes")
 
@@ -54,5 +55,7 @@ def _run(options: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     given = {key: value for key, value in vars(options).items() if key != "debug"}
-    print(f"The data set is in {write_shapes(**given)}")
+    with counting_up("images") as progress:
+        folder = write_shapes(**given, progress=progress)
+    print(f"The data set is in {folder}")
     return 0

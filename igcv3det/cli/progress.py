@@ -62,6 +62,30 @@ def counting(text: str, total: int) -> Iterator[Callable[[int], None]]:
         line.clear()
 
 
+@contextmanager
+def counting_up(text: str) -> Iterator[Callable[[int, int], None]]:
+    """As `counting`, for totals that are known later; yields what takes a number and its total.
+
+    A number that is not above the last one begins a new count.
+
+    Args:
+        text: what is being done.
+    """
+    line, started, last = Progress(), time.monotonic(), 0
+
+    def show(done: int, total: int) -> None:
+        nonlocal started, last
+        if done <= last:
+            started = time.monotonic()
+        last = done
+        line.show(text, done, total, started)
+
+    try:
+        yield show
+    finally:
+        line.clear()
+
+
 class ReportedWarnings(logging.Handler):
     """While it is entered, warnings of the package are lines of a command, clear of its progress.
 

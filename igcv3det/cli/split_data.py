@@ -23,6 +23,7 @@ from typing import Any
 from igcv3det.atomic_files import atomic_write
 from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.cli.data_options import add_format
+from igcv3det.cli.progress import counting_up
 
 OTHER_FILES = (".xml", ".csv", ".yaml", ".yml")
 
@@ -91,7 +92,8 @@ def _content(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     is_coco_file = options.format in (None, "coco") and not source.is_dir()
     if is_coco_file and source.suffix.lower() not in OTHER_FILES:
         return read_sections(source), ""
-    record, images = Dataset(source, options.format).read("all")
+    with counting_up("images read") as progress:
+        record, images = Dataset(source, options.format, progress).read("all")
     print(f"file names start from {images}")
     return coco_content(record), summarize(record.issues, source) if record.issues else ""
 

@@ -16,7 +16,13 @@ import numpy as np
 
 from igcv3det.datasets.copied_annotations import without_copies
 from igcv3det.datasets.issues import AnnotationError, DatasetIssue, IssueKind
-from igcv3det.datasets.record import NO_ID, AnnotationRecord, ImageEntry, ImageTable
+from igcv3det.datasets.record import (
+    NO_ID,
+    AnnotationRecord,
+    ImageTable,
+    TextCollector,
+    Texts,
+)
 from igcv3det.datasets.values import (
     LARGEST_PX,
     fits_id,
@@ -88,8 +94,9 @@ class RecordBuilder:
         self._named = dict(zip(categories.names, categories.ids, strict=True))
         self._require_few_categories()
         self._issues = list(issues)
-        self._images: list[ImageEntry] = []
-        self._label_files: list[str] = []
+        self._image_ids, self._sizes = array("q"), array("i")
+        self._image_names, self._label_files = TextCollector(), TextCollector()
+        self._has_label_files = False
         self._row_of: dict[int, int | None] = {}  # by image id; None: that image is dropped
         self._id_of: dict[str, int] = {}  # by file name
         self._rows, self._labels, self._positions = array("i"), array("h"), array("i")
@@ -133,10 +140,12 @@ class RecordBuilder:
             self._add_issue("bad image entry", number, detail)
         else:
             self._note_second_id(number, file_name)
-            self._row_of[number] = len(self._images)
+            self._row_of[number] = len(self._image_ids)
             self._label_files.append(str(self._path if label_file is None else label_file))
-            size = self._size(number, width, height)
-            self._images.append(ImageEntry(number, file_name, size))
+            self._has_label_files |= label_file is not None
+            self._image_ids.append(number)
+            self._image_names.append(file_name)
+            self._sizes.extend(self._size(number, width, height) or (0, 0))
 
     def add_named(
         self, image_id: int, name: str, bbox: list[float], position: int, is_crowd: int = 0
@@ -204,7 +213,11 @@ class RecordBuilder:
         record = AnnotationRecord(
             path=self._path,
             categories=Categories(tuple(self._category_ids), tuple(self._names)),
-            images=ImageTable.of(self._images),
+            images=ImageTable(
+                np.asarray(self._image_ids),
+                np.asarray(self._sizes).reshape(-1, 2),
+                self._image_names.build(),
+            ),
             image_rows=np.asarray(self._rows),
             labels=np.asarray(self._labels),
             boxes=np.asarray(self._boxes).reshape(-1, 4),
@@ -214,7 +227,7 @@ class RecordBuilder:
             annotation_ids=np.asarray(self._ids),
             positions=np.asarray(self._positions),
             issues=tuple(self._issues),
-            label_files=self._known_label_files(),
+            label_files=self._label_files.build() if self._has_label_files else Texts(),
             position_text=self._position_text,
         )
         return without_copies(record)
@@ -260,11 +273,6 @@ class RecordBuilder:
         count = len(self._names)
         if count > MAX_CATEGORIES:
             raise AnnotationError(f"{self._path}: categories: {count}, more than {MAX_CATEGORIES}")
-
-    def _known_label_files(self) -> tuple[str, ...]:
-        """Empty where the path describes all images."""
-        own = str(self._path)
-        return () if all(file == own for file in self._label_files) else tuple(self._label_files)
 
 
 _WANTED: Final[dict[IssueKind, str]] = {

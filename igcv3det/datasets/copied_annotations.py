@@ -12,6 +12,8 @@ from igcv3det.datasets.record import NO_ID, AnnotationRecord
 
 def without_copies(record: AnnotationRecord) -> AnnotationRecord:
     """Drops copies of an annotation under the same id; other annotations of one id are kept."""
+    if (record.annotation_ids == NO_ID).all():
+        return record
     _, firsts, inverse = np.unique(record.annotation_ids, return_index=True, return_inverse=True)
     earlier = firsts[inverse.reshape(-1)]
     is_repeated = (earlier != np.arange(len(record))) & (record.annotation_ids != NO_ID)

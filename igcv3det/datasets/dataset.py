@@ -7,7 +7,8 @@ seed 0, so that every command holds out the same ones.
 from __future__ import annotations
 
 import logging
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -32,7 +33,7 @@ from igcv3det.datasets.formats.folders import (
     split_name,
 )
 from igcv3det.datasets.issues import AnnotationError
-from igcv3det.datasets.record_cache import cached_splits
+from igcv3det.datasets.record_cache import FILE_AN_IMAGE, cached_splits
 from igcv3det.datasets.splitting import random_images
 from igcv3det.datasets.subsets import SplitRecord, joined, with_images
 
@@ -63,6 +64,8 @@ class Dataset:
     Args:
         path: its folder, or its annotation file.
         data_format: None recognises it by looking.
+        progress: called with the number of images read and that of all, split by split, where the
+            format has a file an image.
 
     Attributes:
         format: which one it has.
@@ -72,13 +75,21 @@ class Dataset:
         AnnotationError: no format is recognised, or several are; the message lists them.
     """
 
-    def __init__(self, path: str | Path, data_format: DataFormat | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        data_format: DataFormat | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: no such data set")
         self.format: DataFormat
         self.format, place = _located(self.path, data_format)
-        self._splits: Splits = cached_splits(self.format, place, _READERS[self.format].open_splits)
+        open_splits = _READERS[self.format].open_splits
+        if self.format in FILE_AN_IMAGE:
+            open_splits = partial(open_splits, progress=progress)
+        self._splits: Splits = cached_splits(self.format, place, open_splits)
         if place.is_dir() and ALL not in self._splits:
             _warn_of_unread_folders(place, tuple(self._splits))
 

@@ -6,8 +6,9 @@ area too. Evaluation scores this record; training takes what `datasets.checks` l
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,62 @@ from igcv3det.structures import Categories
 
 NO_ID = int(np.iinfo(np.int64).min)
 """In `AnnotationRecord.annotation_ids`: the file gives none that is a whole number."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """L texts in two flat arrays: a list of texts takes some fifty bytes more for each.
+
+    Attributes:
+        data: the texts one after another, UTF-8.
+        starts: [L + 1] int32 into ``data``.
+    """
+
+    data: bytes = b""
+    starts: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1, np.int32), compare=False)
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Texts:
+        """Packs texts."""
+        collected = TextCollector()
+        for text in texts:
+            collected.append(text)
+        return collected.build()
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> str:
+        start, end = self.starts[row], self.starts[row + 1]
+        return self.data[start:end].decode("utf-8", "surrogatepass")
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[row] for row in range(len(self)))
+
+
+class TextCollector:
+    """Texts that become `Texts`."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._starts = array("i", [0])
+
+    def append(self, text: str) -> None:
+        """Adds a text."""
+        # file names may hold any bytes, which JSON and Python write as lone surrogates
+        self._data += text.encode("utf-8", "surrogatepass")
+        self._starts.append(len(self._data))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, row: int) -> str:
+        start, end = self._starts[row], self._starts[row + 1]
+        return self._data[start:end].decode("utf-8", "surrogatepass")
+
+    def build(self) -> Texts:
+        """All of them."""
+        return Texts(bytes(self._data), np.array(self._starts, np.int32))
 
 
 class ImageEntry(NamedTuple):
@@ -42,36 +99,29 @@ class ImageTable:
     Attributes:
         ids: [I] int64, the data set's own.
         sizes: [I, 2] int32 (height, width) in pixels; (0, 0) if not given.
-        names: file names one after another, UTF-8.
-        name_starts: [I + 1] int32 into ``names``.
+        names: [I] file names.
     """
 
     ids: NDArray[np.int64]
     sizes: NDArray[np.int32]
-    names: bytes
-    name_starts: NDArray[np.int32]
+    names: Texts
 
     @classmethod
     def of(cls, entries: Iterable[ImageEntry]) -> ImageTable:
         """Packs entries."""
         entries = list(entries)
-        # file names may hold any bytes, which JSON and Python write as lone surrogates
-        names = [entry.file_name.encode("utf-8", "surrogatepass") for entry in entries]
         return cls(
             ids=np.array([entry.image_id for entry in entries], dtype=np.int64),
             sizes=np.array([entry.size or (0, 0) for entry in entries], np.int32).reshape(-1, 2),
-            names=b"".join(names),
-            name_starts=row_starts([len(name) for name in names]),
+            names=Texts.of(entry.file_name for entry in entries),
         )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, row: int) -> ImageEntry:
-        start, end = self.name_starts[row], self.name_starts[row + 1]
         height, width = self.sizes[row].tolist()
-        name = self.names[start:end].decode("utf-8", "surrogatepass")
-        return ImageEntry(int(self.ids[row]), name, (height, width) if height else None)
+        return ImageEntry(int(self.ids[row]), self.names[row], (height, width) if height else None)
 
     def __iter__(self) -> Iterator[ImageEntry]:
         return (self[row] for row in range(len(self)))
@@ -79,7 +129,8 @@ class ImageTable:
     @property
     def nbytes(self) -> int:
         """Memory of the table."""
-        return len(self.names) + self.ids.nbytes + self.sizes.nbytes + self.name_starts.nbytes
+        names = len(self.names.data) + self.names.starts.nbytes
+        return names + self.ids.nbytes + self.sizes.nbytes
 
 
 @dataclass(frozen=True)
@@ -116,7 +167,7 @@ class AnnotationRecord:
     annotation_ids: NDArray[np.int64]
     positions: NDArray[np.int32]
     issues: tuple[DatasetIssue, ...] = ()
-    label_files: tuple[str, ...] = ()
+    label_files: Texts = field(default_factory=Texts)
     position_text: str = "annotations[{}]"
 
     def __len__(self) -> int:
@@ -125,7 +176,7 @@ class AnnotationRecord:
 
     def file_of(self, image_row: int) -> str:
         """The file that describes an image, for messages."""
-        return self.label_files[image_row] if self.label_files else str(self.path)
+        return self.label_files[image_row] if len(self.label_files) else str(self.path)
 
 
 def row_starts(lengths: Sequence[int] | NDArray[np.intp]) -> NDArray[np.int32]:

@@ -8,7 +8,6 @@ changed, added or removed makes the record stale, and it is read anew.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -21,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from igcv3det.atomic_files import atomic_write
+from igcv3det.atomic_files import replacing
 from igcv3det.datasets.formats.folders import Splits, walk
 from igcv3det.datasets.issues import DatasetIssue
-from igcv3det.datasets.record import AnnotationRecord, ImageTable
+from igcv3det.datasets.record import AnnotationRecord, ImageTable, Texts
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.structures import Categories
 
@@ -34,9 +33,10 @@ FOLDER = "IGCV3DET_CACHE"
 """Environment variable: where the records are kept; empty keeps none."""
 MIN_FILES = 5000
 """Smaller data sets are read in about a second."""
-_VERSION = 1
+_VERSION = 2
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
-_FILE_AN_IMAGE = frozenset({"yolo", "voc", "labelme"})
+FILE_AN_IMAGE = frozenset({"yolo", "voc", "labelme"})
+"""Formats with a label file an image."""
 ARRAYS = (
     *("image_rows", "labels", "boxes", "areas", "is_crowd", "scores"),
     *("annotation_ids", "positions"),
@@ -54,7 +54,7 @@ def cached_splits(data_format: str, path: Path, open_splits: Callable[[Path], Sp
     """
     splits = open_splits(path)
     folder = _folder()
-    if folder is None or data_format not in _FILE_AN_IMAGE:
+    if folder is None or data_format not in FILE_AN_IMAGE:
         return splits
     root = path if path.is_dir() else path.parent
     count, fingerprint = _fingerprint(root)
@@ -91,18 +91,16 @@ def _fingerprint(root: Path) -> tuple[int, str]:
 def _read(file: Path, fingerprint: str, read: Callable[[], SplitRecord]) -> SplitRecord:
     if file.is_file():
         try:
-            content = io.BytesIO(file.read_bytes())
-            with np.load(content, allow_pickle=False) as arrays:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 if str(arrays["fingerprint"]) == fingerprint:
                     return _unpacked(arrays)
             logger.info("%s: files have changed since it was read: reading them anew", file)
         except _DAMAGED as error:
             logger.warning("%s is damaged (%s): reading the data set anew", file, error)
     split = read()
-    buffer = io.BytesIO()
-    np.savez(buffer, fingerprint=np.array(fingerprint), **_packed(split))
     try:
-        atomic_write(file, buffer.getvalue(), durable=False)
+        with replacing(file, durable=False) as new, new.open("wb") as output:
+            np.savez(output, fingerprint=np.array(fingerprint), **_packed(split))
     except OSError as error:
         logger.warning("%s: the record is not kept: %s", file, error)
     return split
@@ -116,7 +114,6 @@ def _packed(split: SplitRecord) -> dict[str, Any]:
         "ids": record.categories.ids,
         "names": record.categories.names,
         "issues": record.issues,
-        "label_files": record.label_files,
         "position_text": record.position_text,
     }
     text = json.dumps(description).encode()
@@ -124,8 +121,8 @@ def _packed(split: SplitRecord) -> dict[str, Any]:
         **{name: getattr(record, name) for name in ARRAYS},
         "image_ids": table.ids,
         "sizes": table.sizes,
-        "name_starts": table.name_starts,
-        "image_names": np.frombuffer(table.names, np.uint8),
+        **_packed_texts("image_names", table.names),
+        **_packed_texts("label_files", record.label_files),
         "description": np.frombuffer(text, np.uint8),
     }
 
@@ -138,12 +135,19 @@ def _unpacked(arrays: Mapping[str, Any]) -> SplitRecord:
         images=ImageTable(
             arrays["image_ids"],
             arrays["sizes"],
-            arrays["image_names"].tobytes(),
-            arrays["name_starts"],
+            _unpacked_texts("image_names", arrays),
         ),
         **{name: arrays[name] for name in ARRAYS},
         issues=tuple(DatasetIssue(*issue) for issue in description["issues"]),
-        label_files=tuple(description["label_files"]),
+        label_files=_unpacked_texts("label_files", arrays),
         position_text=description["position_text"],
     )
     return SplitRecord(record, Path(description["images"]))
+
+
+def _packed_texts(name: str, texts: Texts) -> dict[str, Any]:
+    return {name: np.frombuffer(texts.data, np.uint8), f"{name}_starts": texts.starts}
+
+
+def _unpacked_texts(name: str, arrays: Mapping[str, Any]) -> Texts:
+    return Texts(arrays[name].tobytes(), arrays[f"{name}_starts"])

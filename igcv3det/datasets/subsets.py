@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from igcv3det.datasets.issues import AnnotationError
-from igcv3det.datasets.record import NO_ID, AnnotationRecord, ImageEntry, ImageTable
+from igcv3det.datasets.record import (
+    NO_ID,
+    AnnotationRecord,
+    ImageEntry,
+    ImageTable,
+    TextCollector,
+    Texts,
+)
 from igcv3det.structures import Categories
 
 _COLUMNS = (
@@ -46,7 +53,7 @@ def with_images(record: AnnotationRecord, is_kept: NDArray[np.bool_]) -> Annotat
         record,
         **columns,
         images=ImageTable.of(record.images[row] for row in rows.tolist()),
-        label_files=tuple(files[row] for row in rows.tolist()) if files else (),
+        label_files=Texts.of(files[row] for row in rows.tolist()) if len(files) else files,
         issues=tuple(issue for issue in record.issues if issue.image_id not in left_out),
     )
 
@@ -101,7 +108,7 @@ def joined(path: Path, parts: Sequence[SplitRecord]) -> SplitRecord:
         return parts[0]
     root = Path(os.path.commonpath([part.images.absolute() for part in parts]))
     entries: list[ImageEntry] = []
-    files: list[str] = []
+    files = TextCollector()
     for record, folder in parts:
         below = os.path.relpath(folder.absolute(), root)
         for row, entry in enumerate(record.images):
@@ -123,7 +130,7 @@ def joined(path: Path, parts: Sequence[SplitRecord]) -> SplitRecord:
         images=ImageTable.of(entries),
         **columns,
         issues=tuple(issue for record in records for issue in record.issues),
-        label_files=tuple(files),
+        label_files=files.build(),
         position_text=records[0].position_text,
     )
     return SplitRecord(record, root)

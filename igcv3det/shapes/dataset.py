@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,12 @@ class _Parameters:
 
 
 def write_shapes(
-    root: str | Path, train: int = 4000, val: int = 200, image_size: int = 224, seed: int = 0
+    root: str | Path,
+    train: int = 4000,
+    val: int = 200,
+    image_size: int = 224,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Writes the data set, unless ``root`` already holds it.
 
@@ -66,6 +72,7 @@ def write_shapes(
         image_size: longer side of the images, pixels; the shorter side is the same or three
             quarters of it.
         seed: of annotations and pixels.
+        progress: called with the number of images written and that of all, split by split.
 
     Returns:
         ``root`` as a path.
@@ -87,7 +94,7 @@ def write_shapes(
     for number, (split, count) in enumerate(counts.items()):
         if not complete[split]:
             logger.info("generating %d images in %s", count, root / split)
-            _write_split(files[split], root / split, number, count, parameters)
+            _write_split(files[split], root / split, number, count, parameters, progress)
     return root
 
 
@@ -113,7 +120,12 @@ def _complete(annotation_file: Path, folder: Path, parameters: _Parameters) -> b
 
 
 def _write_split(
-    annotation_file: Path, folder: Path, number: int, count: int, parameters: _Parameters
+    annotation_file: Path,
+    folder: Path,
+    number: int,
+    count: int,
+    parameters: _Parameters,
+    progress: Callable[[int, int], None] | None,
 ) -> None:
     """Writes one split, annotations last: a split with annotations is complete."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,6 +145,8 @@ def _write_split(
         for category_id, contours in scene:
             box = outline_box(contours, height, width)
             annotations.append(_annotation(len(annotations) + 1, image_id, category_id, box))
+        if progress is not None:
+            progress(index + 1, count)
     content = {
         "info": {"description": _DESCRIPTION, "parameters": asdict(parameters)},
         "licenses": [],

@@ -41,6 +41,14 @@ def test_a_layout_is_recognised_and_read(tmp_path, layout):
     assert check_record(everything, root).issues == []
 
 
+@pytest.mark.parametrize("layout", ["yolo", "voc", "labelme"])
+def test_progress_of_reading(tmp_path, layout):
+    folder, _ = write_layout(tmp_path, layout)
+    seen = []
+    Dataset(folder, progress=lambda done, total: seen.append((done, total))).read("all")
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4), (1, 2), (2, 2)]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_named_formats_win(tmp_path, layout):
     folder, _ = write_layout(tmp_path, layout)

@@ -18,6 +18,8 @@ from igcv3det.structures import Categories
 
 Splits = dict[str, Callable[[], SplitRecord]]
 """How to read each split: "train", "val", "test", or "all" where the data has none."""
+Progress = Callable[[int, int], None]
+"""Takes the number of images read and that of all."""
 ALL = "all"
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 NAME_FILES = ("classes.txt", "labels.txt", "obj.names")

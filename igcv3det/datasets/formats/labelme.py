@@ -16,6 +16,7 @@ from igcv3det.datasets.builder import RecordBuilder
 from igcv3det.datasets.formats.folders import (
     ALL,
     ImagesByStem,
+    Progress,
     Splits,
     files_below,
     files_in,
@@ -47,7 +48,7 @@ def recognise(path: Path) -> str | None:
     return None
 
 
-def open_splits(path: Path) -> Splits:
+def open_splits(path: Path, progress: Progress | None = None) -> Splits:
     """How to read each split; the first that is read reads all, for their classes."""
     if path.is_file():
         path = path.parent
@@ -57,7 +58,7 @@ def open_splits(path: Path) -> Splits:
     @cache
     def read_all() -> dict[str, SplitRecord]:
         names = read_names(path)
-        records = {name: _read(folder, names) for name, folder in folders.items()}
+        records = {name: _read(folder, names, progress) for name, folder in folders.items()}
         common = with_common_names(records, names)
         return {name: SplitRecord(common[name], folder) for name, folder in folders.items()}
 
@@ -74,7 +75,9 @@ def _is_labelme(file: Path) -> bool:
     return is_object and '"shapes"' in head and '"categories"' not in head
 
 
-def _read(folder: Path, class_names: Sequence[str] | None) -> AnnotationRecord:
+def _read(
+    folder: Path, class_names: Sequence[str] | None, progress: Progress | None
+) -> AnnotationRecord:
     """Reads the JSON files of a split.
 
     Raises:
@@ -84,6 +87,8 @@ def _read(folder: Path, class_names: Sequence[str] | None) -> AnnotationRecord:
     images = ImagesByStem(folder)
     names = sorted(files_below(folder, _JSON))
     for number, name in enumerate(names, start=1):
+        if progress is not None:
+            progress(number, len(names))
         file = folder / name
         try:
             content = read_json(file)

@@ -18,6 +18,7 @@ from igcv3det.datasets.builder import RecordBuilder
 from igcv3det.datasets.formats.folders import (
     ALL,
     ImagesByStem,
+    Progress,
     Splits,
     by_split,
     files_below,
@@ -54,7 +55,7 @@ def recognise(path: Path) -> str | None:
     return None
 
 
-def open_splits(path: Path) -> Splits:
+def open_splits(path: Path, progress: Progress | None = None) -> Splits:
     """How to read each split; the first that is read reads all, for their classes."""
     if path.is_file():
         path = path.parent
@@ -68,7 +69,8 @@ def open_splits(path: Path) -> Splits:
                 images[place.images] = ImagesByStem(place.images)
         names = read_names(path)
         records = {
-            name: _read(path, place, images[place.images], names) for name, place in places.items()
+            name: _read(path, place, images[place.images], names, progress)
+            for name, place in places.items()
         }
         common = with_common_names(records, names)
         return {name: SplitRecord(common[name], place.images) for name, place in places.items()}
@@ -143,7 +145,11 @@ def _places(path: Path) -> dict[str, _Place]:
 
 
 def _read(
-    path: Path, place: _Place, images: ImagesByStem, class_names: Sequence[str] | None
+    path: Path,
+    place: _Place,
+    images: ImagesByStem,
+    class_names: Sequence[str] | None,
+    progress: Progress | None,
 ) -> AnnotationRecord:
     """Reads the XML files of a split.
 
@@ -153,6 +159,8 @@ def _read(
     builder = RecordBuilder(path, position_text="line {}", class_names=class_names)
     names = _label_files(place)
     for number, (name, line) in enumerate(names, start=1):
+        if progress is not None:
+            progress(number, len(names))
         file = place.annotations / name
         try:
             annotation = _Annotation(file)

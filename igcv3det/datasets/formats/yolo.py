@@ -17,6 +17,7 @@ from igcv3det.datasets.formats.folders import (
     ALL,
     NAME_FILES,
     SPLITS,
+    Progress,
     Splits,
     files_below,
     folders_of_splits,
@@ -54,7 +55,7 @@ def recognise(path: Path) -> str | None:
     return None
 
 
-def open_splits(path: Path) -> Splits:
+def open_splits(path: Path, progress: Progress | None = None) -> Splits:
     """How to read each split.
 
     Raises:
@@ -70,7 +71,7 @@ def open_splits(path: Path) -> Splits:
             )
         categories = _categories(path, dict(enumerate(names)))
         found = {name: [folder] for name, folder in _image_folders(path).items()}
-        return {name: partial(_read, path, categories, f) for name, f in found.items()}
+        return {name: partial(_read, path, categories, f, progress) for name, f in found.items()}
     content = read_yaml(file)
     categories = _categories(file, _names(file, content))
     root = _root(file, content.get("path"))
@@ -79,9 +80,9 @@ def open_splits(path: Path) -> Splits:
         given = content.get(key) or (content.get("valid") if key == "val" else None)
         if given:
             places = [_existing(file, root, key, str(one)) for one in _listed(given)]
-            splits[key] = partial(_read, file, categories, places)
+            splits[key] = partial(_read, file, categories, places, progress)
     return splits or {
-        name: partial(_read, file, categories, [folder])
+        name: partial(_read, file, categories, [folder], progress)
         for name, folder in _image_folders(file.parent).items()
     }
 
@@ -162,7 +163,9 @@ def _images(place: Path) -> Iterator[Path]:
         yield place.parent / name
 
 
-def _read(file: Path, categories: Categories, places: Sequence[Path]) -> SplitRecord:
+def _read(
+    file: Path, categories: Categories, places: Sequence[Path], progress: Progress | None
+) -> SplitRecord:
     """Reads the images of some folders or lists.
 
     Raises:
@@ -171,10 +174,12 @@ def _read(file: Path, categories: Categories, places: Sequence[Path]) -> SplitRe
     images = [image.as_posix() for place in places for image in _images(place)]
     if not images:
         raise AnnotationError(f"{file}: no images in {', '.join(map(str, places))}")
-    root = os.path.commonpath([image.rpartition("/")[0] for image in images])
+    root = os.path.commonpath({image.rpartition("/")[0] for image in images})
     reader = LabelReader(file, categories, root)
-    for image in images:
+    for done, image in enumerate(images, start=1):
         reader.add(image)
+        if progress is not None:
+            progress(done, len(images))
     if not reader.found:
         raise AnnotationError(
             f"{file}: none of {len(images)} images has a label file; that of {images[0]} should be "
