@@ -39,6 +39,8 @@ def resolve_model(model: str | Path | None = None) -> Path:
         FileNotFoundError: a name that is not known; the message lists the names.
     """
     name = str(model) if model is not None else DEFAULT
+    if not name:
+        raise FileNotFoundError("the model has an empty name")
     path = Path(name)
     if path.exists():
         return path

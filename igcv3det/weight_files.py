@@ -101,8 +101,11 @@ def existing_file(path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder, not a file of weights")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     return path

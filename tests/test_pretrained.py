@@ -110,6 +110,15 @@ def test_the_published_average_precision(real_data, tmp_path, name, expected):
     assert json.loads((tmp_path / "m").read_text())["AP"] == pytest.approx(expected, abs=6e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("", "the model has an empty name"), (".", r"\.: a folder, not a file of weights")],
+)
+def test_a_name_that_is_no_file(name, message):
+    with pytest.raises(OSError, match=message):
+        load_detector(name)
+
+
 def test_a_predictor_without_a_path_takes_it():
     predictor = Predictor.load(score_threshold=0.5)
     assert predictor.categories == COCO_CATEGORIES
