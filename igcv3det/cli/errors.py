@@ -10,7 +10,7 @@ EXTRAS = {
     "train": frozenset(
         {
             *("pytorch_lightning", "albumentations", "pycocotools", "scipy", "torchmetrics"),
-            *("matplotlib", "jsonargparse", "filelock"),
+            *("matplotlib", "jsonargparse"),
         }
     ),
     "export": frozenset({"onnx", "onnxscript", "onnxruntime", "openvino", "nncf"}),
