@@ -58,8 +58,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> int:
     from igcv3det.checkpoint import save_detector
+    from igcv3det.engine.norm_statistics import restore_statistics
     from research.convert.ssdlite import METADATA, convert_ssdlite, folded_norms
-    from research.convert.statistics import restore_statistics
 
     detector = convert_ssdlite(options.folder)
     statistics = "folded: mean 0, variance 1 - eps"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -82,6 +82,12 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 @torch.no_grad()
+def network_inputs(teacher: SSDLite, pixels: Pixels, rows: Sequence[int]) -> Iterator[Tensor]:
+    """Normalised images [B, 3, S, S] of some rows of ``pixels`` [N, S, S, 3], in batches."""
+    for start in range(0, len(rows), BATCH):
+        yield _network_input(teacher, pixels[list(rows[start : start + BATCH])])
+
+
 def write_features(teacher: SSDLite, pixels: Pixels, rows: Sequence[int], folder: Path) -> None:
     """Writes the values of all parts of a teacher; does nothing where they are complete.
 

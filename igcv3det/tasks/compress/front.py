@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from igcv3det.checkpoint import save_detector
+from igcv3det.detector import SSDLite
+from igcv3det.engine.norm_statistics import restore_statistics
 from igcv3det.models.igcv3 import TAP_STAGE
 from igcv3det.tasks.compress.assembly import assemble, chosen_design, finish
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option, choose, least_cost
-from igcv3det.tasks.compress.features import FeatureStore, read_fisher
+from igcv3det.tasks.compress.features import FeatureStore, network_inputs, read_fisher
 from igcv3det.tasks.compress.price import Pricer
 from igcv3det.tasks.compress.search import MEASURES, Budgets, Search
 from igcv3det.tasks.compress.training import PartLoss, PartTraining
 
 _CORRECTIONS = 3
+_STATISTICS_IMAGES = 128
 _SLACK = 0.003  # of the original's latency, for the noise of a measurement
 FRONT_STEPS = 24
 """Budgets between the least and 1 at which the front is drawn."""
@@ -187,10 +191,21 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
         finished=finished,
         progress=lambda position: search.say(f"{path.name}: finishing {position}"),
     )
+    _restore_norms(search, detector)
     source = f"compressed from {search.options.checkpoint} by igcv3det compress"
     save_detector(detector, path, {"source": source})
     shutil.rmtree(finished, ignore_errors=True)
     return path
+
+
+def _restore_norms(search: Search, detector: SSDLite) -> None:
+    """Gives the norms, which were folded, their inputs' statistics; the function stays the same.
+
+    Training with a batch's statistics, as fine-tuning does, would else start from another function.
+    """
+    norms = [part for part in detector.modules() if isinstance(part, nn.BatchNorm2d)]
+    rows = range(min(_STATISTICS_IMAGES, len(search.cache)))
+    restore_statistics(detector, norms, network_inputs(detector, search.cache.pixels, rows))
 
 
 def measured_shares(search: Search, points: Sequence[Point]) -> list[float]:

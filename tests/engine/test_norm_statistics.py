@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from research.convert.statistics import restore_statistics
+from igcv3det.engine.norm_statistics import restore_statistics
 
 
 @pytest.fixture
