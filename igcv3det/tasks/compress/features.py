@@ -81,13 +81,13 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-@torch.no_grad()
 def network_inputs(teacher: SSDLite, pixels: Pixels, rows: Sequence[int]) -> Iterator[Tensor]:
     """Normalised images [B, 3, S, S] of some rows of ``pixels`` [N, S, S, 3], in batches."""
     for start in range(0, len(rows), BATCH):
         yield _network_input(teacher, pixels[list(rows[start : start + BATCH])])
 
 
+@torch.no_grad()
 def write_features(teacher: SSDLite, pixels: Pixels, rows: Sequence[int], folder: Path) -> None:
     """Writes the values of all parts of a teacher; does nothing where they are complete.
 
@@ -139,8 +139,7 @@ def write_fisher(
     parts = parts_of(teacher)
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, Tensor] = {}
-    for start in range(0, len(rows), BATCH):
-        images = _network_input(teacher, pixels[list(rows[start : start + BATCH])])
+    for images in network_inputs(teacher, pixels, rows):
         for name, gradient in _gradients(teacher, parts, images, generator).items():
             found = cells(gradient)
             share = len(images) / len(rows) / len(found)
