@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,14 +84,8 @@ def _compare_detectors(options: argparse.Namespace) -> int:
     if not detectors:
         return 1
     rows = compare(detectors, precisions, rounds=options.rounds, threads=options.threads)
-    print(comparison_table(rows))
     sizes = {f"{d.config.image_size} px" for d in detectors.values()}
-    print(
-        f"1 image, {', '.join(sorted(sizes))}, {options.threads} threads, {options.rounds} rounds"
-    )
-    if options.json:
-        write_json(options.json, rows)
-        print(f"Figures are in {options.json}")
+    print_comparison(rows, sizes, options)
     return 1 if failures else 0
 
 
@@ -141,6 +135,29 @@ def _average_precisions(
             continue
         failures += [f"{name}: {sentence}" for sentence in unreadable]
     return precisions
+
+
+def print_comparison(
+    rows: Sequence[Mapping[str, Any]],
+    sizes: Iterable[str],
+    options: argparse.Namespace,
+    score: str = "AP",
+) -> None:
+    """Prints the table and how it was measured, and writes ``--json``.
+
+    Args:
+        rows: of a comparison.
+        sizes: of the networks' inputs, as they are printed.
+        options: of the command.
+        score: key of the accuracy.
+    """
+    print(comparison_table(rows, score))
+    print(
+        f"1 image, {', '.join(sorted(sizes))}, {options.threads} threads, {options.rounds} rounds"
+    )
+    if options.json:
+        write_json(options.json, rows)
+        print(f"Figures are in {options.json}")
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]], score: str = "AP") -> str:

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from igcv3det.cli.command import WRONG_CALL, report
-from igcv3det.cli.compare import comparison_table
+from igcv3det.cli.compare import print_comparison
 from igcv3det.cli.errors import error_line
 from igcv3det.cli.progress import counting
-from igcv3det.cli.results import write_json
 from igcv3det.measure.targets import unique_names
 from igcv3det.runtime import EXPORTED_SUFFIXES
 from igcv3det.tasks.segment.checkpoint import load_segmenter
@@ -47,14 +46,8 @@ def compare_segments(options: argparse.Namespace) -> int:
     if not networks:
         return 1
     rows = compare_networks(networks, mious, rounds=options.rounds, threads=options.threads)
-    print(comparison_table(rows, "mIoU"))
     sizes = {"{1} x {0} px".format(*own.config.image_size) for own in networks.values()}
-    print(
-        f"1 image, {', '.join(sorted(sizes))}, {options.threads} threads, {options.rounds} rounds"
-    )
-    if options.json:
-        write_json(options.json, rows)
-        print(f"Figures are in {options.json}")
+    print_comparison(rows, sizes, options, "mIoU")
     return 1 if failures else 0
 
 
