@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypedDict
+from collections.abc import Callable, Mapping
+from typing import TypedDict, TypeVar
 
 import torch
 
 from igcv3det.detector import SSDLite, build_detector
 from igcv3det.measure.complexity import count_multiply_adds, count_parameters
-from igcv3det.measure.latency import ratios, time_in_turn
+from igcv3det.measure.latency import Timing, ratios, time_in_turn
 from igcv3det.measure.targets import network_call
 from igcv3det.runtime import ExportedDetector
+
+Network = TypeVar("Network")
 
 
 class ComparisonRow(TypedDict):
@@ -50,20 +52,42 @@ def compare(
     Raises:
         ValueError: no detectors, or rounds or threads below 1.
     """
+    known = average_precisions or {}
+    return [
+        _row(timing.name, detectors[timing.name], timing.median_ms, ratio, known.get(timing.name))
+        for timing, ratio in time_networks(detectors, network_call, rounds, threads)
+    ]
+
+
+def time_networks(
+    networks: Mapping[str, Network],
+    call: Callable[[Network], Callable[[], object]],
+    rounds: int,
+    threads: int,
+) -> list[tuple[Timing, float]]:
+    """Times networks in turn on the CPU.
+
+    Args:
+        networks: by name.
+        call: makes a call of a network.
+        rounds: durations of each.
+        threads: of PyTorch; the previous number is restored.
+
+    Returns:
+        Each network's timing and its ratio to the first.
+
+    Raises:
+        ValueError: no networks, or rounds or threads below 1.
+    """
     if threads < 1:
         raise ValueError(f"threads must be >= 1, got {threads}")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        calls = {name: network_call(detector) for name, detector in detectors.items()}
-        timings = time_in_turn(calls, rounds)
+        timings = time_in_turn({name: call(own) for name, own in networks.items()}, rounds)
     finally:
         torch.set_num_threads(before)
-    known = average_precisions or {}
-    return [
-        _row(timing.name, detectors[timing.name], timing.median_ms, ratio, known.get(timing.name))
-        for timing, ratio in zip(timings, ratios(timings), strict=True)
-    ]
+    return list(zip(timings, ratios(timings), strict=True))
 
 
 def _row(

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
-import torch
-
+from igcv3det.measure.comparison import time_networks
 from igcv3det.measure.complexity import count_multiply_adds, count_parameters
-from igcv3det.measure.latency import ratios, time_in_turn
 from igcv3det.tasks.segment.benchmark import segmenter_call
 from igcv3det.tasks.segment.exported import ExportedSegmenter
 from igcv3det.tasks.segment.network import Segmenter
@@ -42,17 +40,10 @@ def compare_networks(
         threads: of PyTorch; the previous number is restored.
 
     Raises:
-        ValueError: no segmenters, or fewer than one round.
+        ValueError: no segmenters, or rounds or threads below 1.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        calls = {name: segmenter_call(own) for name, own in segmenters.items()}
-        timings = time_in_turn(calls, rounds)
-    finally:
-        torch.set_num_threads(before)
     rows = []
-    for timing, ratio in zip(timings, ratios(timings), strict=True):
+    for timing, ratio in time_networks(segmenters, segmenter_call, rounds, threads):
         network = segmenters[timing.name]
         if isinstance(network, ExportedSegmenter):
             network = Segmenter(network.config, network.classes.names).eval()
