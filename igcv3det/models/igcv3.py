@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from igcv3det.config import STAGES, BackboneConfig, BlockConfig, Padding
 from igcv3det.models.igcv3_block import IGCV3Block
-from igcv3det.models.layers import conv_norm, norm_layer, set_padding
+from igcv3det.models.layers import conv_norm, initialise, norm_layer, set_padding
 from igcv3det.models.sections import NUM_SECTIONS, tapped_features
 
 EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
@@ -107,14 +107,9 @@ class IGCV3(nn.Module):
         set_padding(self, padding)
 
     def _initialise(self, zero_init: bool) -> None:
-        # He over the fan-out, as torchvision's MobileNetV2; the authors' magnitude is He's too
+        initialise(self)  # the authors' magnitude is He's too
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, 0, 0.01)
-                nn.init.zeros_(module.bias)
-            elif zero_init and isinstance(module, IGCV3Block) and module.shortcut:
+            if zero_init and isinstance(module, IGCV3Block) and module.shortcut:
                 nn.init.zeros_(module.project.get_parameter("1.weight"))
 
     def forward_features(self, x: Tensor) -> list[Tensor]:

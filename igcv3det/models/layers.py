@@ -143,6 +143,16 @@ def same_padding(x: Tensor, kernel_size: tuple[int, ...], stride: tuple[int, ...
     return pads
 
 
+def initialise(network: nn.Module) -> None:
+    """Random weights as torchvision's MobileNetV2 draws them (He over the fan-out), in place."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0, 0.01)
+            nn.init.zeros_(layer.bias)
+
+
 def set_padding(module: nn.Module, padding: Padding) -> None:
     """Sets the padding of every strided convolution inside ``module``, in place.
 

@@ -20,7 +20,7 @@ from igcv3det.models.igcv3 import (
     LAST_CHANNELS,
     STEM_CHANNELS,
 )
-from igcv3det.models.layers import Norm, conv_norm, norm_layer, set_padding
+from igcv3det.models.layers import Norm, conv_norm, initialise, norm_layer, set_padding
 from igcv3det.models.sections import tapped_features
 
 SECTION_STARTS = (0, 1, 2, 4, 7, 11, 14, 17, 18, 19)  # first block of each section, and the end
@@ -106,7 +106,7 @@ class MobileNetV2(nn.Module):
         self.features = features
         classifier = nn.Linear(last_channels, max(num_classes, 1))
         self.classifier: nn.Module | None = nn.Sequential(nn.Dropout(config.dropout), classifier)
-        _initialise(self)
+        initialise(self)
         if not num_classes:  # made for the same random numbers with and without
             self.classifier = None
         tap_conv: nn.Conv2d = features[TAP_BLOCK].conv[0][0]
@@ -159,16 +159,6 @@ def _divisible(channels: float) -> int:
     """The nearest multiple of `DIVISOR` that is not less than 90 % of the channels."""
     nearest = max(DIVISOR, int(channels + DIVISOR / 2) // DIVISOR * DIVISOR)
     return nearest + DIVISOR * (nearest < 0.9 * channels)
-
-
-def _initialise(network: nn.Module) -> None:
-    """Random weights as torchvision draws them."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out")
-        elif isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0, 0.01)
-            nn.init.zeros_(layer.bias)
 
 
 def mobilenet_v2(
