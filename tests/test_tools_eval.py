@@ -72,22 +72,26 @@ def test_categories(folder, tmp_path):
     assert metrics["AP"] == expected[0]
 
 
-def test_unreadable_images_count_as_empty_and_are_named(folder, tmp_path, capsys):
+def test_unreadable_images_are_left_out_and_named(folder, tmp_path, capsys):
     content = json.loads((folder / "truth.json").read_text())
     content["images"][1]["file_name"] = "gone.png"
     content["images"][2]["width"] = 77
     write_json(folder / "broken.json", content)
-    output = tmp_path / "metrics.json"
-    assert run(folder, "--output", output, annotations="broken.json") == 1
+    output, results = tmp_path / "metrics.json", tmp_path / "results.json"
+    files = ["--output", output, "--detections", results]
+    assert run(folder, *files, annotations="broken.json") == 1
     text = capsys.readouterr()
     lines = text.err.splitlines()
     assert len(lines) == 2
     assert "gone.png: no such file" in lines[0]
     assert "9.png" in lines[1]
     assert "width 77" in lines[1]
-    assert "2 images could not be read" in text.out
+    assert "PARTIAL: 2 images are missing or could not be read" in text.out
     metrics = json.loads(output.read_text())
-    assert (metrics["images"], metrics["unreadable_images"]) == (4, 2)
+    assert (metrics["images"], metrics["partial"], metrics["unreadable_images"]) == (2, True, 2)
+    kept = [content["images"][row]["id"] for row in (0, 3)]
+    expected = pycocotools_figures(folder / "truth.json", str(results), image_ids=kept)
+    assert metrics["AP"] == expected[0]
 
 
 def test_a_missing_model_is_named_before_the_data_set_is_read(tmp_path, capsys):

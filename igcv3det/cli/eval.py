@@ -140,9 +140,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.detections:
         evaluator.save_results(options.detections)
         print(f"Detections are in {options.detections}")
-        evaluator.require_objects(image_ids)
+    evaluator.require_objects(evaluator.added_ids)
     metrics = evaluator.compute()
-    _print_report(metrics, evaluator, failures)
+    _print_report(metrics, evaluator, failures, len(image_ids))
     if options.output:
         figures = metrics_as_json(metrics) | _extent(evaluator, failures)
         write_json(options.output, figures)
@@ -221,7 +221,7 @@ def _detect(
         )
     for failure in failures:
         report("eval", failure)
-    require_images(failures, len(image_ids), images)
+    require_images(evaluator, failures, images)
     return failures
 
 
@@ -229,13 +229,15 @@ def _extent(evaluator: CocoEvaluator, failures: list[str]) -> dict[str, int | bo
     total = len(evaluator.ground_truth.images)
     return {
         "images": evaluator.image_count,
-        "partial": evaluator.image_count < total,
+        "partial": bool(failures) or evaluator.image_count < total,
         "unreadable_images": len(failures),
         "unusable_entries": evaluator.left_out,
     }
 
 
-def _print_report(metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list[str]) -> None:
+def _print_report(
+    metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list[str], asked: int
+) -> None:
     from igcv3det.evaluation import SUSPICIOUS_AP, metrics_as_json
 
     plain = metrics_as_json(metrics)
@@ -254,12 +256,15 @@ def _print_report(metrics: CocoMetrics, evaluator: CocoEvaluator, failures: list
     header = ["class", "id", "AP", "AP50", "AR100", "objects", "detections"]
     print("\n" + text_table(header, rows) + "\n")
     total = len(evaluator.ground_truth.images)
-    if evaluator.image_count < total:
-        print(f"PARTIAL: only the first {evaluator.image_count} of {total} images were evaluated")
+    if asked < total:
+        print(f"PARTIAL: only the first {asked} of {total} images were evaluated")
+    if failures:
+        print(
+            f"PARTIAL: {len(failures)} images are missing or could not be read; they are left out "
+            "with their objects"
+        )
     if evaluator.left_out:
         print(f"{evaluator.left_out} entries of the annotation file cannot be used, left out")
-    if failures:
-        print(f"{len(failures)} images could not be read; they count as images without detections")
     if evaluator.unknown_class:
         print(f"{evaluator.unknown_class} detections of classes that the data set lacks, left out")
     if metrics["AP"] < SUSPICIOUS_AP:

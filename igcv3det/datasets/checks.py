@@ -188,9 +188,10 @@ def _with_files(
             is_kept[row] = False
             is_outside = isinstance(error, OutsideFolderError)
             kind: IssueKind = "outside folder" if is_outside else "missing file"
-            way_out = "" if is_outside else "; put it back or remove its entry"
-            detail = f"file_name: {error}{way_out}"
-            missing.append(DatasetIssue(kind, record.file_of(row), entry.image_id, None, detail))
+            issue = DatasetIssue(
+                kind, record.file_of(row), entry.image_id, None, f"file_name: {error}"
+            )
+            missing.append(issue)
     if missing and not entries:
         raise AnnotationError(
             f"{folder.folder}: has none of the {len(missing)} images of {record.path} "

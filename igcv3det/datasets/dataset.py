@@ -32,7 +32,7 @@ from igcv3det.datasets.formats.folders import (
     images_below,
     split_name,
 )
-from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.issues import AnnotationError, summarize
 from igcv3det.datasets.record_cache import FILE_AN_IMAGE, cached_splits
 from igcv3det.datasets.splitting import random_images
 from igcv3det.datasets.subsets import SplitRecord, joined, with_images
@@ -120,12 +120,14 @@ class Dataset:
                 of the training images (of all, if there is no split at all), and "train" the rest.
 
         Raises:
-            AnnotationError: there is no such split, or its files cannot be understood.
+            AnnotationError: there is no such split, its files cannot be understood, or none of its
+                images can be used.
         """
         if split == ALL:
-            return joined(self.path, [self._read(name) for name in self._splits])
+            parts = [self._read(name) for name in self._splits]
+            return _with_any_image(joined(self.path, parts))
         if split in self._splits and (split != "train" or "val" in self._splits):
-            return self._read(split)
+            return _with_any_image(self._read(split))
         source = "train" if "train" in self._splits else ALL
         if split not in ("train", "val") or source not in self._splits:
             have = ", ".join(self._splits)
@@ -144,7 +146,7 @@ class Dataset:
         return self._splits[split]()
 
     def _held_out(self, source: str, *, is_validation: bool) -> SplitRecord:
-        record, folder = self._read(source)
+        record, folder = _with_any_image(self._read(source))
         images = [(entry.image_id, entry.file_name) for entry in record.images]
         if len(images) < 2:
             raise AnnotationError(
@@ -153,6 +155,15 @@ class Dataset:
         share = max(HELD_OUT_SHARE, 1 / len(images))
         chosen = np.isin(record.images.ids, list(random_images(images, share, 0)))
         return SplitRecord(with_images(record, chosen if is_validation else ~chosen), folder)
+
+
+def _with_any_image(split: SplitRecord) -> SplitRecord:
+    """The split, unless what is wrong with it has left no image."""
+    record = split.record
+    if record.issues and not len(record.images):
+        summary = summarize(record.issues, record.path)
+        raise AnnotationError(f"{summary}; no image is left that can be used")
+    return split
 
 
 @cache

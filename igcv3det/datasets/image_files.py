@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import PIL.Image
 
 from igcv3det.datasets.issues import DatasetIssue, IssueKind
+from igcv3det.datasets.listings import FolderListing
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.io.images import Image, ImageReadError, ImageSizeError, read_image
 
@@ -26,8 +25,7 @@ class OutsideFolderError(ImageReadError):
 class ImageFolder:
     """Finds images by the ``file_name`` of annotation files.
 
-    A name is taken as it stands; else backslashes count as slashes, and letters with accents may
-    be in another Unicode form (macOS decomposes them). Folders are listed once, files not opened.
+    A name is found as by `FolderListing`; else backslashes count as slashes. Files are not opened.
 
     Args:
         folder: where names start from.
@@ -37,7 +35,7 @@ class ImageFolder:
     def __init__(self, folder: str | Path, allow_outside: bool = False) -> None:
         self.folder = Path(folder)
         self.allow_outside = allow_outside
-        self._listings: dict[str, dict[str, str]] = {}
+        self._listing = FolderListing(folder)
 
     def find(self, file_name: str) -> str:
         """The path of an existing file, relative to the folder unless it is outside.
@@ -56,39 +54,19 @@ class ImageFolder:
                 return file_name
         else:
             for name in dict.fromkeys((file_name, file_name.replace("\\", "/"))):
-                found = self._resolve(name)
+                found = self._listing.find(name)
                 if found is not None:
                     return found
-        raise ImageReadError(f"{self.folder / file_name}: no such file{self._hint(file_name)}")
-
-    def _resolve(self, name: str) -> str | None:
-        """The path of a file below the folder, part by part."""
-        found = ""
-        for part in PurePosixPath(os.path.normpath(name)).parts:
-            listing = self._listing(found)
-            actual = listing.get(part) or listing.get(unicodedata.normalize("NFC", part))
-            if actual is None:
-                return None
-            found = f"{found}/{actual}" if found else actual
-        return found or None
-
-    def _listing(self, below: str) -> dict[str, str]:
-        """Names of a folder: by themselves, and by their composed Unicode form."""
-        if below not in self._listings:
-            try:
-                with os.scandir(self.folder / below) as entries:
-                    names = [e.name for e in entries if not e.is_symlink() or Path(e).exists()]
-            except (OSError, ValueError):  # no folder; or a name that no file can have
-                names = []
-            composed = {unicodedata.normalize("NFC", name): name for name in names}
-            self._listings[below] = composed | {name: name for name in names}
-        return self._listings[below]
+        raise ImageReadError(
+            f"{self.folder / file_name}: no such file{self._hint(file_name)}; put it back or "
+            "remove its entry"
+        )
 
     def _hint(self, file_name: str) -> str:
         path = PurePosixPath(file_name.replace("\\", "/"))
         below = str(path.parent) if path.parent.parts else ""
         wanted = path.name.casefold()
-        for name in self._listing(below):
+        for name in self._listing.names(below):
             if name.casefold() == wanted:
                 return f"; there is {name!r}, and letter case counts"
         return ""

@@ -48,8 +48,6 @@ ENTRY_KINDS: Final[frozenset[IssueKind]] = frozenset(
     {
         "bad image entry",
         "duplicate image id",
-        "missing file",
-        "unreadable file",
         "unreadable label file",
         "bad annotation",
         "copied annotation",
@@ -59,6 +57,10 @@ ENTRY_KINDS: Final[frozenset[IssueKind]] = frozenset(
     }
 )
 """Issues by which a reader drops an entry, for training and evaluation alike."""
+
+NO_IMAGE: Final[frozenset[IssueKind]] = frozenset({"missing file", "unreadable file"})
+"""Issues of images that are not there or cannot be read; a reader that needs their size drops them,
+else who opens them does."""
 
 
 class AnnotationError(ValueError):

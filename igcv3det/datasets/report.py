@@ -124,7 +124,7 @@ def report_lines(report: DataReport) -> Iterator[str]:
     yield f"boxes             {report.boxes}, and {report.crowds} crowd regions"
     yield f"sizes             {report.small} small, {report.medium} medium, {report.large} large"
     yield f"anchor coverage   {_percent(report.coverage)} of the boxes (IoU >= {COVERED_IOU})"
-    width = max(len(item.name) for item in report.classes)
+    width = max((len(item.name) for item in report.classes), default=0)
     yield f"{'id':>6}  {'class':<{width}}  {'boxes':>7}  {'images':>7}  {'coverage':>8}"
     for item in report.classes:
         yield (

@@ -13,6 +13,7 @@ from typing import Protocol
 from torch import Tensor
 
 from igcv3det.datasets.image_files import ImageFolder
+from igcv3det.datasets.issues import NO_IMAGE
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.io.images import Image, ImageReadError, read_image
@@ -53,7 +54,8 @@ def score_images(
 ) -> list[str]:
     """Adds the predictor's detections in these images to the evaluator.
 
-    An image that cannot be read counts as one without detections: to leave it out could raise AP.
+    An image that is missing or cannot be read is left out with its objects, whatever the format:
+    some formats do not say its size, without which its boxes are unknown.
 
     Args:
         predictor: with the thresholds wanted.
@@ -65,14 +67,17 @@ def score_images(
         progress: called with the number of images done, after each batch.
 
     Returns:
-        One sentence for each image that could not be read, naming the file.
+        One sentence for each image that is missing or could not be read, naming the file; those
+        that the reader of the data set left out come first.
     """
     images = folder if isinstance(folder, ImageFolder) else ImageFolder(folder)
-    failures: list[str] = []
+    issues = evaluator.ground_truth.issues
+    failures = [str(issue) for issue in issues if issue.kind in NO_IMAGE]
     done = 0
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for ids, futures in _read_ahead(predictor, evaluator, images, image_ids, batch_size, pool):
-            evaluator.update(ids, _detect(predictor, futures, failures))
+            found = _detect(predictor, ids, futures, failures)
+            evaluator.update(list(found), list(found.values()))
             done += len(ids)
             if progress:
                 progress(done)
@@ -97,8 +102,8 @@ def average_precision(
         AP, and one sentence for each unreadable image.
 
     Raises:
-        FileNotFoundError, ValueError: from `CocoEvaluator`, among them that there are no objects;
-            ValueError also if no image could be read.
+        FileNotFoundError, ValueError: from `CocoEvaluator`, among them that there are no objects in
+            the images that can be read; ValueError also if there are no such images.
     """
     predictor = Predictor(
         network, score_threshold=SCORE_THRESHOLD, detections_per_image=DETECTIONS_PER_IMAGE
@@ -106,45 +111,47 @@ def average_precision(
     evaluator = CocoEvaluator(annotations, predictor.categories)
     evaluator.require_objects()
     failures = score_images(predictor, evaluator, folder, evaluator.image_ids, progress=progress)
-    require_images(failures, evaluator.image_count, folder)
+    require_images(evaluator, failures, folder)
+    evaluator.require_objects(evaluator.added_ids)
     return evaluator.compute()["AP"], failures
 
 
-def require_images(failures: Sequence[str], images: int, folder: str | Path) -> None:
-    """Refuses an evaluation without a single image: its AP of zero says nothing of the detector.
+def require_images(evaluator: CocoEvaluator, failures: Sequence[str], folder: str | Path) -> None:
+    """Refuses an evaluation without a single image.
 
     Args:
+        evaluator: to which `score_images` added the images.
         failures: of `score_images`.
-        images: how many were asked for.
-        folder: where they were looked for.
+        folder: where the images were looked for.
 
     Raises:
         ValueError: none could be read; names the first.
     """
-    if failures and len(failures) == images:
+    if failures and not evaluator.image_count:
         raise ValueError(
-            f"{folder}: none of the {images} images could be read, so there are no figures; the "
-            f"first: {failures[0]}"
+            f"{folder}: none of the {len(failures)} images could be read, so there are no figures; "
+            f"the first: {failures[0]}"
         )
 
 
 def _detect(
-    predictor: BatchDetector, futures: Sequence[Future[Prepared]], failures: list[str]
-) -> list[Detections]:
-    """Detections of a batch; an image that cannot be read has none and is added to failures."""
-    inputs, sizes, is_read = [], [], []
-    for future in futures:
+    predictor: BatchDetector,
+    image_ids: Sequence[int],
+    futures: Sequence[Future[Prepared]],
+    failures: list[str],
+) -> dict[int, Detections]:
+    """Detections of a batch by image; one that cannot be read is added to failures instead."""
+    inputs, sizes, read = [], [], []
+    for image_id, future in zip(image_ids, futures, strict=True):
         try:
             network_input, size = future.result()
         except ImageReadError as error:
             failures.append(str(error))
-            is_read.append(False)
         else:
             inputs.append(network_input)
             sizes.append(size)
-            is_read.append(True)
-    found = iter(predictor.detect(inputs, sizes))
-    return [next(found) if ok else Detections.empty(predictor.categories) for ok in is_read]
+            read.append(image_id)
+    return dict(zip(read, predictor.detect(inputs, sizes), strict=True)) if read else {}
 
 
 def _read_ahead(

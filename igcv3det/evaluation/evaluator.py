@@ -113,6 +113,11 @@ class CocoEvaluator:
         return ids
 
     @property
+    def added_ids(self) -> list[int]:
+        """Of the images that were added in this process."""
+        return list(self._added)
+
+    @property
     def image_count(self) -> int:
         """How many images were added in this process."""
         return len(self._added)

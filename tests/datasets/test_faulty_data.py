@@ -9,13 +9,16 @@ import shutil
 
 import PIL.Image
 import pytest
-from layouts import LAYOUTS, write_layout
+from coco_files import save_tiny_detector
+from layouts import LAYOUTS, NAMES, write_layout
 
 from igcv3det.cli import check_data, convert_data
-from igcv3det.datasets.checks import check_record
+from igcv3det.cli import eval as evaluate
+from igcv3det.datasets.checks import check_record, load_annotations
 from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.io.images import read_image
+from igcv3det.structures import Categories
 from igcv3det.tasks.segment.sources import MaskSource
 
 LABELS = {
@@ -68,6 +71,47 @@ def test_an_image_that_is_missing(folder, layout):
         assert re.search("put it back|left out", issue.detail)
         if not link.is_symlink():
             link.symlink_to(folder / "gone.png")  # a link to nothing is no image
+
+
+def test_evaluation_without_a_missing_image(tmp_path, capsys):
+    """Left out with its objects and named, exit status 1: the same figures in every format."""
+    tiny = save_tiny_detector(tmp_path / "tiny.safetensors", Categories.of_names(NAMES))
+    figures = {}
+    for layout in LAYOUTS:
+        folder, output = write_layout(tmp_path, layout).folder, tmp_path / f"{layout}.json"
+        image(folder).unlink()
+        call = ["--checkpoint", tiny, "--data", folder, "--split", "train", "--output", output]
+        assert evaluate.main([str(word) for word in call]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.match(r"eval: .*\ba\.(png|txt|xml|json)\b.*(put it back|left out)", line)
+        figures[layout] = json.loads(output.read_text())
+    first = figures["coco"]
+    assert (first["images"], first["partial"], first["unreadable_images"]) == (3, True, 1)
+    assert all(found == first for found in figures.values())
+
+
+def test_a_data_set_without_a_single_image(folder, layout, capsys):
+    for path in folder.parent.rglob("*.png"):
+        path.unlink()
+    assert check_data.main(["--data", str(folder)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search("a.png|no images in|6 missing file", line)
+
+
+def test_labels_with_endings_in_upper_case(folder):
+    for path in [path for path in folder.rglob("*") if path.suffix in (*TEXTS, ".yaml")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    assert Dataset(folder).splits == ["train", "val"]
+    assert read(folder) == (4, 5, [])
+
+
+def test_images_with_endings_in_upper_case(folder):
+    """Named otherwise by the annotations, as on systems where letter case does not count."""
+    for path in list(folder.rglob("*.png")):
+        path.rename(path.with_suffix(".PNG"))
+    assert read(folder) == (4, 5, [])
+    record, images = Dataset(folder).read("all")
+    assert len(load_annotations(record, images).store) == 6
 
 
 @pytest.mark.parametrize("data", [b"", b"no image"], ids=["empty", "text"])

@@ -59,6 +59,7 @@ def test_names_without_a_file_are_refused(folder, name):
 def test_another_letter_case_is_a_hint(folder):
     with pytest.raises(ImageReadError, match=r"A\.JPG: no such file; there is 'a\.jpg'"):
         ImageFolder(folder).find("A.JPG")
+    assert ImageFolder(folder).find("a.JPG") == "a.jpg"  # an ending's case does not count
 
 
 @pytest.mark.parametrize(

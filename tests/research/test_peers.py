@@ -90,7 +90,7 @@ def test_rows_of_a_peer(tmp_path, capsys):
     assert "YOLOX-Nano 416" in capsys.readouterr().out
 
 
-def test_unreadable_images_of_a_data_set_count_as_without_detections(tmp_path, capsys):
+def test_unreadable_images_of_a_data_set_are_named(tmp_path, capsys):
     onnx.save(onnx.parser.parse_model(NOTHING_SEEN), tmp_path / "yolox_nano.onnx")
     content = coco([1, 2], [(1, 1, (10, 10, 50, 40))], COCO_CATEGORIES)
     annotations = write_json(tmp_path / "instances.json", content)

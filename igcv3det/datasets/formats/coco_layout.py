@@ -61,8 +61,8 @@ def open_splits(path: Path) -> Splits:
 
 def _files(path: Path) -> list[Path]:
     """COCO files of a folder; of several kinds of annotations those of instances."""
-    exports = [folder / ROBOFLOW for folder in (*folders_of_splits(path), path)]
-    if found := [file for file in exports if file.is_file()]:
+    folders = (*folders_of_splits(path), path)
+    if found := [f for folder in folders for f in files_in(folder, ".json") if _is_export(f)]:
         return found
     for folder in (path / "annotations", path):
         files = files_in(folder, ".json")
@@ -74,7 +74,11 @@ def _files(path: Path) -> list[Path]:
 
 
 def _split_text(file: Path) -> str:
-    return file.parent.name if file.name == ROBOFLOW else _token(file)
+    return file.parent.name if _is_export(file) else _token(file)
+
+
+def _is_export(file: Path) -> bool:
+    return file.name.lower() == ROBOFLOW
 
 
 def _is_coco(file: Path) -> bool:
@@ -96,5 +100,5 @@ def _read(file: Path) -> SplitRecord:
     record = read_coco(file)
     names = [entry.file_name for entry, _ in zip(record.images, range(20), strict=False)]
     root, token = file.parent.parent, _token(file)
-    likely = [root / token, root / "images" / token] if file.name != ROBOFLOW else []
+    likely = [root / token, root / "images" / token] if not _is_export(file) else []
     return SplitRecord(record, find_images_folder(file.parent, names, likely))

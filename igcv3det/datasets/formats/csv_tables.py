@@ -28,6 +28,7 @@ from igcv3det.datasets.formats.folders import (
 )
 from igcv3det.datasets.image_sizes import size_or_issue
 from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.listings import FolderListing
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.text_files import read_start, read_text
 from igcv3det.datasets.values import shown
@@ -162,7 +163,7 @@ class _Images:
     """Images of a table as they first occur, with the size that the table or the file gives."""
 
     def __init__(self, file: Path, builder: RecordBuilder, folder: Path) -> None:
-        self._file, self._builder, self._folder = file, builder, folder
+        self._file, self._builder, self._listing = file, builder, FolderListing(folder)
         self._numbers: dict[str, int | None] = {}
 
     def number(self, row: dict[str, str], line: int) -> int | None:
@@ -175,8 +176,8 @@ class _Images:
     def _added(self, name: str, row: dict[str, str], line: int) -> int | None:
         number = len(self._numbers) + 1
         stated = row.get("height"), row.get("width")
-        left_out = "its boxes are left out"
-        size = size_or_issue(self._builder, self._folder / name, stated, self._file, left_out, line)
+        left_out, image = "its boxes are left out", self._listing.path(name)
+        size = size_or_issue(self._builder, image, stated, self._file, left_out, line)
         if size is None:
             return None
         self._builder.add_image(number, name, size[1], size[0], position=line)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.listings import FolderListing
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord, with_categories
 from igcv3det.datasets.text_files import read_text
@@ -169,12 +170,19 @@ def find_images_folder(start: Path, names: Sequence[str], likely: Sequence[Path]
     def count(folder: Path) -> int:
         return sum((folder / name).is_file() for name in names)
 
+    def count_listed(folder: Path) -> int:
+        listing = FolderListing(folder)
+        return sum(listing.find(name) is not None for name in names)
+
     near = [*likely, start, start / "images", start.parent / "images", start.parent]
-    best = max(near, key=count)
-    if not count(best):
-        below = [Path(place) for place, _ in islice(walk(start), _SEARCHED_FOLDERS)]
-        best = max([*below, *_folders_in(start.parent)], key=count)
-    return best if count(best) else start
+    for counted in (count, count_listed):  # the second also finds names that are written otherwise
+        best = max(near, key=counted)
+        if not counted(best):
+            below = [Path(place) for place, _ in islice(walk(start), _SEARCHED_FOLDERS)]
+            best = max([*below, *_folders_in(start.parent)], key=counted)
+        if counted(best):
+            return best
+    return start
 
 
 class ImagesByStem:
@@ -245,8 +253,9 @@ def listed_names(path: Path) -> list[tuple[int, str]]:
 
 def read_names(folder: Path) -> list[str] | None:
     """The classes of the first file of ``NAME_FILES`` in a folder; None if there is none."""
+    listing = FolderListing(folder)
     for name in NAME_FILES:
-        path = folder / name
+        path = listing.path(name)
         if path.is_file():
             return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     return None

@@ -33,6 +33,7 @@ from igcv3det.datasets.formats.folders import (
 from igcv3det.datasets.formats.xml_events import read_xml, root_tag
 from igcv3det.datasets.image_sizes import size_or_issue
 from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.listings import FolderListing
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.values import shown
@@ -137,9 +138,9 @@ def _places(path: Path) -> dict[str, _Place]:
     images = next((p for n in ("JPEGImages", "images") if (p := path / n).is_dir()), path)
     files = files_in(path.joinpath(*_LISTS), ".txt")
     lists = by_split([(file.stem, file) for file in files], path, "lists")
-    trainval = path.joinpath(*_LISTS, "trainval.txt")
-    if "train" not in lists and trainval.is_file():
-        lists = {"train": trainval, **lists}
+    trainval = [file for file in files if file.stem == "trainval"]
+    if "train" not in lists and trainval:
+        lists = {"train": trainval[0], **lists}
     places = {name: _Place(annotations, images, file) for name, file in lists.items()}
     return places or {ALL: _Place(annotations, images, None)}
 
@@ -228,9 +229,10 @@ def _label_files(place: _Place) -> list[tuple[str, int]]:
     """XML files of a split below the folder of them, and the line of the list that names each."""
     if place.listed is None:
         return [(name, 0) for name in files_below(place.annotations, _XML)]
-    found = []
+    listing, found = FolderListing(place.annotations), []
     for number, line in listed_names(place.listed):
         # a class's list has a number after the name; a name may have blanks of its own
-        is_name = len(line.split()) == 1 or place.annotations.joinpath(f"{line}.xml").exists()
-        found.append((f"{line if is_name else line.split()[0]}.xml", number))
+        is_name = len(line.split()) == 1 or listing.find(f"{line}.xml") is not None
+        name = f"{line if is_name else line.split()[0]}.xml"
+        found.append((listing.find(name) or name, number))
     return found

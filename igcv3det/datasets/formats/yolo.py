@@ -20,6 +20,7 @@ from igcv3det.datasets.formats.folders import (
     Progress,
     Splits,
     files_below,
+    files_in,
     folders_of_splits,
     images_below,
     listed_names,
@@ -28,6 +29,7 @@ from igcv3det.datasets.formats.folders import (
 )
 from igcv3det.datasets.formats.yolo_labels import LabelReader
 from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.listings import FolderListing
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.text_files import read_text
 from igcv3det.datasets.values import shown
@@ -36,20 +38,21 @@ from igcv3det.structures import Categories
 from igcv3det.yaml_files import read_yaml
 
 _LABELS = frozenset({".txt"})
+_YAML = (".yaml", ".yml")
 _LINE = re.compile(r"\s*\d+([\s,]+-?[\d.eE+-]+){4,}\s*")
 
 
 def recognise(path: Path) -> str | None:
     """What shows that this is YOLO's format."""
     if path.is_file():
-        return path.name if path.suffix in (".yaml", ".yml") and _is_description(path) else None
-    for file in sorted([*path.glob("*.yaml"), *path.glob("*.yml")]):
-        if _is_description(file):
-            return file.name
+        is_yaml = path.suffix.lower() in _YAML
+        return path.name if is_yaml and _is_description(path) else None
+    if (description := _description(path)) is not None:
+        return description.name
     for folder in (path / "labels", *(part / "labels" for part in folders_of_splits(path))):
         if folder.is_dir() and next(files_below(folder, _LABELS), None):
             return f"{folder.relative_to(path)}/*.txt"
-    first = next((f for f in sorted(path.glob("*.txt")) if f.name not in NAME_FILES), None)
+    first = next((f for f in files_in(path, ".txt") if f.name.lower() not in NAME_FILES), None)
     if first is not None and _LINE.fullmatch(read_text(first).partition("\n")[0]):
         return first.name
     return None
@@ -98,8 +101,7 @@ def _is_description(path: Path) -> bool:
 
 
 def _description(folder: Path) -> Path | None:
-    files = [f for f in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])]
-    return next((file for file in files if _is_description(file)), None)
+    return next((file for file in files_in(folder, *_YAML) if _is_description(file)), None)
 
 
 def _names(file: Path, content: dict[str, Any]) -> dict[int, str]:
@@ -139,8 +141,8 @@ def _existing(file: Path, root: Path, key: str, given: str) -> Path:
     names = [given, given.removeprefix("../"), *(given.removeprefix("./").split("../")[-1:])]
     for folder in (root, file.parent):
         for name in names:
-            if (folder / name).exists():
-                return folder / name
+            if (place := FolderListing(folder).path(name)).exists():
+                return place
     raise AnnotationError(f"{file}: {key}: {root / given}: no such folder or list of images")
 
 
@@ -159,8 +161,9 @@ def _images(place: Path) -> Iterator[Path]:
     if place.is_dir():
         yield from (place / name for name in images_below(place))
         return
+    listing = FolderListing(place.parent)
     for _, name in listed_names(place):
-        yield place.parent / name
+        yield listing.path(name)
 
 
 def _read(

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
-from igcv3det.datasets.formats.folders import NAME_FILES, without_ending
+from igcv3det.datasets.formats.folders import NAME_FILES, files_in, without_ending
 from igcv3det.datasets.image_sizes import size_or_issue
 from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.listings import FolderListing
 from igcv3det.datasets.text_files import read_text
 from igcv3det.datasets.values import shown
 from igcv3det.structures import Categories
@@ -35,6 +36,7 @@ class LabelReader:
         self._root, self._categories = root, categories
         self._known = frozenset(categories.ids)
         self._folders: dict[str, str] = {}
+        self._listings: dict[str, FolderListing] = {}
         self._seen: set[str] = set()
 
     def label_file(self, image: str) -> str:
@@ -46,7 +48,7 @@ class LabelReader:
 
     def add(self, image: str) -> None:
         """Adds an image with its boxes; what cannot be read is noted."""
-        label_file = self.label_file(image)
+        label_file = self._existing(self.label_file(image))
         self._seen.add(label_file)
         try:
             text: str | None = read_text(Path(label_file))
@@ -72,12 +74,19 @@ class LabelReader:
         else:
             self._add_lines(text, number, size, label_file)
 
+    def _existing(self, label_file: str) -> str:
+        """The label file as its name is written on the disk."""
+        folder, _, name = label_file.rpartition("/")
+        if folder not in self._listings:
+            self._listings[folder] = FolderListing(folder)
+        return f"{folder}/{self._listings[folder].find(name) or name}"
+
     def note_labels_without_image(self) -> None:
         """Label files that no image has."""
         for folder in sorted(set(self._folders.values())):
-            for file in sorted(Path(folder).glob("*.txt")):
+            for file in files_in(Path(folder), ".txt"):
                 path = f"{folder}/{file.name}"
-                if path not in self._seen and file.name not in NAME_FILES:
+                if path not in self._seen and file.name.lower() not in NAME_FILES:
                     detail = "has no image of its name; put it back or remove the label file"
                     self.builder.add_issue("missing file", path, detail)
 
@@ -105,7 +114,7 @@ def _labels_folder(folder: str) -> str:
     last = len(parts) - 1 - parts[::-1].index("images")
     parts[last] = "labels"
     replaced = "/".join(parts)
-    is_beside = not Path(replaced).is_dir() and any(Path(folder).glob("*.txt"))
+    is_beside = not Path(replaced).is_dir() and bool(files_in(Path(folder), ".txt"))
     return folder if is_beside else replaced
 
 
