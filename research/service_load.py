@@ -1,4 +1,4 @@
-"""Load on a service of this machine: requests a second, latency, memory.
+"""Load on a service of this machine: requests a second, latency, processor time, memory.
 
 Usage:
     python research/service_load.py IMAGE [--checkpoint MODEL] [--requests 96] [--rounds 5]
@@ -6,10 +6,11 @@ Usage:
 
 Starts `igcv3det serve` on a free port of the loopback address and sends it one image again and
 again over connections that stay open. Each round times the bare network (Predictor.detect on
-preprocessed inputs, one by one and in batches) and then the service, so that both meet the same
-load of the machine. The table has the medians of the rounds; a ratio is that of the service to the
-fastest way to run the network in the same round. With --memory N there is no timing: N
-requests are sent and the resident memory of the service is read after each tenth of them.
+preprocessed inputs, one by one and in batches, with the service's allocator) and then the service,
+so that both meet the same load of the machine. The table has the medians of the rounds; a ratio is
+that of the service to the fastest way to run the network in the same round, in brackets the lowest
+and the highest. Processor time is that of all threads of a process. With --memory N there is no
+timing: N requests are sent and the resident memory of the service is read after each tenth of them.
 
 The service and the load share the machine's cores: with OMP_NUM_THREADS=1 the network leaves the
 others to them, as the bare network does. Exit status: 0 done, 1 could not be done.
@@ -18,10 +19,11 @@ others to them, as the bare network does. Exit status: 0 done, 1 could not be do
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import json
+import os
 import re
+import selectors
+import socket
 import subprocess
 import sys
 import time
@@ -36,14 +38,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 import numpy as np
 import torch
 
+from igcv3det.engine.malloc import tune_malloc
 from igcv3det.io.images import read_image
 from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.tables import text_table
 from igcv3det.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
-BATCHES, CONNECTIONS = (1, 2, 8), (1, 4, 16)
+BATCHES, CONNECTIONS = (1, 2), (1, 4, 16)
 HOST = "127.0.0.1"
+
+
+class Bare(NamedTuple):
+    """What a number of forward passes took.
+
+    Attributes:
+        rate: images a second.
+        processor: seconds of processor time for each image.
+    """
+
+    rate: float
+    processor: float
 
 
 class Load(NamedTuple):
@@ -52,10 +67,26 @@ class Load(NamedTuple):
     Attributes:
         rate: requests a second.
         latencies: seconds of each.
+        service: seconds of processor time of the service for each.
+        client: seconds of processor time of this program for each.
     """
 
     rate: float
     latencies: list[float]
+    service: float
+    client: float
+
+
+class Service(NamedTuple):
+    """A service that runs.
+
+    Attributes:
+        port: at the loopback address.
+        process: its number.
+    """
+
+    port: int
+    process: int
 
 
 def main(args: list[str] | None = None) -> int:
@@ -72,18 +103,18 @@ def main(args: list[str] | None = None) -> int:
     except OSError as error:
         print(f"service_load: {options.image}: {error.strerror}", file=sys.stderr)
         return 1
-    with _service(options.checkpoint) as port:
+    with _service(options.checkpoint) as service:
         if options.memory:
-            _show_memory(port, body, options.memory)
+            _show_memory(service, body, options.memory)
         else:
-            _show_rates(port, body, options)
+            _show_rates(service, body, options)
     print(f"{describe_machine()}, threads of the network: {torch.get_num_threads()}")
     return 0
 
 
 @contextlib.contextmanager
-def _service(checkpoint: str) -> Iterator[int]:
-    """The port of a service that runs as long as the context does."""
+def _service(checkpoint: str) -> Iterator[Service]:
+    """A service that runs as long as the context does."""
     command = [sys.executable, "-m", "igcv3det", "serve", "--port", "0", "--checkpoint", checkpoint]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -91,55 +122,72 @@ def _service(checkpoint: str) -> Iterator[int]:
             started = re.search(r":(\d+)$", process.stdout.readline())
             if started is None:
                 raise ChildProcessError("the service did not start")
-            yield int(started[1])
+            yield Service(int(started[1]), process.pid)
         finally:
             process.terminate()
 
 
-def _show_rates(port: int, body: bytes, options: argparse.Namespace) -> None:
+def _show_rates(service: Service, body: bytes, options: argparse.Namespace) -> None:
+    tune_malloc(return_large=True)  # as the service does
     predictor = Predictor.load(options.checkpoint)
     image = read_image(options.image)
-    bare: dict[int, list[float]] = {batch: [] for batch in BATCHES}
+    bare: dict[int, list[Bare]] = {batch: [] for batch in BATCHES}
     loads: dict[int, list[Load]] = {connections: [] for connections in CONNECTIONS}
     for _ in range(options.rounds):
         for batch, rates in bare.items():
             rates.append(_bare_rate(predictor, image, batch, options.requests))
         for connections, rounds in loads.items():
-            rounds.append(asyncio.run(_send(port, body, options.requests, connections)))
-    best = [max(rates) for rates in zip(*bare.values(), strict=True)]
-    rows = [
-        [f"bare network, {batch} at once", f"{median(rates):.1f}", "-", "-", "-"]
-        for batch, rates in bare.items()
-    ]
-    for connections, rounds in loads.items():
-        times = [1000 * seconds for load in rounds for seconds in load.latencies]
-        rate = median(load.rate for load in rounds)
-        p50, p99 = np.percentile(times, [50, 99])
-        ratio = median(load.rate / most for load, most in zip(rounds, best, strict=True))
-        name = f"service, {connections} connections"
-        rows.append([name, f"{rate:.1f}", f"{ratio:.2f}", f"{p50:.0f}", f"{p99:.0f}"])
+            rounds.append(_send(service, body, options.requests, connections))
+    rows = [_bare_row(batch, rates) for batch, rates in bare.items()]
+    best = [max(one.rate for one in rates) for rates in zip(*bare.values(), strict=True)]
+    rows += [_load_row(connections, rounds, best) for connections, rounds in loads.items()]
     header = ["", "images/s", "of the bare network", "p50 ms", "p99 ms"]
-    print(text_table(header, rows))
+    print(text_table([*header, "processor ms", "client's"], rows))
 
 
-def _bare_rate(predictor: Predictor, image: np.ndarray, batch: int, images: int) -> float:
-    """Images a second of the network alone, postprocessing included."""
+def _bare_row(batch: int, rates: list[Bare]) -> list[str]:
+    processor = 1000 * median(one.processor for one in rates)
+    rate = _spread([one.rate for one in rates], 1)
+    return [f"bare network, {batch} at once", rate, "-", "-", "-", f"{processor:.1f}", "-"]
+
+
+def _load_row(connections: int, rounds: list[Load], best: list[float]) -> list[str]:
+    times = [1000 * seconds for load in rounds for seconds in load.latencies]
+    ratios = [load.rate / most for load, most in zip(rounds, best, strict=True)]
+    return [
+        f"service, {connections} connections",
+        _spread([load.rate for load in rounds], 1),
+        _spread(ratios, 2),
+        *(f"{value:.0f}" for value in np.percentile(times, [50, 99])),
+        f"{1000 * median(load.service for load in rounds):.1f}",
+        f"{1000 * median(load.client for load in rounds):.1f}",
+    ]
+
+
+def _spread(values: list[float], digits: int) -> str:
+    """Median, lowest and highest."""
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def _bare_rate(predictor: Predictor, image: np.ndarray, batch: int, images: int) -> Bare:
+    """The network alone, postprocessing included."""
     inputs = [predictor.preprocess(image)] * batch
     sizes = [image.shape[:2]] * batch
     predictor.detect(inputs, sizes, threshold=0.3)
     passes = max(1, images // batch)
-    start = time.perf_counter()
+    processor, start = time.process_time(), time.perf_counter()
     for _ in range(passes):
         predictor.detect(inputs, sizes, threshold=0.3)
-    return passes * batch / (time.perf_counter() - start)
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
+    return Bare(passes * batch / seconds, processor / (passes * batch))
 
 
-def _show_memory(port: int, body: bytes, requests: int) -> None:
+def _show_memory(service: Service, body: bytes, requests: int) -> None:
     rows = []
     for part in range(11):
         if part:
-            asyncio.run(_send(port, body, requests // 10, max(CONNECTIONS)))
-        rows.append([str(part * requests // 10), f"{_resident(port) / 2**20:.1f}"])
+            _send(service, body, requests // 10, max(CONNECTIONS))
+        rows.append([str(part * requests // 10), f"{_resident(service.port) / 2**20:.1f}"])
     print(text_table(["requests", "resident MiB"], rows))
 
 
@@ -150,30 +198,57 @@ def _resident(port: int) -> float:
     return float(found[1])
 
 
-async def _send(port: int, body: bytes, requests: int, connections: int) -> Load:
-    """Sends requests over several connections, on each one after the other."""
+def _processor_seconds(process: int) -> float:
+    """Of all threads of a process, from Linux."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    user_and_system = int(fields[11]) + int(fields[12])
+    return user_and_system / os.sysconf("SC_CLK_TCK")
+
+
+def _send(service: Service, body: bytes, requests: int, connections: int) -> Load:
+    """Sends requests over several connections, on each one after the other.
+
+    One thread without a library, so that it takes little of the processor.
+    """
+    head = f"POST /detect HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(body)}\r\n\r\n"
+    request = head.encode() + body
     latencies: list[float] = []
-    start = time.perf_counter()
-    share = requests // connections
-    await asyncio.gather(*(_connection(port, body, share, latencies) for _ in range(connections)))
-    return Load(len(latencies) / (time.perf_counter() - start), latencies)
+    left = requests
+    before = _processor_seconds(service.process), time.process_time(), time.perf_counter()
+    with selectors.DefaultSelector() as selector:
+        for _ in range(min(connections, requests)):
+            one = socket.create_connection((HOST, service.port))
+            one.sendall(request)
+            selector.register(one, selectors.EVENT_READ, [time.perf_counter(), b""])
+            left -= 1
+        while selector.get_map():
+            for key, _ in selector.select():
+                assert isinstance(key.fileobj, socket.socket)
+                key.data[1] += (part := key.fileobj.recv(2**16))
+                if not _is_complete(key.data[1]):
+                    assert part, "the service closed a connection"
+                    continue
+                latencies.append(time.perf_counter() - key.data[0])
+                if left:
+                    left -= 1
+                    key.data[:] = [time.perf_counter(), b""]
+                    key.fileobj.sendall(request)
+                else:
+                    selector.unregister(key.fileobj)
+                    key.fileobj.close()
+    after = _processor_seconds(service.process), time.process_time(), time.perf_counter()
+    own, client, seconds = (end - start for start, end in zip(before, after, strict=True))
+    return Load(requests / seconds, latencies, own / requests, client / requests)
 
 
-async def _connection(port: int, body: bytes, requests: int, latencies: list[float]) -> None:
-    head = f"POST /detect HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    reader, writer = await asyncio.open_connection(HOST, port)
-    for _ in range(requests):
-        start = time.perf_counter()
-        writer.write(head + body)
-        await writer.drain()
-        reply = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", reply, re.I)
-        assert reply.startswith(b"HTTP/1.1 200"), reply
-        assert length is not None
-        json.loads(await reader.readexactly(int(length[1])))
-        latencies.append(time.perf_counter() - start)
-    writer.close()
-    await writer.wait_closed()
+def _is_complete(reply: bytes) -> bool:
+    head, found, body = reply.partition(b"\r\n\r\n")
+    if not found:
+        return False
+    assert head.startswith(b"HTTP/1.1 200"), reply
+    length = re.search(rb"content-length: (\d+)", head, re.I)
+    assert length is not None
+    return len(body) >= int(length[1])
 
 
 if __name__ == "__main__":

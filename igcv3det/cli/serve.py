@@ -71,12 +71,17 @@ def _parse(args: list[str]) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> int:
     # Before OpenCV is loaded: a second limit, by its own decoders
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(_most_pixels(options))
+    import cv2
+
     from igcv3det.checkpoint import preview_notice
+    from igcv3det.engine.malloc import tune_malloc
     from igcv3det.predictor import Predictor
     from igcv3det.pretrained import DEFAULT
     from igcv3det.service import build_app
     from igcv3det.service.server import BACKLOG, address_of, bind, run
 
+    tune_malloc(return_large=True)
+    cv2.setNumThreads(1)  # images are decoded in threads of the service's own
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
         report("serve", notice)
     with bind(options.host, options.port) as own:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from igcv3det.service.connections import Connection
+
+HEADER_SECONDS = 10.0  # for the headers of a request, which are a few packets
 BACKLOG = 2048  # connections that the system holds until they are accepted
 
 
@@ -51,13 +57,15 @@ def run(app: FastAPI, own: socket.socket, seconds: float) -> None:
     Args:
         app: the application.
         own: a result of `bind`, on which connections may wait already.
-        seconds: that requests in flight get after the signal.
+        seconds: that requests in flight get after the signal, and headers at most.
 
     Raises:
         KeyboardInterrupt: after an interrupt (SIGINT).
     """
+    connection = partial(Connection, header_seconds=min(HEADER_SECONDS, seconds))
     config = uvicorn.Config(
         app,
+        http=cast("type[asyncio.Protocol]", connection),
         log_level="warning",
         access_log=False,
         server_header=False,
