@@ -149,7 +149,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _time(options: argparse.Namespace, *, segments: bool) -> tuple[Found, list[str]]:
     """Rows, and a sentence for everything that could not be done."""
-    from igcv3det.measure.benchmark import DETECTORS, plan_groups, synthetic_images, time_group
+    from igcv3det.measure.benchmark import plan_groups, synthetic_images, time_group
+    from igcv3det.measure.detectors import DETECTORS, detector_targets
     from igcv3det.tasks.segment.benchmark import SEGMENTERS, segmenter_targets
 
     settings = _settings(options)
@@ -162,7 +163,7 @@ def _time(options: argparse.Namespace, *, segments: bool) -> tuple[Found, list[s
             options.precision,
             settings,
             folder,
-            segmenter_targets if segments else None,
+            segmenter_targets if segments else detector_targets,
         )
         image = options.image
         if options.whole_path and image is None:
@@ -174,10 +175,10 @@ def _time(options: argparse.Namespace, *, segments: bool) -> tuple[Found, list[s
                     found += time_group(
                         group,
                         options.rounds,
+                        SEGMENTERS if segments else DETECTORS,
                         clock=time.process_time if options.clock == "cpu" else time.perf_counter,
                         memory=not options.no_memory,
                         image_file=image if options.whole_path else None,
-                        networks=SEGMENTERS if segments else DETECTORS,
                     )
                 except (OSError, ValueError, ImportError) as error:
                     failures.append(error_line(error))

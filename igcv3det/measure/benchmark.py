@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, NotRequired, Protocol, TypedDict
 
-from igcv3det.checkpoint import load_detector
-from igcv3det.detector import SSDLite
-from igcv3det.export import CalibrationSet, export_detector
-from igcv3det.export_formats import EXPORTED_SUFFIXES, FORMATS, RUNTIMES
+from igcv3det.export_formats import RUNTIMES
 from igcv3det.measure.latency import Timing, ratios, time_in_turn
 from igcv3det.measure.memory import peak_mib
 from igcv3det.measure.targets import (
@@ -21,17 +18,15 @@ from igcv3det.measure.targets import (
     Calls,
     Library,
     Networks,
-    open_network,
     open_pipeline,
-    resized,
     unique_names,
 )
 from igcv3det.measure.training_step import TrainingStepOptions, open_training_step
-from igcv3det.preprocess import Preprocess
-from igcv3det.runtime import ExportSpec, load_exported
 from igcv3det.shapes.dataset import write_shapes
 
 Precision = Literal["fp32", "bf16", "int8"]
+StoredPrecision = Literal["fp32", "int8"]
+"""Of the exported files; bfloat16 is computed from float32 weights."""
 
 SYNTHETIC_IMAGES = 16
 SYNTHETIC_SIZE = 640  # pixels
@@ -45,7 +40,8 @@ class BenchmarkSettings:
         threads: of every library.
         batch: batch size.
         image_size: another input size than the detectors' own, pixels.
-        calibration: folder of images for int8; None takes synthetic ones, enough for timing.
+        calibration: folder of images for int8; None lets `plan_groups` make synthetic ones, enough
+            for timing.
         steps: training steps to time; empty times the network.
     """
 
@@ -100,14 +96,11 @@ class FindTargets(Protocol):
         settings: BenchmarkSettings,
         folder: Path,
     ) -> Iterable[BenchmarkTarget]:
-        """The rows, of those wanted; exported files go to ``folder``.
+        """The rows, of those wanted; exported files go to ``folder``, the model's own.
 
         Raises:
             OSError, ValueError, ImportError: the model cannot be read or exported.
         """
-
-
-DETECTORS = Networks(open_network, peak_mib)
 
 
 def plan_groups(
@@ -116,7 +109,7 @@ def plan_groups(
     precisions: Sequence[Precision],
     settings: BenchmarkSettings,
     folder: Path,
-    find_targets: FindTargets | None = None,
+    find_targets: FindTargets,
 ) -> tuple[list[BenchmarkGroup], list[str]]:
     """Decides which models run in which libraries and precisions; exports those that need it.
 
@@ -126,7 +119,7 @@ def plan_groups(
         precisions: in the order of the table.
         settings: common to all.
         folder: for exported files and synthetic images.
-        find_targets: of a model; None is that of detectors.
+        find_targets: of a model.
 
     Returns:
         The groups, and one sentence for each model that cannot be read or run.
@@ -135,10 +128,13 @@ def plan_groups(
     wanted = [(backend, precision) for backend in runners for precision in precisions]
     found: dict[tuple[str, str], dict[str, BenchmarkTarget]] = {}
     failures: list[str] = []
-    find_targets = find_targets or _targets
-    for name, model in unique_names(models).items():
+    if settings.calibration is None and "int8" in precisions:
+        settings = replace(settings, calibration=synthetic_images(folder))
+    for number, (name, model) in enumerate(unique_names(models).items()):
+        own = folder / str(number)
+        own.mkdir()
         try:
-            targets = list(find_targets(name, model, wanted, settings, folder))
+            targets = list(find_targets(name, model, wanted, settings, own))
         except (OSError, ValueError, ImportError) as error:
             failures.append(str(error))
             continue
@@ -153,21 +149,21 @@ def plan_groups(
 def time_group(
     group: BenchmarkGroup,
     rounds: int,
+    networks: Networks,
     *,
     clock: Callable[[], float] = time.perf_counter,
     memory: bool = True,
     image_file: Path | None = None,
-    networks: Networks = DETECTORS,
 ) -> list[tuple[BenchmarkRow, Timing]]:
     """Times the targets of a group in turn.
 
     Args:
         group: of `plan_groups`.
         rounds: durations of each target.
+        networks: how targets are opened; those of training steps and pipelines are detectors.
         clock: seconds; ``time.process_time`` with one thread on a busy machine.
         memory: also measure the peak memory of each target.
         image_file: an image file, to time the pipeline from there to boxes, and its stages.
-        networks: how targets are opened; those of training steps and pipelines are detectors.
 
     Returns:
         Rows and their timings, stage by stage, in each the targets in order.
@@ -209,68 +205,44 @@ def _groups(
             yield BenchmarkGroup(f"torch {step.conv_impl}{frozen}", precision, targets, step)
 
 
-def _targets(
+def checkpoint_targets(
     name: str,
     model: Path,
     wanted: Sequence[tuple[Library, Precision]],
     settings: BenchmarkSettings,
     folder: Path,
+    export: Callable[[Path, StoredPrecision], object],
 ) -> Iterator[BenchmarkTarget]:
-    """The rows of a model, of those wanted."""
+    """The rows of a checkpoint, as `FindTargets` returns them.
+
+    Args:
+        name: of the model.
+        model: its file, which PyTorch opens.
+        wanted: libraries and precisions.
+        settings: common to all rows.
+        folder: for exported files.
+        export: writes a file for another library than PyTorch.
+    """
     common = (settings.threads, settings.batch, settings.image_size)
-    if model.suffix in EXPORTED_SUFFIXES:
-        for backend, precision in wanted if not settings.steps else ():
-            if backend != "torch" and RUNTIMES[backend].suffix == model.suffix:
-                own = _own_precision(model, precision, settings)
-                yield BenchmarkTarget(name, str(model), backend, own, *common)
-        return
-    detector = load_detector(model)
     for backend, precision in wanted:
-        if not supports(backend, precision):
+        if not _supports(backend, precision):
             continue
         path = model
         if backend != "torch":
-            stored: Literal["fp32", "int8"] = "int8" if precision == "int8" else "fp32"
-            path = folder / f"{name.replace('/', '-')}-{stored}{RUNTIMES[backend].suffix}"
+            stored: StoredPrecision = "int8" if precision == "int8" else "fp32"
+            path = folder / f"{stored}{RUNTIMES[backend].suffix}"
             if not path.exists():
-                _export(resized(detector, settings.image_size), path, stored, settings)
+                export(path, stored)
         yield BenchmarkTarget(name, str(path), backend, precision, *common)
 
 
-def supports(backend: Library, precision: Precision) -> bool:
+def _supports(backend: Library, precision: Precision) -> bool:
     """Whether a library computes in a precision."""
     if precision == "bf16":
         return backend in ("torch", "openvino")
     if backend == "torch":
         return precision == "fp32"
     return precision in RUNTIMES[backend].precisions
-
-
-def _export(
-    detector: SSDLite,
-    path: Path,
-    precision: Literal["fp32", "int8"],
-    settings: BenchmarkSettings,
-) -> None:
-    images = None
-    if precision == "int8":
-        preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
-        source = settings.calibration or synthetic_images(path.parent)
-        images = CalibrationSet(source, preprocess)
-    export_detector(detector, path, ExportSpec(precision), images)
-
-
-def _own_precision(model: Path, precision: Precision, settings: BenchmarkSettings) -> str:
-    """An exported file's precision; bf16 where it is wanted and OpenVINO supports it."""
-    exported = load_exported(model)
-    size = exported.config.image_size
-    if settings.image_size not in (None, size):
-        raise ValueError(
-            f"{model}: takes {size} px, not {settings.image_size}; export it for that size"
-        )
-    own = exported.spec.precision
-    can_bf16 = model.suffix == FORMATS["openvino"].suffix and own != "int8"
-    return "bf16" if precision == "bf16" and can_bf16 else own
 
 
 def _open(

@@ -41,10 +41,10 @@ def peak_of_process(module: str, arguments: str, path: str) -> float:
         ValueError: the process failed; the message has the last line of its stderr.
     """
     package = str(Path(__file__).resolve().parents[2])  # which need not be installed
-    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    search_path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", module, arguments],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": search_path},
         capture_output=True,
         text=True,
         check=False,

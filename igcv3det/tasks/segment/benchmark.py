@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -17,8 +16,8 @@ from igcv3det.fastpath.deploy import deploy_blocks
 from igcv3det.measure.benchmark import (
     BenchmarkSettings,
     Precision,
-    supports,
-    synthetic_images,
+    StoredPrecision,
+    checkpoint_targets,
 )
 from igcv3det.measure.memory import own_peak_mib, peak_of_process
 from igcv3det.measure.targets import BenchmarkTarget, Library, Networks
@@ -40,28 +39,29 @@ def segmenter_targets(
     folder: Path,
 ) -> Iterator[BenchmarkTarget]:
     """The rows of a segmenter; see `igcv3det.measure.benchmark.FindTargets`."""
-    common = (settings.threads, settings.batch)
     if model.suffix in EXPORTED_SUFFIXES:
         own = load_exported_segmenter(model).precision
         for backend in dict.fromkeys(backend for backend, _ in wanted):
             if backend != "torch" and RUNTIMES[backend].suffix == model.suffix:
-                yield BenchmarkTarget(name, str(model), backend, own, *common)
+                yield BenchmarkTarget(
+                    name, str(model), backend, own, settings.threads, settings.batch
+                )
         return
     segmenter, classes = load_segmenter(model)
-    for backend, precision in wanted:
-        is_written = backend in ("onnxruntime", "openvino") and precision != "bf16"
-        if not supports(backend, precision) or not (backend == "torch" or is_written):
-            continue
-        path = model
-        if backend != "torch":
-            stored: Literal["fp32", "int8"] = "int8" if precision == "int8" else "fp32"
-            path = folder / f"{name.replace('/', '-')}-{stored}{RUNTIMES[backend].suffix}"
-            images = None
-            if stored == "int8":
-                source = settings.calibration or synthetic_images(folder)
-                images = CalibrationSet(source, InputTransform(segmenter.config))
-            export_segmenter(segmenter, classes, path, stored, images)
-        yield BenchmarkTarget(name, str(path), backend, precision, *common)
+
+    def export(path: Path, precision: StoredPrecision) -> None:
+        images = None
+        if precision == "int8":
+            assert settings.calibration is not None
+            images = CalibrationSet(settings.calibration, InputTransform(segmenter.config))
+        export_segmenter(segmenter, classes, path, precision, images)
+
+    possible = [
+        (backend, precision)
+        for backend, precision in wanted
+        if backend == "torch" or (backend in ("onnxruntime", "openvino") and precision != "bf16")
+    ]
+    yield from checkpoint_targets(name, model, possible, settings, folder, export)
 
 
 def segmenter_call(
