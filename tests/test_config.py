@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from igcv3det.config import (
@@ -11,6 +12,7 @@ from igcv3det.config import (
     DetectorConfig,
     LossConfig,
     OptimConfig,
+    PostprocessConfig,
     config_from_dict,
     flatten,
     merge_config,
@@ -91,3 +93,23 @@ def test_merging_keeps_what_is_not_named():
     )
     with pytest.raises(ValueError, match=r"model\.detector\.backbone has no field \['wdth'\]"):
         merge_config(base, {"backbone": {"wdth": 1}}, "model.detector")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (PostprocessConfig, {"detections_per_image": 2.5}, "must be a whole number, got 2.5"),
+        (PostprocessConfig, {"score_threshold": "0.5"}, "must be a number, got '0.5'"),
+        (DetectorConfig, {"num_classes": 2.0}, "must be a whole number, got 2.0"),
+        (DetectorConfig, {"image_size": 320.5}, "must be a whole number, got 320.5"),
+        (OptimConfig, {"lr": "1e-3"}, "must be a number, got '1e-3'"),
+    ],
+)
+def test_numbers_of_another_kind_are_refused_from_python_too(kind, values, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**values)
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = PostprocessConfig(np.float32(0.5), detections_per_image=np.int64(3))
+    assert config.detections_per_image == 3

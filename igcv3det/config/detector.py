@@ -274,8 +274,9 @@ class DetectorConfig:
     """Outputs to detections."""
 
     def __post_init__(self) -> None:
-        require_ranges(self, "", num_classes="[1, inf)", variances="(0, inf)")
-        require(self.image_size >= 32, "image_size must be >= 32 pixels", self.image_size)
+        require_ranges(
+            self, "", num_classes="[1, inf)", image_size="[32, inf)", variances="(0, inf)"
+        )
         require(
             self.anchors.stride8_scale is None
             or (self.head.class_ranks is None and self.head.class_groups is None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import types
 import typing
 from typing import Any, Literal, TypeVar
@@ -20,13 +21,16 @@ def require(holds: bool, rule: str, value: object) -> None:
 def require_ranges(config: object, name: str, **intervals: str) -> None:
     """Checks numbers of a configuration; None passes, and of a tuple each item is checked.
 
+    Fields that are annotated as ``int`` take whole numbers only.
+
     Args:
         config: has the fields.
         name: of the configuration, before the field in the message; may be empty.
         intervals: as mathematics writes them, by field: ``"[0, 1)"``, ``"(0, inf)"``.
 
     Raises:
-        ValueError: a number lies outside or is NaN; the message names the field.
+        ValueError: a value is no number of that kind, lies outside or is NaN; the message names
+            the field.
 
     Example:
         >>> require_ranges(types.SimpleNamespace(lr=-1), "optim", lr="(0, inf)")
@@ -34,14 +38,22 @@ def require_ranges(config: object, name: str, **intervals: str) -> None:
         ValueError: optim.lr must be > 0, got -1
     """
     for field, interval in intervals.items():
-        value = getattr(config, field)
+        value, key = getattr(config, field), f"{name}.{field}".lstrip(".")
         low, high = (float(bound) for bound in interval[1:-1].split(","))
+        is_whole = "int" in str(getattr(type(config), "__annotations__", {}).get(field, ""))
+        kind = numbers.Integral if is_whole else numbers.Real
         for number in value if isinstance(value, tuple) else (value,):
-            inside = number is None or (
-                (low < number if interval[0] == "(" else low <= number)
-                and (number < high if interval[-1] == ")" else number <= high)
+            if number is None:
+                continue
+            require(
+                isinstance(number, kind),
+                f"{key} must be a {'whole ' if is_whole else ''}number",
+                value,
             )
-            require(inside, f"{name}.{field}".lstrip(".") + f" must be {_rule(interval)}", value)
+            inside = (low < number if interval[0] == "(" else low <= number) and (
+                number < high if interval[-1] == ")" else number <= high
+            )
+            require(inside, f"{key} must be {_rule(interval)}", value)
 
 
 def _rule(interval: str) -> str:

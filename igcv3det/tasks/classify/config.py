@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from igcv3det.config import BackboneConfig, require
+from igcv3det.config import BackboneConfig, require, require_ranges
 from igcv3det.models.igcv2 import IGCV2Config
 from igcv3det.models.igcv3 import CIFAR_STRIDES
 
@@ -32,9 +32,9 @@ class ClassifierConfig:
     """Standard deviation of each channel, in 0..255; the default is CIFAR-10's."""
 
     def __post_init__(self) -> None:
-        require(self.num_classes >= 2, "num_classes must be >= 2", self.num_classes)
-        require(self.image_size >= 8, "image_size must be >= 8 pixels", self.image_size)
-        require(min(self.std) > 0, "std must be > 0", self.std)
+        require_ranges(
+            self, "", num_classes="[2, inf)", image_size="[8, inf)", std="(0, inf)", mean="[0, 255]"
+        )
         require(
             len(self.strides) == 8 and set(self.strides) <= {1, 2},
             "strides must be eight numbers, each 1 or 2",
@@ -82,7 +82,7 @@ class ImageAugmentConfig:
     """Images decoded from files: range of the crop's aspect ratio, width / height."""
 
     def __post_init__(self) -> None:
-        require(self.pad >= 0, "augment.pad must be >= 0 pixels", self.pad)
+        require_ranges(self, "augment", pad="[0, inf)")
         low, high = self.crop_scale
         require(0 < low <= high <= 1, "augment.crop_scale needs 0 < a <= b <= 1", self.crop_scale)
         low, high = self.crop_ratio
