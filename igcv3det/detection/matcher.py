@@ -190,10 +190,11 @@ def _claims(overlap: Tensor, best: Sequence[tuple[float, int]]) -> list[tuple[in
 
 
 def _best_anchors(overlap: Tensor, number: int) -> Iterator[tuple[float, int]]:
-    """(-IoU, anchor) of a box's anchors of highest IoU, best first, as many as there are boxes.
+    """(-IoU, anchor) of a box's anchors of highest IoU, best first; of equal ones the earlier.
 
-    That is enough: the other boxes take one anchor each.
+    They are as many as there are boxes, and those equal to the last: the other boxes take one
+    anchor each.
     """
-    values, anchors = overlap.topk(min(number, len(overlap)))
-    pairs = sorted(zip((-values).tolist(), anchors.tolist(), strict=True))
-    return (pair for pair in pairs if pair[0] < 0)
+    lowest = overlap.topk(min(number, len(overlap))).values[-1]
+    anchors = torch.nonzero((overlap >= lowest) & (overlap > 0))[:, 0]
+    return iter(sorted(zip((-overlap[anchors]).tolist(), anchors.tolist(), strict=True)))

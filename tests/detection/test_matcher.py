@@ -124,6 +124,17 @@ def test_claims_equal_the_definition(number):
     assert found == expected
 
 
+@pytest.mark.parametrize("number", [2, 5])
+def test_of_equal_overlaps_the_earlier_anchor_is_claimed(number):
+    """The box covers whole cells of a grid, so that many anchors overlap it alike."""
+    corners = torch.cartesian_prod(torch.arange(8.0), torch.arange(8.0)).flip(1) * 10
+    anchors = torch.cat([corners, corners + 10], dim=1)
+    boxes = torch.tensor([[40.0, 30, 70, 60]]).repeat(number, 1)
+    expected = greedy_by_definition(box_iou(boxes, anchors))
+    matched = match(anchors, boxes, 1.0)
+    assert {int(matched[a]): int(a) for a in torch.nonzero(matched >= 0)[:, 0]} == expected
+
+
 @pytest.mark.parametrize("largest", [6.0, 40.0, 320.0], ids=["tiny", "small", "any"])
 def test_every_box_owns_an_anchor(largest):
     boxes = random_boxes(100, smallest=0.5, largest=largest)
