@@ -42,8 +42,9 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 NETWORK_CODE = """
 import torch
 from igcv3det.checkpoint import load_detector
+from igcv3det.pretrained import DEFAULT
 
-detector = load_detector("igcv3-d")
+detector = load_detector(DEFAULT)
 size = detector.config.image_size
 with torch.inference_mode():
     detector(torch.zeros(1, 3, size, size))
