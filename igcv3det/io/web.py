@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from igcv3det.io.addresses import Address
 from igcv3det.io.frames import Frame
 from igcv3det.io.images import EXTENSIONS, ImageReadError, decode_image
+from igcv3det.io.rtsp import refusal
 from igcv3det.io.streams import open_capture, read_stream
 from igcv3det.io.videos import is_finite, read_capture
 
@@ -23,7 +24,8 @@ def read_address(address: Address) -> Iterator[Frame]:
     """The image behind a URL, or the frames of a stream, a camera or a video behind a URL.
 
     A web server is asked first what it has: an image is recognised by its content type or, where
-    that says nothing, by the ending of the URL.
+    that says nothing, by the ending of the URL. What states its length is a video, of which every
+    frame is read, also where an RTSP server sends it.
 
     Raises:
         ImageReadError: it cannot be opened or read.
@@ -33,7 +35,9 @@ def read_address(address: Address) -> Iterator[Frame]:
         yield Frame(address, decode_image(data, str(address)))
         return
     capture = open_capture(address)
-    if capture is not None and address.is_http and is_finite(capture):
+    if capture is None and (reason := refusal(address)) is not None:
+        raise ImageReadError(f"{address}: cannot be opened: {reason}")
+    if capture is not None and address.camera is None and is_finite(capture):
         try:
             yield from read_capture(capture, address)
         finally:
