@@ -1,9 +1,9 @@
 """A process that serves MPEG transport streams by RTSP, over the connection of its commands.
 
-python rtsp_server.py FILE [FILE ...]: prints its port. Each PLAY gets the next file, of which all is
-sent at once; then the connection is closed, and after the last file the process ends. /live states
-no length, /recorded states one second, /locked is /live for the user "me" with the password
-"se cret"; other paths are not found.
+python rtsp_server.py FILE [FILE ...]: prints its port. Each PLAY gets the next file, sent at once;
+then the connection is closed, and after the last file the process ends. /live states no length,
+/recorded states one second, /locked is /live for the user "me" with the password "se cret"; other
+paths are not found.
 """
 
 import base64

@@ -34,7 +34,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from igcv3det.cli.arguments import confidence, positive_int, share, words
+from igcv3det.cli.arguments import confidence, positive_int, share, whole_number_from, words
 from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
 from igcv3det.cli.results import refuse_overwriting
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from igcv3det.io.sources import Sources
 
 DEFAULT_OUTPUT = Path("runs/infer")
+MIN_TILE = 16  # detection.tiles.MIN_SIZE, whose module imports torch
 
 
 def main(args: list[str] | None = None) -> int:
@@ -95,7 +96,7 @@ def _add_detection_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--tile",
-        type=positive_int,
+        type=whole_number_from(MIN_TILE),
         metavar="SIZE",
         help="detect large images in overlapping tiles of SIZE pixels too, for small objects",
     )

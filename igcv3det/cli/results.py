@@ -17,7 +17,9 @@ def refuse_overwriting(
     inputs: Iterable[Path | str | None],
     writes: Sequence[str],
 ) -> None:
-    """Ends a call that would write a result over an input or over another result.
+    """Ends a call that would write a result over an input, over another result or over a folder.
+
+    Else a folder would be noticed when the result is written, after the work.
 
     Args:
         parser: of the command; its ``error`` ends the call.
@@ -30,6 +32,10 @@ def refuse_overwriting(
         file = getattr(options, option)
         if file is None:
             continue
+        place = next((path for path in (file, *file.parents) if path.exists()), file)
+        if file.is_dir() or (place != file and not place.is_dir()):
+            what = "a folder; name a file" if place == file else "not a folder"
+            parser.error(f"argument --{option}: {place} is {what}")
         if file in files:
             parser.error(f"argument --{option}: {file} is another file of this run")
         files.add(file)

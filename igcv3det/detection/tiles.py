@@ -27,7 +27,8 @@ Window = tuple[int, int, int, int]
 """Left, top, right and bottom of a tile, pixels of the image."""
 OVERLAP = 0.2
 """Share of a tile's side that it has in common with the next, at least."""
-_MIN_SIZE = 16  # pixels
+MIN_SIZE = 16
+"""Of a tile's side, pixels."""
 _Boxes = NDArray[np.float32]
 _Mask = NDArray[np.bool_]
 
@@ -55,8 +56,8 @@ class TileDetector:
     def __init__(
         self, size: int, iou_threshold: float, limit: int | None = None, at_once: int = 2
     ) -> None:
-        if size < _MIN_SIZE:
-            raise ValueError(f"tile must be >= {_MIN_SIZE} pixels, got {size}")
+        if size < MIN_SIZE:
+            raise ValueError(f"tile must be >= {MIN_SIZE} pixels, got {size}")
         self.size = size
         self.iou_threshold = iou_threshold
         self.limit = limit
