@@ -6,12 +6,17 @@ Usage:
     python -m research.distillation boxes --images DIR... --teacher teacher.safetensors \
         --weights student.safetensors --fused JSON... --single JSON... --unlabelled JSON... \
         --output docs/research/distillation/boxes [--evaluate NAME ANNOTATIONS IMAGES]...
+    python -m research.distillation points --images DIR... --teacher mobilenetv2 \
+        --points runs/compress/rules/*.safetensors \
+        --output docs/research/distillation/points [--evaluate NAME ANNOTATIONS IMAGES]...
 
 ``start`` compares initial weights, positions of ReLU6 and depths of the student, on crops, with all
 parts trained and otherwise ``configs/distill/3_whole.yaml``. ``boxes`` compares sources of boxes,
 from a student's weights, on whole images, with ``configs/distill/4_boxes.yaml``: --fused are the
 boxes of both teachers and annotated ones where there are any, --single the same with one teacher,
 --unlabelled those of both teachers only (``tools/fuse_boxes.py`` makes all three).
+``points`` trains detectors that ``compress`` or ``research.compression`` made, all parts after the
+stem, with ``configs/distill/compressed.yaml``.
 
 A finished run is not repeated; an interrupted one resumes from its last checkpoint. Writes
 OUTPUT/table.md and OUTPUT/curves.png after each run. Exit status: 0 done, 1 could not be done,
@@ -40,7 +45,7 @@ from research.ablation.curves import draw_means
 from research.seeded_runs import logged, mean_and_range, train_once
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "distill"
-STEPS = {"start": 200, "boxes": 200}
+STEPS = {"start": 200, "boxes": 200, "points": 300}
 VALIDATIONS = 4
 SCORE = "val/score"
 # the lower rates are those of the later phases; a morphed network needs them
@@ -121,6 +126,20 @@ def boxes_variants(
     ]
 
 
+def points_variants(files: Sequence[Path]) -> list[Variant]:
+    """The rows of ``points``, one a file, named as the file.
+
+    Args:
+        files: detectors as `igcv3det compress` writes them.
+    """
+    frozen = ("--model.distillation.frozen", "[stem]")
+    rates = ("--model.optim.lr", "1e-4", "--data.batch_size", "16")
+    return [
+        Variant(file.stem, file.stem, ("--model.weights", str(file), *frozen, *rates))
+        for file in files
+    ]
+
+
 def train(variant: Variant, seed: int, options: argparse.Namespace) -> Outcome:
     """The result of a run, which is trained or resumed if it is not finished.
 
@@ -129,7 +148,11 @@ def train(variant: Variant, seed: int, options: argparse.Namespace) -> Outcome:
         ValueError: data or weights do not match the configuration.
     """
     # 3_whole.yaml takes the student's description from weights; here 1_early.yaml has it
-    stack = {"start": ("1_early.yaml", "3_whole.yaml"), "boxes": ("4_boxes.yaml",)}
+    stack = {
+        "start": ("1_early.yaml", "3_whole.yaml"),
+        "boxes": ("4_boxes.yaml",),
+        "points": ("compressed.yaml",),
+    }
     images = ",".join(str(folder) for folder in options.images)
     arguments = [w for name in stack[options.study] for w in ("--config", str(CONFIGS / name))]
     arguments += ["--data.folders", f"[{images}]"]
@@ -183,11 +206,7 @@ def main(args: list[str] | None = None) -> int:
     options = _parse(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tune_malloc()
-    rows = (
-        start_variants()
-        if options.study == "start"
-        else boxes_variants(options.fused, options.single, options.unlabelled)
-    )
+    rows = _rows(options)
     sets = [name for name, *_ in options.evaluate]
     outcomes: dict[str, list[Outcome]] = {row.name: [] for row in rows}
     try:
@@ -205,17 +224,25 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
+def _rows(options: argparse.Namespace) -> list[Variant]:
+    if options.study == "start":
+        return start_variants()
+    if options.study == "points":
+        return points_variants(options.points)
+    return boxes_variants(options.fused, options.single, options.unlabelled)
+
+
 def _parse(args: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", choices=list(STEPS))
     parser.add_argument("--images", type=Path, nargs="+", required=True, metavar="DIR")
-    parser.add_argument("--teacher", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--teacher", required=True, metavar="MODEL", help="file or released name")
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="student to start from, for boxes"
     )
-    for name in ("--fused", "--single", "--unlabelled"):
+    for name in ("--fused", "--single", "--unlabelled", "--points"):
         parser.add_argument(name, type=Path, nargs="+", default=[], metavar="JSON")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
@@ -233,11 +260,14 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     needs = {
         "start": [],
         "boxes": ["weights", "fused", "single", "unlabelled"],
+        "points": ["points"],
     }[options.study]
     if missing := [f"--{name}" for name in needs if not getattr(options, name)]:
-        parser.error(f"boxes needs {', '.join(missing)}")
-    if options.study == "start" and options.weights is not None:
-        parser.error("--weights is for boxes; start has the teacher's weights alone")
+        parser.error(f"{options.study} needs {', '.join(missing)}")
+    if options.study != "boxes" and options.weights is not None:
+        parser.error("--weights is for boxes")
+    if len({file.stem for file in options.points}) < len(options.points):
+        parser.error("--points: runs are named as their files, which must differ")
     return options
 
 

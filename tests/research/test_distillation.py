@@ -9,6 +9,7 @@ import torch
 from igcv3det import build_detector
 from igcv3det.checkpoint import load_detector, read_config, save_detector
 from igcv3det.cli import eval as evaluate_command
+from igcv3det.tasks.compress.design import explicit_detector
 from igcv3det.tasks.distill.train import DistillationCLI
 from research import distillation
 
@@ -92,6 +93,18 @@ def test_the_rows_of_boxes_differ_in_their_boxes(teacher, begun, tmp_path, capsy
         *(["a.json", "b.json"], ["c.json"], ["d.json"], [])
     ]
     assert [run.model.distillation.box_weight for run in begun] == [1, 1, 1, 0]
+
+
+def test_the_rows_of_points_are_files_with_one_budget(teacher, begun, tmp_path):
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("groups-2x2", "latency0.75")]
+    for file in files:
+        save_detector(explicit_detector(load_detector(teacher)), file)
+    assert _call("points", teacher, tmp_path, "--points", *files) == 0
+    assert [run.config.model.weights for run in begun] == files
+    assert {run.config.trainer.max_steps for run in begun} == {300}
+    assert {run.model.distillation.frozen for run in begun} == {("stem",)}
+    table = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| groups-2x2", "| latency0.75"]
 
 
 def test_a_run_without_checkpoint_starts_again(teacher, begun, tmp_path):
