@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,15 +18,15 @@ from igcv3det.config import PreprocessConfig
 from igcv3det.datasets.box_labels import ImageBoxes, read_labels
 from igcv3det.datasets.image_cache import ImageCache
 from igcv3det.engine.loader import (
-    Position,
     rank_and_world_size,
     resume_position,
     warn_of_other_batches,
 )
 from igcv3det.engine.sampler import EpochBatches, Key
 from igcv3det.structures import Categories, Target
+from igcv3det.tasks.distill.batches import Batch, ImageBatches, Rows
 from igcv3det.tasks.distill.config import CropConfig
-from igcv3det.tasks.distill.crops import boxes_in_crops, random_crops
+from igcv3det.tasks.distill.crops import Crops, boxes_in_crops, random_crops
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,6 @@ _MIN_SIDE_PX = 2
 _UNCHANGED = {"min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.0, "flip": 0.0, "colour": 0.0}
 
 _COPIED_AT_ONCE = 512  # images
-
-Batch = tuple[Tensor, list[Target]]
-Rows = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 class DistillationDataModule(LightningDataModule):
@@ -59,6 +56,9 @@ class DistillationDataModule(LightningDataModule):
         batch_size: Crops per step and process.
         held_out: Number of images, drawn with seed 0, that are used for validation only.
         crop: Size and ranges of the random crops.
+        crops_per_image: 0 draws new crops in every epoch. Otherwise an image has so many crops,
+            one an epoch in turn, and what the teacher and frozen leading parts compute for them is
+            kept in ``cache`` (about 0.5 MB a crop of 300 pixels).
         on_device: Keep all images in the memory of the GPU that trains; ``3 * side ** 2`` bytes
             each.
         preprocess: Normalisation; comes from the model.
@@ -75,6 +75,7 @@ class DistillationDataModule(LightningDataModule):
         batch_size: int = 32,
         held_out: int = 128,
         crop: CropConfig = _CROP,
+        crops_per_image: int = 0,
         on_device: bool = False,
         preprocess: PreprocessConfig = _PREPROCESS,
         seed: int = 0,
@@ -85,11 +86,16 @@ class DistillationDataModule(LightningDataModule):
             raise ValueError(f"data.batch_size must be >= 1, got {batch_size}")
         if crop.size > side:
             raise ValueError(f"data.crop.size {crop.size} is more than data.side {side}")
+        if crops_per_image < 0:
+            raise ValueError(f"data.crops_per_image must be >= 0, got {crops_per_image}")
         self.folders, self.side, self.cache = folders, side, cache
         self.batch_size, self.held_out = batch_size, held_out
         self.crop, self.preprocess, self.seed = crop, preprocess, seed
         self.categories = categories
         self.boxes, self.on_device = boxes, on_device
+        self.crops_per_image = crops_per_image
+        self.is_needless: Callable[[Sequence[int]], bool] = lambda crops: False
+        """Tells of the numbers of fixed crops whether nobody reads their images."""
         self.store: ImageCache | None = None
         self._resident: Tensor | None = None
         self._resumed: dict[str, Any] | None = None
@@ -132,15 +138,45 @@ class DistillationDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:  # noqa: ANN401
         """Crops and normalises the images on the device that trains."""
         pixels, keys = batch
-        crop, entropy = self.crop, (self.seed, *keys[0])
+        rows = [row for _, row in keys]
+        crop, crops = self.crop, None
         if self.trainer is not None and not self.trainer.training:
             crop = CropConfig(size=self.crop.size, **_UNCHANGED)
-            entropy = (0, *keys[0])
-        images, regions = random_crops(pixels, crop, entropy)
+            found = random_crops(pixels, crop, (0, *keys[0]))
+        elif self.crops_per_image:
+            crops = self._fixed_crops(keys)
+            if self.is_needless(crops) and not self._labels:
+                return Batch(pixels.new_empty(len(keys), 3, 0, 0).float(), [], crops)
+            one_by_one = [
+                random_crops(pixels[i : i + 1], crop, (self.seed, number))
+                for i, number in enumerate(crops)
+            ]
+            found = Crops(*(torch.cat(column) for column in zip(*one_by_one, strict=True)))
+        else:
+            found = random_crops(pixels, crop, (self.seed, *keys[0]))
+        images, regions = found
         channels = zip(self.preprocess.mean, self.preprocess.std, strict=True)
         for channel, (mean, std) in enumerate(channels):  # copying tensors would stall a GPU
             images[:, channel].sub_(mean).div_(std)
-        return images, self._targets([row for _, row in keys], regions, images.device)
+        return Batch(images, self._targets(rows, regions, images.device), crops)
+
+    @property
+    def num_crops(self) -> int:
+        """Fixed crops of all images."""
+        assert self.store is not None
+        return self.crops_per_image * len(self.store)
+
+    def _fixed_crops(self, keys: Sequence[Key]) -> list[int]:
+        assert self.store is not None
+        return [epoch % self.crops_per_image * len(self.store) + row for epoch, row in keys]
+
+    def crops_description(self) -> tuple[object, ...]:
+        """What determines the pixels of the fixed crops."""
+        assert self.store is not None
+        files = [
+            (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.store.paths
+        ]
+        return (files, self.side, self.crop, self.crops_per_image, self.preprocess, self.seed)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that determines the batches, except the step, which Lightning saves."""
@@ -149,6 +185,7 @@ class DistillationDataModule(LightningDataModule):
             "batch_size": self.batch_size,
             "world_size": rank_and_world_size(self.trainer)[1],
             "images": len(self.train_rows),
+            "crops_per_image": self.crops_per_image,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -213,42 +250,3 @@ class DistillationDataModule(LightningDataModule):
             Target(own_boxes, own_labels, no_crowds, row, (size, size), own_scores)
             for row, own_boxes, own_labels, own_scores in zip(rows, *columns, strict=True)
         ]
-
-
-class ImageBatches:
-    """Batches of uncropped square images.
-
-    Args:
-        pixels: returns the images of some rows.
-        rows: rows of the images to use.
-        batches: indices into ``rows`` of each batch.
-        position: returns the epoch and the batch at which an iteration starts.
-    """
-
-    def __init__(
-        self,
-        pixels: Callable[[Rows], Tensor],
-        rows: Rows,
-        batches: EpochBatches,
-        position: Callable[[], Position],
-    ) -> None:
-        self.pixels, self.rows, self.batches, self.position = pixels, rows, batches, position
-
-    @property
-    def batch_size(self) -> int:
-        """Images of a batch, of one process."""
-        return self.batches.batch_size
-
-    def __len__(self) -> int:
-        """Batches of a whole epoch."""
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, list[Key]]]:
-        """[B, P, P, 3] uint8 and the keys (epoch, row) of the rest of the epoch."""
-        self.batches.epoch, self.batches.first = self.position()
-        for keys in self.batches:
-            rows = self.rows[[index for _, index in keys]]
-            yield (
-                self.pixels(rows),
-                [(epoch, int(row)) for (epoch, _), row in zip(keys, rows, strict=True)],
-            )

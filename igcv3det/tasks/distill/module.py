@@ -21,9 +21,11 @@ from igcv3det.engine.batch_norm import require_batch_statistics
 from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.run_optimizer import run_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
-from igcv3det.structures import Categories, Target
+from igcv3det.structures import Categories
+from igcv3det.tasks.distill.batches import Batch
 from igcv3det.tasks.distill.channel_map import build_channel_maps
 from igcv3det.tasks.distill.config import DistillationConfig
+from igcv3det.tasks.distill.expected import ExpectedOutputs
 from igcv3det.tasks.distill.initial import initialise_student
 from igcv3det.tasks.distill.input_size import resized
 from igcv3det.tasks.distill.start import detector_parts, take_statistics
@@ -44,8 +46,6 @@ _DISTILLATION: Final = DistillationConfig()
 _LOSS: Final = LossConfig()
 _OPTIM: Final = OptimConfig()
 _STATISTICS_BATCHES = 4
-
-Batch = tuple[Tensor, list[Target]]
 
 
 class DistillationModule(LightningModule):
@@ -97,9 +97,8 @@ class DistillationModule(LightningModule):
         self.objective = DistillationObjective(distillation, self.channel_maps, tail)
         self.objective.require_same_maps(self.detector, network)
         self.criterion = MultiBoxLoss(loss, detector.head.activation, detector.variances)
-        self.teacher_runtime = teacher_runtime
         self._teacher = (network,)  # in a tuple, so that it is no submodule
-        self._teachers: dict[bool, Teacher] = {}
+        self.expected = ExpectedOutputs(network, self.detector, self.objective, teacher_runtime)
         self._takes_statistics = weights is None and distillation.start == "shared"
         self._freezes_bn_stats = False
         initialise_student(self.detector, network, distillation, weights)
@@ -209,28 +208,35 @@ class DistillationModule(LightningModule):
         if self._takes_statistics and self.trainer.global_step == 0:
             take_statistics(self.detector, self._teacher_features())
             _broadcast(self.detector)
+        self.expected.keep(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_train_epoch_end(self) -> None:
+        """Marks the outputs of fixed crops that were kept as done."""
+        self.expected.flush()
+
+    def on_fit_end(self) -> None:
+        """Closes the files of kept outputs."""
+        self.expected.close()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, _ = batch
         forced = self.trainer.global_step < self.distillation.teacher_forcing_steps
-        terms = self._terms(batch, forced=forced)
+        terms, size = self._terms(batch, forced=forced), len(batch.images)
         loss = self.objective.total(terms)
         self.losses = {name: term.detach() for name, term in terms.items()}
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=size)
         self.log_dict(
-            {f"train/{name}": term for name, term in self.losses.items()}, batch_size=len(images)
+            {f"train/{name}": term for name, term in self.losses.items()}, batch_size=size
         )
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same terms on held-out images, averaged over all processes."""
-        images, _ = batch
-        terms = self._terms(batch, forced=False)
+        terms, size = self._terms(batch, forced=False), len(batch.images)
         shown = {"val/loss": self.objective.total(terms)}
-        self.log_dict(shown, prog_bar=True, batch_size=len(images), sync_dist=True)
+        self.log_dict(shown, prog_bar=True, batch_size=size, sync_dist=True)
         each = {f"val/{name}": term for name, term in terms.items()}
-        self.log_dict(each, batch_size=len(images), sync_dist=True)
+        self.log_dict(each, batch_size=size, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimizer and schedule for this run's batch size and length.
@@ -249,28 +255,16 @@ class DistillationModule(LightningModule):
         require_continuation(checkpoint, describe_detector(self.detector), self.optim.ema_decay)
 
     def _terms(self, batch: Batch, *, forced: bool) -> dict[str, Tensor]:
-        images, targets = batch
-        names = self.objective.names(forced=forced)
-        # a loss on boxes alone needs no teacher
-        expected = self._teacher_for(names, images.device, forced=forced)(images) if names else {}
+        images, targets, _ = batch
+        expected = self.expected(batch, forced=forced)
         if self.objective.tail is not None:
             move_to(self.objective.tail, images.device)
-        images = resized(images, *self._sizes)
+        if self.objective.prefix == 0:  # else the student reads the prefix' features
+            images = resized(images, *self._sizes)
         terms, outputs = self.objective.losses(self.detector, images, expected, forced=forced)
         if outputs is not None and self.distillation.box_weight > 0:
             terms |= self.criterion(outputs, self.detector.anchors, targets)
         return terms
-
-    def _teacher_for(self, names: list[str], device: torch.device, *, forced: bool) -> Teacher:
-        if forced not in self._teachers:
-            runtime = self.teacher_runtime
-            if runtime == "openvino" and device.type != "cpu":
-                logger.info("OpenVINO runs on CPUs only: on %s torch runs the teacher", device)
-                runtime = "torch"
-            prefix = self.objective.prefix
-            network = TeacherNetwork(self._teacher[0], self.detector, prefix, names, runtime)
-            self._teachers[forced] = Teacher(network, runtime)
-        return self._teachers[forced]
 
     def _teacher_features(self) -> list[dict[int, Tensor]]:
         names = [part_name(part) for part in STAGES]
@@ -279,7 +273,7 @@ class DistillationModule(LightningModule):
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         features = []
         for batch in itertools.islice(datamodule.train_dataloader(), _STATISTICS_BATCHES):
-            images, _ = datamodule.on_after_batch_transfer(batch, 0)
+            images = datamodule.on_after_batch_transfer(batch, 0).images
             found = teacher(images.to(self.device))
             features.append({part: found[part_name(part)] for part in STAGES})
         return features

@@ -34,7 +34,8 @@ def _datamodule(images, **changes):
 
 def test_resuming_with_other_batches_is_reported(images, caplog):
     begun = _datamodule(images).state_dict()
-    assert begun == {"seed": 0, "batch_size": 2, "world_size": 1, "images": 4}
+    own = {"seed": 0, "batch_size": 2, "world_size": 1, "images": 4, "crops_per_image": 0}
+    assert begun == own
     with caplog.at_level(logging.WARNING):
         same, other = _datamodule(images), _datamodule(images, batch_size=4)
         same.load_state_dict(begun)
@@ -45,9 +46,26 @@ def test_resuming_with_other_batches_is_reported(images, caplog):
     assert "another batch_size than the run was started with" in caplog.text
 
 
+def test_fixed_crops_come_again_after_as_many_epochs_as_there_are(images):
+    data = _datamodule(images, crops_per_image=2)
+    keys = {epoch: [(epoch, 0), (epoch, 3)] for epoch in range(3)}
+    rows = np.array([0, 3])
+    first, second, third = (
+        data.on_after_batch_transfer((data._pixels(rows), keys[epoch]), 0) for epoch in range(3)
+    )
+    assert [first.crops, second.crops, third.crops] == [[0, 3], [6, 9], [0, 3]]
+    assert torch.equal(first.images, third.images)
+    assert not torch.equal(first.images, second.images)
+    # whatever the other images of its batch
+    alone = data.on_after_batch_transfer((data._pixels(rows[1:]), keys[0][1:]), 0)
+    assert torch.equal(alone.images[0], first.images[1])
+
+
 def test_too_few_images_are_refused(images):
     with pytest.raises(ValueError, match="6 images are too few"):
         _datamodule(images, held_out=5)
+    with pytest.raises(ValueError, match=r"data\.crops_per_image must be >= 0, got -1"):
+        _datamodule(images, crops_per_image=-1)
 
 
 def test_images_of_one_name_cannot_have_boxes(images, tmp_path):

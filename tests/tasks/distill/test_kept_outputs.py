@@ -1,0 +1,120 @@
+"""What is computed once for fixed crops, and that training does not notice."""
+
+import errno
+import logging
+
+import pytest
+import torch
+from distillation_networks import built, small_config
+from distillation_runs import WHOLE, module, write_inputs
+from distributed_runs import make_trainer
+
+from igcv3det.tasks.distill.config import DistillationConfig
+from igcv3det.tasks.distill.datamodule import DistillationDataModule
+from igcv3det.tasks.distill.kept_outputs import KeptOutputs, fingerprint
+from igcv3det.tasks.distill.teacher import Teacher
+
+
+def _values(crops):
+    numbers = torch.tensor(crops, dtype=torch.float32)
+    return {"a": numbers.reshape(-1, 1, 1) + torch.zeros(1, 2, 3), "b": numbers[:, None] / 4}
+
+
+def test_values_come_back_when_they_are_on_the_disk(tmp_path):
+    kept = KeptOutputs(tmp_path / "kept", 5)
+    assert not kept.has([1])
+    kept.write([3, 1], _values([3, 1]))
+    kept.write([4], {name: value * 1e9 for name, value in _values([4]).items()})
+    assert not kept.has([1])
+    kept.flush()
+    assert kept.has([1, 3])
+    assert not kept.has([1, 2])
+    kept.close()
+
+    again = KeptOutputs(tmp_path / "kept", 5)
+    assert [again.has([crop]) for crop in range(5)] == [False, True, False, True, True]
+    found = again.read([1, 3])
+    assert {name: value.dtype for name, value in found.items()} == dict.fromkeys(
+        "ab", torch.float32
+    )
+    assert all(torch.equal(found[name], value) for name, value in _values([1, 3]).items())
+    assert torch.isfinite(again.read([4])["a"]).all()  # float16 ends at 65504
+    again.write([0], _values([0]))
+    again.close()
+    assert KeptOutputs(tmp_path / "kept", 5).has([0, 1])
+
+
+def test_two_processes_keep_in_one_folder(tmp_path):
+    one, other = (KeptOutputs(tmp_path / "kept", 4) for _ in range(2))
+    one.write([0, 1], _values([0, 1]))
+    other.write([2, 3], _values([2, 3]))
+    one.close()
+    other.close()
+    both = KeptOutputs(tmp_path / "kept", 4)
+    assert both.has([0, 1, 2, 3])
+    assert torch.equal(both.read([1, 2])["a"], _values([1, 2])["a"])
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(file, start, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    message = r"data\.crops_per_image: 0\.0 GB are needed: .*a\.npy: the disk is full"
+    with pytest.raises(OSError, match=message):
+        KeptOutputs(tmp_path / "kept", 5).write([0], _values([0]))
+    assert {path.name for path in (tmp_path / "kept").iterdir()} <= {"lock"}
+
+
+def test_other_weights_and_descriptions_have_other_names():
+    detectors = [built(small_config(), seed) for seed in (0, 0, 1)]
+    names = [fingerprint({"teacher": detector}, "x") for detector in detectors]
+    assert names[0] == names[1] != names[2]
+    assert fingerprint({"teacher": detectors[0]}, "y") != names[0]
+
+
+def _train(folder, calls, crops_per_image, epochs=3):
+    calls.clear()
+    data = DistillationDataModule(
+        [str(folder / "images")],
+        side=WHOLE.size,
+        cache=str(folder / "cache"),
+        batch_size=2,
+        held_out=4,
+        crop=WHOLE,
+        crops_per_image=crops_per_image,
+    )
+    losses = []
+    frozen = DistillationConfig(frozen=("stem", "stage1"), batch_statistics_steps=0)
+    student = module(folder, frozen)
+    student.on_train_batch_end = lambda *_: losses.append(dict(student.losses))
+    trainer = make_trainer(folder, 1, max_epochs=epochs, limit_val_batches=0)
+    trainer.fit(student, datamodule=data)
+    return losses, len(calls)
+
+
+def test_a_training_computes_each_crop_once_and_learns_the_same(tmp_path, monkeypatch, caplog):
+    write_inputs(tmp_path, images=8)
+    calls, call = [], Teacher.__call__
+
+    def counted(self, images):
+        calls.append(len(images))
+        return call(self, images)
+
+    monkeypatch.setattr(Teacher, "__call__", counted)
+    expected, computed = _train(tmp_path, calls, 0)  # these crops are the whole images
+    assert computed == 6
+    with caplog.at_level(logging.INFO):
+        found, computed = _train(tmp_path, calls, 1)
+    assert computed == 2
+    assert "outputs of 8 crops are kept in" in caplog.text
+    again, computed = _train(tmp_path, calls, 1)
+    assert computed == 0
+    for losses in (found, again):
+        for own, other in zip(losses, expected, strict=True):
+            assert own.keys() == other.keys()
+            for name, loss in own.items():
+                # float16: random weights have large features
+                assert float(loss) == pytest.approx(float(other[name]), rel=1e-2)
+    _train(tmp_path, calls, 2)
+    assert len(calls) == 4  # the third epoch has the crops of the first
