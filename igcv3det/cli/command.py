@@ -54,8 +54,8 @@ def run_command(
         args: arguments of the command; None takes those of the process.
 
     Returns:
-        Exit status: that of ``run``, 1 after an error, 130 after an interrupt, 141 where the reader
-        of standard output has gone.
+        Exit status: that of ``run``, 1 after an error, 2 where that is a value out of its range,
+        130 after an interrupt, 141 where the reader of standard output has gone.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # of file names that are not UTF-8
@@ -79,8 +79,15 @@ def run_command(
         if debug:
             traceback.print_exc()
         report(name, error_line(error))
-        return FAILED
+        return WRONG_CALL if _is_out_of_range(error) else FAILED
     return status
+
+
+def _is_out_of_range(error: Exception) -> bool:
+    """Whether it is about a value that the user gave, which only the work itself could check."""
+    from igcv3det.config import RangeError
+
+    return isinstance(error, RangeError)
 
 
 def report(name: str, reason: object) -> None:

@@ -20,6 +20,7 @@ from igcv3det.config.detector import (
 from igcv3det.config.training import AugmentConfig, LossConfig, OptimConfig
 from igcv3det.config.values import (
     Config,
+    RangeError,
     config_from_dict,
     flatten,
     merge_config,
@@ -43,6 +44,7 @@ __all__ = [
     "Padding",
     "PostprocessConfig",
     "PreprocessConfig",
+    "RangeError",
     "config_from_dict",
     "flatten",
     "merge_config",

@@ -12,10 +12,14 @@ from typing import Any, Literal, TypeVar
 Config = TypeVar("Config")
 
 
+class RangeError(ValueError):
+    """A value of an option or a configuration that is out of its range."""
+
+
 def require(holds: bool, rule: str, value: object) -> None:
-    """Raises ValueError with the rule and the value that breaks it."""
+    """Raises RangeError with the rule and the value that breaks it."""
     if not holds:
-        raise ValueError(f"{rule}, got {value!r}")
+        raise RangeError(f"{rule}, got {value!r}")
 
 
 def require_ranges(config: object, name: str, **intervals: str) -> None:
@@ -29,7 +33,7 @@ def require_ranges(config: object, name: str, **intervals: str) -> None:
         intervals: as mathematics writes them, by field: ``"[0, 1)"``, ``"(0, inf)"``.
 
     Raises:
-        ValueError: a value is no number of that kind, lies outside or is NaN; the message names
+        RangeError: a value is no number of that kind, lies outside or is NaN; the message names
             the field.
 
     Example:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from igcv3det.config import flatten
+from igcv3det.config import flatten, require
 from igcv3det.yaml_files import parse_yaml, read_yaml
 
 logger = logging.getLogger(__name__)
@@ -102,12 +102,12 @@ def require_counts(given: Mapping[str, Any], *keys: str) -> None:
         keys: of numbers of things, of which there is at least one; others are passed over.
 
     Raises:
-        ValueError: a value is no whole number of at least 1.
+        RangeError: a value is no whole number of at least 1.
     """
     for key in keys:
         value = given.get(key, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{key} must be a whole number >= 1, got {value!r}")
+        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        require(is_count, f"{key} must be a whole number >= 1", value)
 
 
 def option_words(options: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from jsonargparse import set_parsing_settings
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+from igcv3det.config import RangeError, require
 from igcv3det.engine.arguments import given_values, rename_options
 from igcv3det.engine.parser import RunParser
 from igcv3det.engine.run_folder import RunConfig
@@ -36,7 +37,8 @@ class RunOptions(LightningCLI):
             line reads these tables from the source (`cli.source_options`), so they are literals.
         built_links: the same for values that are known only once module or data are built.
         program: the command's name and what it does.
-        minimums: the least value of each whole number among the options of the run itself.
+        minimums: the least value of each number among the options of the run and the trainer.
+        above_zero: numbers of the trainer that must be more than 0.
         renamed: old names of keys and options, which still work, to their present ones.
     """
 
@@ -50,7 +52,15 @@ class RunOptions(LightningCLI):
         "seed_everything": 0,
         "save_every_n_steps": 1,
         "early_stopping": 0,
+        "trainer.accumulate_grad_batches": 1,
+        "trainer.check_val_every_n_epoch": 1,
+        "trainer.gradient_clip_val": 0,
+        "trainer.limit_val_batches": 0,
+        "trainer.log_every_n_steps": 0,
     }
+    above_zero: ClassVar[Sequence[str]] = (
+        *("trainer.limit_train_batches", "trainer.val_check_interval"),
+    )
     renamed: ClassVar[Mapping[str, str]] = {"model.execution": "model.conv_impl"}
 
     def __init__(self, args: list[str] | None = None) -> None:
@@ -84,9 +94,27 @@ class RunOptions(LightningCLI):
             parser.error(str(error), error)
         parser.set_defaults(self.checkpoint_defaults(self.given))
         self.config = parser.parse_args(words)
-        for key, least in self.minimums.items():
-            if self.config[key] < least:
-                parser.error(f"{key} must be >= {least}, got {self.config[key]}")
+        try:
+            self.require_minimums(self.config)
+        except RangeError as error:
+            parser.error(str(error), error)
+
+    @classmethod
+    def require_minimums(cls, values: Mapping[str, Any]) -> None:
+        """Checks what no configuration class does, before a data set is read.
+
+        Args:
+            values: by dotted key; keys may be missing, and what is no number is passed over.
+
+        Raises:
+            RangeError: a number is too small.
+        """
+        for key in (*cls.minimums, *cls.above_zero):
+            value, least = values.get(key), cls.minimums.get(key)
+            if isinstance(value, (int, float)) and least is not None:
+                require(value >= least, f"{key} must be >= {least}", value)
+            elif isinstance(value, (int, float)):
+                require(value > 0, f"{key} must be > 0", value)
 
     def checkpoint_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults that follow from the checkpoint which the user names, by dotted key."""

@@ -7,6 +7,7 @@ import pytest
 
 from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.cli.errors import error_line
+from igcv3det.config import RangeError
 
 WORKER = """Caught ValueError in DataLoader worker process 0.
 Original Traceback (most recent call last):
@@ -45,6 +46,12 @@ def test_an_error_is_one_line(error, line, capsys):
     assert run_command("predict", list, failing(error), ["a"]) == 1
     assert capsys.readouterr().err == f"predict: {line}\n"
     assert error_line(error) == line
+
+
+def test_a_value_out_of_its_range_is_a_wrong_call(capsys):
+    error = RangeError("data.mosaic must be in [0, 1], got 2")
+    assert run_command("train", list, failing(error), ["a"]) == 2
+    assert capsys.readouterr().err == f"train: {error}\n"
 
 
 def test_the_cause_of_a_parsers_error_is_shown(capsys):

@@ -11,6 +11,7 @@ from coco_files import THREE, save_tiny_detector
 import igcv3det.cli.source_run
 from igcv3det.cli.predict import main
 from igcv3det.cli.progress import Progress
+from igcv3det.detection.tiles import MIN_SIZE
 from igcv3det.io import av_videos, streams, web, window
 from igcv3det.io.images import write_image
 from igcv3det.io.videos import VideoWriter, read_video
@@ -105,6 +106,14 @@ def test_iou_thresholds_out_of_range(photo, value):
     with pytest.raises(SystemExit) as stop:
         main([str(photo), "--iou", value])
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("size", [0, MIN_SIZE - 1])
+def test_tiles_that_are_too_small(photo, size, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([str(photo), "--tile", str(size)])
+    assert stop.value.code == 2
+    assert f"must be a whole number >= {MIN_SIZE}, got '{size}'" in capsys.readouterr().err
 
 
 def test_show_without_windows_is_one_line(loads, photo, monkeypatch, capsys):

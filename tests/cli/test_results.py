@@ -39,6 +39,16 @@ def test_an_input_is_not_overwritten(name, tmp_path, capsys):
     assert file.read_text() == "of the user"
 
 
+@pytest.mark.parametrize("result", [".", "file/a.json"])
+def test_a_result_that_no_file_can_be_is_refused_before_the_work(result, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    call = ["--data", str(tmp_path), "--output", str(tmp_path / result)]
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(call)
+    assert stop.value.code == 2
+    assert "a folder; name a file" in (err := capsys.readouterr().err) or "not a folder" in err
+
+
 def test_json_is_written_as_a_whole(tmp_path):
     path = tmp_path / "new" / "a.json"
     write_json(path, {"AP": None})

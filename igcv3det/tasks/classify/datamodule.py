@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import torch
 from pytorch_lightning import LightningDataModule
 
+from igcv3det.config import require
 from igcv3det.engine.loader import (
     BatchLoader,
     Position,
@@ -95,8 +96,8 @@ class ClassificationDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         val_batch_size = batch_size if val_batch_size is None else val_batch_size
-        if min(batch_size, val_batch_size) < 1:
-            raise ValueError(f"data: batch sizes must be >= 1, got {batch_size}, {val_batch_size}")
+        sizes = batch_size, val_batch_size
+        require(min(sizes) >= 1, "data: batch sizes must be >= 1", sizes)
         if root is None and source != "shapes":
             raise ValueError("data.root is needed: a folder, a zip file, or data.source shapes")
         self.root = Path(root or ".")

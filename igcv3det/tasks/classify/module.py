@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassAccuracy
 
 from igcv3det.checkpoint import load_backbone
-from igcv3det.config import OptimConfig
+from igcv3det.config import OptimConfig, require
 from igcv3det.description import DESCRIPTION
 from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.run_optimizer import run_optimizer
@@ -97,8 +97,8 @@ class ClassificationModule(LightningModule):
                 f"model.classifier.num_classes is {classifier.num_classes}, but the data has "
                 f"{len(names)} classes: pass --model.classifier.num_classes {len(names)}"
             )
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"model.label_smoothing must be in [0, 1), got {label_smoothing}")
+        holds = 0 <= label_smoothing < 1
+        require(holds, "model.label_smoothing must be in [0, 1)", label_smoothing)
         self.classifier, self.optim, self.schedule = classifier, optim, schedule
         self.names = names or numbered_names(classifier.num_classes)
         self.label_smoothing, self.pad, self.channels_last = label_smoothing, pad, channels_last

@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from pytorch_lightning import LightningDataModule
 
-from igcv3det.config import AugmentConfig, PreprocessConfig
+from igcv3det.config import AugmentConfig, PreprocessConfig, require
 from igcv3det.datasets.checks import load_annotations, require_same_categories
 from igcv3det.datasets.formats import DataFormat
 from igcv3det.datasets.record import AnnotationRecord
@@ -245,9 +245,6 @@ class CocoDataModule(LightningDataModule):
 
 
 def _check_ranges(batch_sizes: tuple[int, int], num_workers: int, mosaic: float) -> None:
-    if min(batch_sizes) < 1:
-        raise ValueError("data: batch sizes must be >= 1, got {}, {}".format(*batch_sizes))
-    if num_workers < 0:
-        raise ValueError(f"data.num_workers must be >= 0, got {num_workers}")
-    if not 0 <= mosaic <= 1:
-        raise ValueError(f"data.mosaic must be in [0, 1], got {mosaic}")
+    require(min(batch_sizes) >= 1, "data: batch sizes must be >= 1", batch_sizes)
+    require(num_workers >= 0, "data.num_workers must be >= 0", num_workers)
+    require(0 <= mosaic <= 1, "data.mosaic must be in [0, 1]", mosaic)

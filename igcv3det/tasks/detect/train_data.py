@@ -126,6 +126,7 @@ def _planned(
     minutes: float | None,
 ) -> tuple[dict[str, Any], list[str], int]:
     """The choices as options, their lines for the user, and the steps of an epoch."""
+    DetectionCLI.require_minimums(given)
     if isinstance(augmentation := given.get("data.augmentation"), str):
         load_augmentation(augmentation)  # before the data set is read and steps are measured
     plan = Plan(Path(data), given, weights, epochs, minutes)

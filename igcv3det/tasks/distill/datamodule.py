@@ -14,7 +14,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torchvision.ops import box_area
 
-from igcv3det.config import PreprocessConfig
+from igcv3det.config import PreprocessConfig, require
 from igcv3det.datasets.box_labels import ImageBoxes, read_labels
 from igcv3det.datasets.image_cache import ImageCache
 from igcv3det.engine.loader import (
@@ -82,8 +82,7 @@ class DistillationDataModule(LightningDataModule):
         categories: Categories | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"data.batch_size must be >= 1, got {batch_size}")
+        require(batch_size >= 1, "data.batch_size must be >= 1", batch_size)
         if crop.size > side:
             raise ValueError(f"data.crop.size {crop.size} is more than data.side {side}")
         if crops_per_image < 0:

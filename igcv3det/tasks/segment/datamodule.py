@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from pytorch_lightning import LightningDataModule
 
+from igcv3det.config import require
 from igcv3det.engine.loader import (
     BatchLoader,
     Position,
@@ -78,12 +79,11 @@ class MaskDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         val_batch_size = batch_size if val_batch_size is None else val_batch_size
-        if min(batch_size, val_batch_size) < 1:
-            raise ValueError(f"data: batch sizes must be >= 1, got {batch_size}, {val_batch_size}")
-        if num_workers < 0:
-            raise ValueError(f"data.num_workers must be >= 0, got {num_workers}")
-        if any(not 0 <= label <= 255 for label in ignore):
-            raise ValueError(f"data.ignore must be labels in 0..255, got {list(ignore)}")
+        sizes = batch_size, val_batch_size
+        require(min(sizes) >= 1, "data: batch sizes must be >= 1", sizes)
+        require(num_workers >= 0, "data.num_workers must be >= 0", num_workers)
+        are_labels = all(0 <= label <= 255 for label in ignore)
+        require(are_labels, "data.ignore must be labels in 0..255", list(ignore))
         self.source = MaskSource(root, classes)
         self.ignore = tuple(ignore)
         self.train_split = train_split

@@ -215,7 +215,7 @@ def test_other_numbers_of_anchors_are_refused(folder, weights, tmp_path, capsys)
         (["x", "--data.batchsize", "2"], 2, "did you mean --data.batch_size"),
         (["x", "y"], 2, "unrecognized arguments: y"),
         (["x", "--format", "unicorn"], 2, "argument --format: invalid choice: 'unicorn'"),
-        (["x", "--data.batch_size", "0"], 1, "data.batch_size must be a whole number >= 1, got 0"),
+        (["x", "--data.batch_size", "0"], 2, "data.batch_size must be a whole number >= 1, got 0"),
         (["x", "--weights", "unicorn"], 1, "no pretrained weights: igcv3-d, mobilenetv2"),
     ],
 )

@@ -213,6 +213,8 @@ def test_a_missing_logger_package_is_named(arguments, tmp_path):
         (["--seed_everything", "-1"], "seed_everything must be >= 0, got -1"),
         (["--model.optim.momentum", "-1"], r"model.optim.momentum must be in [0, 1), got -1.0"),
         (["--trainer.max_epochs", "x"], "trainer.max_epochs: expected int or null, got x"),
+        (["--trainer.accumulate_grad_batches", "0"], "accumulate_grad_batches must be >= 1, got 0"),
+        (["--trainer.val_check_interval", "0"], "trainer.val_check_interval must be > 0, got 0"),
     ],
 )
 def test_wrong_calls(arguments, capsys, options, message):
