@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from igcv3det.cli.errors import error_line
+from igcv3det.cli.errors import error_line, without_parser
 
 DONE, FAILED, WRONG_CALL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 PROGRAM = "igcv3det"
@@ -87,7 +87,7 @@ def _is_out_of_range(error: Exception) -> bool:
     """Whether it is about a value that the user gave, which only the work itself could check."""
     from igcv3det.config import RangeError
 
-    return isinstance(error, RangeError)
+    return isinstance(without_parser(error), RangeError)
 
 
 def report(name: str, reason: object) -> None:

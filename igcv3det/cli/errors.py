@@ -31,6 +31,18 @@ _OF_PARSER = ("Does not validate against", "Problem with given class_path", "Par
 _OF_TRACEBACK = ("Caught ", "Original Traceback", "Traceback ", " ")
 
 
+def without_parser(error: BaseException) -> BaseException:
+    """The cause of an error of the parser of training commands; any other error as it is.
+
+    The parser lists the types that a value has none of, or repeats the message of the cause.
+    """
+    while (cause := error.__cause__) is not None:
+        if not str(error).startswith(_OF_PARSER) and str(error) != str(cause):
+            break
+        error = cause
+    return error
+
+
 def error_line(error: BaseException) -> str:
     """The first line of an error's message that says what is wrong.
 
@@ -43,8 +55,7 @@ def error_line(error: BaseException) -> str:
         >>> error_line(RuntimeError("size mismatch"))
         'RuntimeError: size mismatch (--debug shows where)'
     """
-    while error.__cause__ is not None and str(error).startswith(_OF_PARSER):
-        error = error.__cause__
+    error = without_parser(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
         for extra, modules in EXTRAS.items():
             if (module := error.name.partition(".")[0]) in modules:

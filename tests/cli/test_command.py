@@ -51,6 +51,14 @@ def test_an_error_is_one_line(error, line, capsys):
 def test_a_value_out_of_its_range_is_a_wrong_call(capsys):
     error = RangeError("data.mosaic must be in [0, 1], got 2")
     assert run_command("train", list, failing(error), ["a"]) == 2
+    repeated = ValueError(str(error))  # as jsonargparse raises where a class refuses a value
+    repeated.__cause__ = error
+    assert run_command("train", list, failing(repeated), ["a"]) == 2
+    of_a_file = ValueError(f"a.safetensors: {error}")
+    of_a_file.__cause__ = error
+    assert run_command("train", list, failing(of_a_file), ["a"]) == 1
+    capsys.readouterr()
+    assert run_command("train", list, failing(error), ["a"]) == 2
     assert capsys.readouterr().err == f"train: {error}\n"
 
 

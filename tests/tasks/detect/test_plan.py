@@ -216,6 +216,7 @@ def test_other_numbers_of_anchors_are_refused(folder, weights, tmp_path, capsys)
         (["x", "y"], 2, "unrecognized arguments: y"),
         (["x", "--format", "unicorn"], 2, "argument --format: invalid choice: 'unicorn'"),
         (["x", "--data.batch_size", "0"], 2, "data.batch_size must be a whole number >= 1, got 0"),
+        (["x", "--trainer.val_check_interval", "0"], 2, "trainer.val_check_interval must be > 0"),
         (["x", "--weights", "unicorn"], 1, "no pretrained weights: igcv3-d, mobilenetv2"),
     ],
 )
