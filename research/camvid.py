@@ -74,8 +74,8 @@ ROWS = (
     Row("MobileNetV2", "mobilenetv2", True, (0, 1)),
     Row("IGCV3-D", "igcv3-d", True, (0, 1)),
     Row("searched-90", "searched-90", True, (0, 1)),
-    Row("MobileNetV2, from scratch", "mobilenetv2", False, (0,)),
-    Row("IGCV3-D, from scratch", "igcv3-d", False, (0,)),
+    Row("MobileNetV2, from scratch", "mobilenetv2", False, (0, 1)),
+    Row("IGCV3-D, from scratch", "igcv3-d", False, (0, 1)),
 )
 
 
