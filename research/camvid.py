@@ -93,7 +93,9 @@ def arguments(row: Row, options: argparse.Namespace) -> list[str]:
     if options.classes is not None:
         words += ["--data.classes", str(options.classes)]
     if not row.pretrained:
-        fields = starting_fields(row.weights)
+        # weights converted from TensorFlow have 0.03, with which the variance that the norms begin
+        # with is still felt after so few steps
+        fields = starting_fields(row.weights) | {"backbone.norm_momentum": 0.1}
         words += ["--model.weights", "null"]
         words += option_words({f"model.segmenter.{key}": fields[key] for key in fields})
     return training_call(options.data, words, weights=row.weights, epochs=options.epochs).arguments
