@@ -18,15 +18,13 @@ from pathlib import Path
 
 import torch
 
-from igcv3det.checkpoint import load_detector
 from igcv3det.cli.command import run_command
-from igcv3det.detector import SSDLite
 from igcv3det.tasks.compress.features import BATCH, FeatureStore, from_half
 from igcv3det.tasks.compress.front import Point, choose_point, measured_shares, write_point
-from igcv3det.tasks.compress.parts import IMAGES, head_outputs
+from igcv3det.tasks.compress.load_teacher import load_teacher
+from igcv3det.tasks.compress.parts import IMAGES, run_parts
 from igcv3det.tasks.compress.search import MEASURES, Judged, Search, SearchOptions
 from igcv3det.tasks.compress.training import PartTraining
-from igcv3det.tasks.divergence import output_divergence
 
 RULES = {
     "groups-2x2": ("groups 2x2",),
@@ -79,8 +77,7 @@ def _concerns(search: Search, rule: str, position: str) -> bool:
         return True
     if not number.isdigit():
         return False
-    blocks = search.teacher.config.backbone.blocks
-    assert blocks is not None
+    blocks = search.teacher.blocks
     stages = [*(block.stage for block in blocks), None]
     index = int(number)
     if rule == "groups-2x2":
@@ -94,19 +91,16 @@ def _share(search: Search, picked: list[Judged], measure: str) -> float:
 
 
 @torch.no_grad()
-def divergence(detector: SSDLite, search: Search) -> float:
-    """Nats for an image, of a whole detector from the original on the held-out images."""
+def divergence(file: Path, search: Search) -> float:
+    """Nats for an image, of a whole network from the original on the held-out images."""
     store = FeatureStore(search.work / "held_out")
-    head = search.teacher.config.head
-    levels = range(len(search.teacher.head.classification))
-    names = [f"{kind}{level}" for kind in ("logits", "offsets") for level in levels]
+    parts = load_teacher(str(file)).parts()
     total = 0.0
     for start in range(0, store.count, BATCH):
         rows = slice(start, start + BATCH)
-        expected = {name: from_half(store.read(name)[rows]) for name in names}
-        target = head_outputs(expected, search.teacher.head.columns)
-        own = detector(from_half(store.read(IMAGES)[rows]))
-        total += float(output_divergence(own, target, head.activation).sum())
+        expected = {name: from_half(store.read(name)[rows]) for name in search.teacher.outputs}
+        found = run_parts(parts, {IMAGES: from_half(store.read(IMAGES)[rows])})
+        total += float(search.teacher.divergence(found, expected).sum())
     return total / store.count
 
 
@@ -136,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
         costs = [point.costs["latency"], share, point.costs["parameters"]]
         costs.append(point.costs["multiply_adds"])
         cells = " | ".join(f"{cost:.3f}" for cost in costs)
-        whole = divergence(load_detector(file), search)
+        whole = divergence(file, search)
         print(f"| {point.name} | {cells} | {point.loss:.1f} | {whole:.1f} |", flush=True)
     return 0
 

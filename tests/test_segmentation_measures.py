@@ -8,7 +8,7 @@ from coco_files import save_tiny_detector
 from mask_folders import VOID, write_masks
 from tiny_segmentation import SEGMENTER
 
-from igcv3det.cli import benchmark, compare, compress
+from igcv3det.cli import benchmark, compare
 from igcv3det.config import config_from_dict
 from igcv3det.tasks.segment.checkpoint import save_segmenter
 from igcv3det.tasks.segment.config import SegmenterConfig
@@ -88,13 +88,6 @@ def test_benchmark_of_exported_files(models, tmp_path):
 def test_wrong_calls(models, capsys, command, words, status, message):
     assert command.main([models[0], *words, "--rounds", "1"]) == status
     assert message in capsys.readouterr().err
-
-
-def test_compress_takes_no_segmenter(models, tmp_path, capsys):
-    pytest.importorskip("scipy")
-    words = ["--images", str(tmp_path), "--output", str(tmp_path / "out")]
-    assert compress.main(["--checkpoint", models[0], *words]) == 1
-    assert "a.safetensors: compress takes detectors, and this is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [compare, benchmark])

@@ -11,8 +11,8 @@ pytest.importorskip("scipy")
 from igcv3det.checkpoint import load_detector, save_detector
 from igcv3det.cli.compress import main
 from igcv3det.shapes.dataset import write_shapes
-from igcv3det.tasks.compress import assembly, front, price, search
-from igcv3det.tasks.compress.candidates import find_candidates
+from igcv3det.tasks.compress import assembly, front, price
+from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
 from igcv3det.tasks.compress.work_folder import WorkFolder
 
 
@@ -41,9 +41,12 @@ def _call(folder, output, *others):
     )
 
 
-def _few(config, grouped_stages=()):
+_ALL = DetectorTeacher.candidates
+
+
+def _few(teacher, grouped_stages=()):
     """Some candidates of four positions; the originals of the others."""
-    found = find_candidates(config, grouped_stages)
+    found = _ALL(teacher, grouped_stages)
     kept = {"stem": 2, "block3": 3, "block13": 2, "last": 4}
     return {position: own[: kept.get(position, 1)] for position, own in found.items()}
 
@@ -51,7 +54,7 @@ def _few(config, grouped_stages=()):
 @pytest.fixture
 def few(monkeypatch):
     monkeypatch.setattr(price, "ROUNDS", 3)
-    monkeypatch.setattr(search, "find_candidates", _few)
+    monkeypatch.setattr(DetectorTeacher, "candidates", _few)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,7 @@ def searched(folder):
     """The folder of a search of few candidates that is done."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(price, "ROUNDS", 3)
-        patch.setattr(search, "find_candidates", _few)
+        patch.setattr(DetectorTeacher, "candidates", _few)
         assert _call(folder, folder / "few", "--parameters", "0.97", "0.95") == 0
     return folder / "few"
 
@@ -211,7 +214,7 @@ def test_prices_come_from_the_backend(folder, backend, packages, monkeypatch):
     for package in packages:
         pytest.importorskip(package)
     monkeypatch.setattr(price, "ROUNDS", 3)
-    monkeypatch.setattr(search, "find_candidates", _few)
+    monkeypatch.setattr(DetectorTeacher, "candidates", _few)
     output = folder / backend
     assert _call(folder, output, "--parameters", "0.97", "--backend", backend) == 0
     report = json.loads((output / "report.json").read_text())

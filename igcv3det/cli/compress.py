@@ -1,21 +1,23 @@
-r"""Fits a trained detector to a device, with unlabelled images alone.
+r"""Fits a trained detector or segmenter to a device, with unlabelled images alone.
 
 Examples:
     igcv3det compress --checkpoint best.safetensors --images photos --output runs/compress
     igcv3det compress --checkpoint mobilenetv2 --images photos --output runs/compress \
         --latency 0.8 0.6 --parameters 0.75 --backend openvino
 
-Every part of the detector gets cheaper replacements (narrower blocks, IGCV3's grouped blocks, no
-block, split and narrower prediction layers). Each starts from the detector's weights, is trained
-alone against its features and judged by what it changes in the outputs; its latency is measured on
-the backend. The best combination for each budget is assembled and written to DIR, with report.md,
-report.json and front.png. Train it further as a whole with the printed `igcv3det distill` command.
+Every part of the network gets cheaper replacements (narrower blocks, IGCV3's grouped blocks, no
+block; of detectors split and narrower prediction layers, of segmenters a narrower last 1x1). Each
+starts from the network's weights, is trained alone against its features and judged by what it
+changes in the outputs; its latency is measured on the backend. The best combination for each budget
+is assembled and written to DIR, with report.md, report.json and front.png. Train it further as a
+whole with the printed command: `igcv3det distill` for detectors, for segmenters `igcv3det train`
+on images with masks.
 
-Budgets are shares of the detector's own cost; several make several detectors. Two kinds of budgets
+Budgets are shares of the network's own cost; several make several networks. Two kinds of budgets
 hold together: one value of a kind goes with all values of the other. A stopped run resumes
 where it was; other budgets need only the last steps.
 
-Exit status: 0 all done, 1 the detector or the images cannot be used, or a budget cannot be met,
+Exit status: 0 all done, 1 the network or the images cannot be used, or a budget cannot be met,
 2 wrong call.
 """
 
@@ -46,7 +48,7 @@ def main(args: list[str] | None = None) -> int:
 def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("compress", __doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="MODEL", help="detector: a file or a name")
+    add("--checkpoint", required=True, metavar="MODEL", help="a file or a name")
     add("--images", required=True, metavar="DIR", help="unlabelled images like those in use")
     add("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     for measure in MEASURES:
@@ -55,7 +57,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
             type=share,
             nargs="+",
             metavar="SHARE",
-            help=f"budgets, shares of the detector's own {measure.replace('_', '-')}"
+            help=f"budgets, shares of the network's own {measure.replace('_', '-')}"
             + (" (default, if no budget is given: 0.8 0.6)" if measure == "latency" else ""),
         )
     backends = (*RUNTIMES, "torch")
@@ -149,7 +151,8 @@ def _print_point(
         f"multiply-adds {point.costs['multiply_adds']:.3f}, "
         f"parameters {point.costs['parameters']:.3f}"
     )
-    command = _distillation(options, file, unchanged_parts(search, point))
+    unchanged = unchanged_parts(search, point)
+    command = search.teacher.final_command(file, unchanged, options.images)
     print(f"  train it as a whole: {command}")
 
 
@@ -161,32 +164,11 @@ def _memory(peaks: dict[str, float], workers: int) -> str:
     return line + f"; each of {workers} workers up to {worker / 1024:.1f}" if worker else line
 
 
-def _distillation(options: argparse.Namespace, file: Path, unchanged: list[str]) -> str:
-    """The command that trains a detector as a whole; its unchanged leading parts stay."""
-    call = (
-        f"igcv3det distill --config distill/compressed.yaml --model.teacher {options.checkpoint} "
-        f"--model.weights {file} --data.folders '[{options.images}]'"
-    )
-    return call + f" --model.distillation.frozen '[{','.join(unchanged)}]'" * bool(unchanged)
-
-
 def _search(options: argparse.Namespace) -> Search:
     """The search that the options ask for."""
-    from igcv3det.checkpoint import read_trained_config
     from igcv3det.tasks.compress.search import Search, SearchOptions
     from igcv3det.tasks.compress.training import PartTraining
-    from igcv3det.tasks.segment.checkpoint import is_segmenter
 
-    if is_segmenter(options.checkpoint):
-        raise ValueError(
-            f"{options.checkpoint}: compress takes detectors, and this is a segmenter; compress "
-            "the detector and train the segmenter from it (train DATA --task segment --weights)"
-        )
-    if read_trained_config(options.checkpoint)[0].anchors.stride8_scale is not None:
-        raise ValueError(
-            f"{options.checkpoint}: compress takes no detector with a map of stride 8 "
-            "(anchors.stride8_scale)"
-        )
     wanted = SearchOptions(
         checkpoint=options.checkpoint,
         images=options.images,

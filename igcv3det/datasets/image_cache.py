@@ -1,4 +1,4 @@
-"""Images decoded once: squares of one size in one file that is mapped into memory.
+"""Images decoded once: all at one size in one file that is mapped into memory.
 
 Decoding a photograph takes as long as training on it does. Distillation reads a few thousand
 photographs many times, classification tens of thousands of small images; both keep them here.
@@ -27,10 +27,10 @@ FORMAT = 2  # of the files; another number makes the old ones unknown
 
 
 class DecodedImages(NamedTuple):
-    """Some images as squares.
+    """Some images at one size.
 
     Attributes:
-        pixels: [N, S, S, 3] uint8 RGB; read-only and mapped into memory where it comes from a file.
+        pixels: [N, H, W, 3] uint8 RGB; read-only and mapped into memory where it comes from a file.
         rows: [N], which of the images these are: those that could not be read are missing.
     """
 
@@ -39,9 +39,9 @@ class DecodedImages(NamedTuple):
 
 
 def decoded_images(
-    squares: Callable[[], Iterator[Image | None]],
+    resized: Callable[[], Iterator[Image | None]],
     count: int,
-    side: int,
+    side: int | tuple[int, int],
     cache: Path | None,
     name: str,
     fingerprint: str,
@@ -51,20 +51,24 @@ def decoded_images(
     Several processes may decode at once, and one may be killed: a file appears when it is complete.
 
     Args:
-        squares: decodes all images in order, [side, side, 3] each; None for one to leave out.
+        resized: decodes all images in order, at their size each; None for one to leave out.
         count: of the images.
-        side: of the squares, pixels.
-        cache: folder of the files, ``3 * side ** 2`` bytes an image; None keeps them in memory.
+        side: of squares, or height and width; pixels.
+        cache: folder of the files, three bytes a pixel; None keeps them in memory.
         name: what the files' names begin with.
         fingerprint: another one for other content; part of the files' names as a hash.
 
     Raises:
-        ImageReadError: from ``squares``.
+        ImageReadError: from ``resized``.
     """
+    height, width = (side, side) if isinstance(side, int) else side
+    shape = (count, height, width, 3)
+    own = height if height == width else (height, width)
     if cache is None:
-        return _in_memory(squares(), (count, side, side, 3))
-    key = hashlib.sha256(f"{FORMAT} {side} {fingerprint}".encode()).hexdigest()[:16]
-    pixels = cache / f"{name}-{side}px-{key}.npy"
+        return _in_memory(resized(), shape)
+    key = hashlib.sha256(f"{FORMAT} {own} {fingerprint}".encode()).hexdigest()[:16]
+    shown = height if height == width else f"{height}x{width}"
+    pixels = cache / f"{name}-{shown}px-{key}.npy"
     rows = pixels.with_suffix(".json")
     if rows.is_file() and pixels.is_file():
         try:
@@ -72,23 +76,23 @@ def decoded_images(
         except (ValueError, KeyError, TypeError, EOFError) as error:
             logger.warning("%s is damaged (%s): decoding anew", pixels, error)
     logger.info("decoding %d images once, into %s", count, pixels)
-    _write(squares(), (count, side, side, 3), pixels, rows)
+    _write(resized(), shape, pixels, rows)
     return _mapped(pixels, rows)
 
 
 class ImageCache:
-    """All images of some folders, stretched to squares as SSDLite's own input is.
+    """All images of some folders, stretched to one size as networks' own inputs are.
 
     Unreadable images are left out and named in the log.
 
     Args:
         folders: each is searched for images, not deeper.
-        side: of the squares, pixels.
+        side: of squares, or height and width; pixels.
         cache: folder for the file.
         most: takes so many images, chosen at random (seed 0), in random order; None takes all.
 
     Attributes:
-        pixels: [N, side, side, 3] uint8 RGB, read-only.
+        pixels: [N, H, W, 3] uint8 RGB, read-only.
         paths: [N] of the images, in the folders' order, sorted within each; see ``most``.
         unreadable: number of images that were left out.
 
@@ -100,7 +104,7 @@ class ImageCache:
     def __init__(
         self,
         folders: Sequence[str | Path],
-        side: int,
+        side: int | tuple[int, int],
         cache: str | Path,
         *,
         most: int | None = None,
@@ -110,10 +114,12 @@ class ImageCache:
             order = np.random.default_rng(0).permutation(len(paths))
             paths = [paths[row] for row in order[:most]]
 
-        def squares() -> Iterator[Image | None]:
+        size = (side, side) if isinstance(side, int) else side
+
+        def resized() -> Iterator[Image | None]:
             none = True
             with ThreadPoolExecutor() as pool:
-                for image in pool.map(lambda path: _stretched(path, side), paths):
+                for image in pool.map(lambda path: _stretched(path, size), paths):
                     none &= image is None
                     yield image
             if none:
@@ -124,7 +130,7 @@ class ImageCache:
             for path in paths
             for status in (path.stat(),)
         )
-        decoded = decoded_images(squares, len(paths), side, Path(cache), "images", files)
+        decoded = decoded_images(resized, len(paths), side, Path(cache), "images", files)
         self.pixels = decoded.pixels
         self.paths = [paths[row] for row in decoded.rows]
         self.unreadable = len(paths) - len(self.paths)
@@ -149,10 +155,10 @@ def images_in(folder: str | Path) -> list[Path]:
     return paths
 
 
-def _in_memory(squares: Iterator[Image | None], shape: tuple[int, ...]) -> DecodedImages:
+def _in_memory(resized: Iterator[Image | None], shape: tuple[int, ...]) -> DecodedImages:
     pixels = np.empty(shape, np.uint8)
     rows: list[int] = []
-    for row, image in enumerate(squares):
+    for row, image in enumerate(resized):
         if image is not None:
             pixels[len(rows)] = image
             rows.append(row)
@@ -168,13 +174,13 @@ def _mapped(pixels: Path, rows: Path) -> DecodedImages:
 
 
 def _write(
-    squares: Iterator[Image | None], shape: tuple[int, ...], pixels: Path, rows: Path
+    resized: Iterator[Image | None], shape: tuple[int, ...], pixels: Path, rows: Path
 ) -> None:
     """Writes both files; the rows last, so that their presence means that all is there."""
     kept: list[int] = []
     with replacing(pixels, durable=False) as partial, partial.open("wb") as file:
         _write_header(file, shape)
-        for row, image in enumerate(squares):
+        for row, image in enumerate(resized):
             if image is not None:
                 file.write(image.tobytes())
                 kept.append(row)
@@ -189,13 +195,13 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _stretched(path: Path, side: int) -> Image | None:
+def _stretched(path: Path, size: tuple[int, int]) -> Image | None:
     try:
         image = read_image(path)
     except ImageReadError as error:
         logger.warning("left out: %s", error)
         return None
     # averaging when it shrinks much, as a thumbnail is made: cv2.resize alone would alias
-    shrinks = min(image.shape[:2]) > 2 * side
+    shrinks = all(own > 2 * wanted for own, wanted in zip(image.shape[:2], size, strict=True))
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cast("Image", cv2.resize(image, (side, side), interpolation=method))
+    return cast("Image", cv2.resize(image, size[::-1], interpolation=method))

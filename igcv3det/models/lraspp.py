@@ -51,9 +51,20 @@ class LRASPPHead(nn.Module):
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
         """Logits [B, K, H, W] for a fine map [B, C, H, W] and a coarse one [B, C', H', W']."""
-        # a mean, which the exporters take for maps of any size
-        weights = self.scale[1:](torch.mean(high, dim=(2, 3), keepdim=True))
-        coarse = self.high_classifier(self.cbr(high) * weights)
-        enlarged = F.interpolate(coarse, low.shape[-2:], mode="bilinear", align_corners=False)
-        logits: Tensor = self.low_classifier(low) + enlarged
-        return logits
+        coarse = coarse_logits(self.cbr, self.scale, self.high_classifier, high)
+        return add_coarse(self.low_classifier(low), coarse)
+
+
+def coarse_logits(
+    cbr: nn.Sequential, scale: nn.Sequential, classifier: nn.Module, high: Tensor
+) -> Tensor:
+    """What the coarse map [B, C', H', W'] adds to the logits, by layers of a head."""
+    # a mean, which the exporters take for maps of any size
+    weights = scale[1:](torch.mean(high, dim=(2, 3), keepdim=True))
+    logits: Tensor = classifier(cbr(high) * weights)
+    return logits
+
+
+def add_coarse(fine: Tensor, coarse: Tensor) -> Tensor:
+    """Logits [B, K, H, W] of what the fine map gives and what the coarse one, enlarged, adds."""
+    return fine + F.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)

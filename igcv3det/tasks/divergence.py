@@ -1,4 +1,4 @@
-"""Divergence of a detector's outputs from its teacher's, and directions in which it grows."""
+"""Divergence of a network's outputs from its teacher's, and directions in which it grows."""
 
 from __future__ import annotations
 
@@ -64,14 +64,24 @@ def fisher_direction(
         Of the shapes of the outputs.
     """
     logits, offsets = outputs.logits.detach(), outputs.offsets.detach()
-    noise = torch.randn(logits.shape, generator=generator)
     if activation == "softmax":
-        p = logits.softmax(dim=-1)
-        root = p.sqrt()
-        direction = root * noise - p * (root * noise).sum(dim=-1, keepdim=True)
+        direction = softmax_direction(logits, generator)
     else:
+        noise = torch.randn(logits.shape, generator=generator)
         p = logits.sigmoid()
         direction = (p * (1 - p)).sqrt() * noise
         direction[..., 0] = 0
     weights = foreground(logits, activation).sqrt()[..., None]
     return HeadOutputs(direction, weights * torch.randn(offsets.shape, generator=generator))
+
+
+def softmax_direction(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """A random vector whose covariance is the Fisher information of distributions over classes.
+
+    Args:
+        logits: [..., K].
+        generator: of the random numbers.
+    """
+    p = logits.softmax(dim=-1)
+    scaled = p.sqrt() * torch.randn(logits.shape, generator=generator)
+    return scaled - p * scaled.sum(dim=-1, keepdim=True)

@@ -1,8 +1,8 @@
-"""A detector of chosen replacements, each finished on the input that it really gets."""
+"""A network of chosen replacements, each finished on the input that it really gets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from igcv3det.detector import SSDLite
-from igcv3det.models.layers import BATCH_NORMS
 from igcv3det.tasks.compress.candidates import Candidate
-from igcv3det.tasks.compress.design import Design, build, design_of
+from igcv3det.tasks.compress.design import Design
+from igcv3det.tasks.compress.detector_parts import PredictionPart
 from igcv3det.tasks.compress.features import BATCH, FeatureStore, from_half, to_half
 from igcv3det.tasks.compress.folded import rescale
-from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, PredictionPart, parts_of, split_parts
+from igcv3det.tasks.compress.parts import IMAGES, TAP, Part
 from igcv3det.tasks.compress.start import Replacement
+from igcv3det.tasks.compress.teacher import Teacher
 from igcv3det.tasks.compress.training import PartLoss, PartTraining, train_part
 from igcv3det.weight_files import read_safetensors, write_safetensors
 
@@ -44,9 +44,9 @@ class RealInputs:
         return self._inputs if name == self._name else self._store.read(name)
 
 
-def chosen_design(teacher: SSDLite, chosen: Mapping[str, Candidate]) -> Design:
+def chosen_design(teacher: Teacher, chosen: Mapping[str, Candidate]) -> Design:
     """The design with all changes of the chosen candidates."""
-    design = design_of(teacher.config)
+    design = dict(teacher.design)
     for candidate in chosen.values():
         design |= candidate.changes
     return design
@@ -64,37 +64,37 @@ def load_replacement(part: Part, path: Path) -> Replacement:
 
 @torch.no_grad()
 def assemble(
-    teacher: SSDLite, chosen: Mapping[str, Candidate], files: Mapping[str, Path]
-) -> tuple[SSDLite, Tensor | None]:
-    """The detector of the chosen candidates.
+    teacher: Teacher, chosen: Mapping[str, Candidate], files: Mapping[str, Path]
+) -> tuple[nn.Module, Tensor | None]:
+    """The network of the chosen candidates.
 
     Args:
-        teacher: with listed blocks.
+        teacher: the original.
         chosen: one candidate for each position.
         files: weights of the trained candidates by `Candidate.key`.
 
     Returns:
-        The detector, and the order of its fine map's channels where it is not the teacher's.
+        The network, and the order of its fine map's channels where it is not the teacher's.
     """
     design = chosen_design(teacher, chosen)
-    detector = build(design, teacher).requires_grad_(False)
-    originals = parts_of(teacher)
+    network = teacher.build(design).requires_grad_(False)
+    originals = teacher.parts()
     order: Tensor | None = None
-    for position, part in split_parts(detector, design).items():
+    for position, part in teacher.split(network, design).items():
         if chosen[position].is_original:
             part.load_state_dict(originals[position].state_dict())
         else:
             replacement = load_replacement(part, files[chosen[position].key])
             order = replacement.tap_order if replacement.tap_order is not None else order
-        if position == "head0" and order is not None:
-            _reorder_inputs(cast(PredictionPart, part), order)
-    rescale(detector)
-    return detector, order
+        if part.reads == TAP and order is not None:
+            cast(PredictionPart, part).reorder_inputs(order)
+    rescale(network)
+    return network, order
 
 
 def finish(
-    detector: SSDLite,
-    teacher: SSDLite,
+    network: nn.Module,
+    teacher: Teacher,
     chosen: Mapping[str, Candidate],
     loss: PartLoss,
     store: FeatureStore,
@@ -107,8 +107,8 @@ def finish(
     """Trains the replaced parts one after the other on their real inputs, in place.
 
     Args:
-        detector: from `assemble`.
-        teacher: with listed blocks.
+        network: from `assemble`.
+        teacher: the original.
         chosen: as for `assemble`.
         loss: of the parts.
         store: the teacher's features.
@@ -121,7 +121,7 @@ def finish(
         return
     design = chosen_design(teacher, chosen)
     real: dict[str, NDArray[np.float16]] = {IMAGES: store.read(IMAGES)}
-    parts = split_parts(detector, design)
+    parts = teacher.split(network, design)
     waiting = list(parts)
     for position, part in parts.items():
         if not chosen[position].is_original:
@@ -135,35 +135,21 @@ def finish(
                 train_part(Replacement(part, own), loss, inputs, options)
                 weights = {k: v.contiguous() for k, v in part.state_dict().items()}
                 write_safetensors(path, weights, {})
-        real |= _outputs(part, real[part.reads])
+        real |= _outputs(part, real[part.reads], teacher.outputs)
         waiting.remove(position)
         later = {parts[other].reads for other in waiting}
         real = {name: value for name, value in real.items() if name in later}
-    detector.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def _outputs(part: Part, inputs: NDArray[np.float16]) -> dict[str, NDArray[np.float16]]:
+def _outputs(
+    part: Part, inputs: NDArray[np.float16], final: Sequence[str]
+) -> dict[str, NDArray[np.float16]]:
     found: dict[str, list[NDArray[np.float16]]] = {name: [] for name in part.outputs}
     for start in range(0, len(inputs), BATCH):
         outputs = part(from_half(inputs[start : start + BATCH]))
         for name, value in zip(part.outputs, outputs, strict=True):
             found[name].append(to_half(value))
-    kept = {name: v for name, v in found.items() if not name.startswith(("logits", "offsets"))}
+    kept = {name: v for name, v in found.items() if name not in final}
     return {name: np.concatenate(values) for name, values in kept.items()}
-
-
-def _reorder_inputs(part: PredictionPart, order: Tensor) -> None:
-    """Lets the prediction layers of a map read its channels in another order, in place."""
-    for layer in (part.classification, part.regression):
-        depthwise, pointwise = (cast(nn.Sequential, layer)[i] for i in (0, 1))
-        conv, norm = (cast(nn.Sequential, depthwise)[i] for i in (0, 1))
-        assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, BATCH_NORMS)
-        assert isinstance(pointwise, nn.Conv2d)
-        assert pointwise.groups == 1
-        conv.weight.copy_(conv.weight[order].clone())
-        for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-            assert value is not None
-            value.copy_(value[order].clone())
-        pointwise.weight.copy_(pointwise.weight[:, order].clone())

@@ -17,7 +17,7 @@ class Option(NamedTuple):
 
     Attributes:
         costs: by measure, as a share of the whole original's; below 0 for a cheaper candidate.
-        loss: divergence of the detector's outputs with this one replacement.
+        loss: divergence of the network's outputs with this one replacement.
     """
 
     costs: Mapping[str, float]

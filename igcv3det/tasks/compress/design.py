@@ -1,8 +1,8 @@
-"""The description of a detector part by part, so that one part can be exchanged.
+"""The description of a network part by part, so that one part can be exchanged.
 
 A design maps keys to values. ``stem``, ``last`` and ``last_groups`` are channels and groups;
-``blocks.N`` are the blocks that stand where block N of the original stood (one, two or none);
-``extra_hidden.N`` and ``extra_groups.N`` belong to extra layer N, ``class_rank.N`` and
+``blocks.N`` are the blocks that stand where block N of the original stood (one, two or none). Of a
+detector, ``extra_hidden.N`` and ``extra_groups.N`` belong to extra layer N, ``class_rank.N`` and
 ``class_groups.N`` to map N.
 """
 
@@ -30,17 +30,33 @@ def explicit_detector(detector: SSDLite) -> SSDLite:
     return listed.eval().requires_grad_(False)
 
 
-def design_of(config: DetectorConfig) -> Design:
-    """The design of a detector whose blocks are listed."""
-    backbone, head = config.backbone, config.head
+def backbone_design(backbone: BackboneConfig) -> Design:
+    """The design of a backbone whose blocks are listed."""
     assert backbone.blocks is not None
-    extras = range(len(head.extra_channels))
     design: Design = {
         "stem": backbone.stem_channels,
         "last": backbone.last_channels,
         "last_groups": backbone.last_groups,
     }
-    design |= {f"blocks.{n}": (block,) for n, block in enumerate(backbone.blocks)}
+    return design | {f"blocks.{n}": (block,) for n, block in enumerate(backbone.blocks)}
+
+
+def backbone_of(design: Design, original: BackboneConfig) -> BackboneConfig:
+    """The configuration of a design's backbone; what a design does not name is the original's."""
+    return dataclasses.replace(
+        original,
+        stem_channels=design["stem"],
+        last_channels=design["last"],
+        last_groups=design["last_groups"],
+        blocks=tuple(block for blocks in values(design, "blocks") for block in blocks),
+    )
+
+
+def design_of(config: DetectorConfig) -> Design:
+    """The design of a detector whose blocks are listed."""
+    head = config.head
+    extras = range(len(head.extra_channels))
+    design = backbone_design(config.backbone)
     for n in extras:
         hidden = head.extra_channels[n] // 2 if head.extra_hidden is None else head.extra_hidden[n]
         design[f"extra_hidden.{n}"] = hidden
@@ -53,13 +69,7 @@ def design_of(config: DetectorConfig) -> Design:
 
 def config_of(design: Design, original: DetectorConfig) -> DetectorConfig:
     """The configuration of a design; what a design does not name is the original's."""
-    backbone = dataclasses.replace(
-        original.backbone,
-        stem_channels=design["stem"],
-        last_channels=design["last"],
-        last_groups=design["last_groups"],
-        blocks=tuple(block for blocks in values(design, "blocks") for block in blocks),
-    )
+    backbone = backbone_of(design, original.backbone)
     ranks = values(design, "class_rank")
     head = dataclasses.replace(
         original.head,

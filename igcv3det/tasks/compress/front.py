@@ -1,4 +1,4 @@
-"""From the judged candidates to detectors on the front: choice, assembly, measurement, files."""
+"""From the judged candidates to networks on the front: choice, assembly, measurement, files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from igcv3det.checkpoint import save_detector
-from igcv3det.detector import SSDLite
 from igcv3det.engine.norm_statistics import restore_statistics
 from igcv3det.models.igcv3 import TAP_STAGE
 from igcv3det.tasks.compress.assembly import assemble, chosen_design, finish
@@ -32,7 +30,7 @@ FRONT_STEPS = 24
 
 
 class Point(NamedTuple):
-    """A detector on the front.
+    """A network on the front.
 
     Attributes:
         budgets: what it was chosen for, by measure.
@@ -53,7 +51,7 @@ class Point(NamedTuple):
 
 
 def choose_point(search: Search, budgets: Budgets) -> Point:
-    """The detector of least loss within the budgets.
+    """The network of least loss within the budgets.
 
     Raises:
         ValueError: no combination keeps them; the message names the least.
@@ -69,7 +67,7 @@ def recorded_point(search: Search, budgets: Budgets, finishing: PartTraining) ->
 
     Args:
         search: done, or not: then only the record is checked.
-        budgets: of the detector.
+        budgets: of the network.
         finishing: as for `write_point`.
 
     Raises:
@@ -157,7 +155,7 @@ def front(search: Search, measure: str) -> list[Point]:
 
 
 def write_point(search: Search, point: Point, finishing: PartTraining, folder: Path) -> Path:
-    """Assembles a point, finishes its parts and writes the detector, unless that is done.
+    """Assembles a point, finishes its parts and writes the network, unless that is done.
 
     Returns:
         The file.
@@ -178,10 +176,10 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
     torch.set_num_threads(search.options.workers)
     teacher, store = search.teacher, FeatureStore(search.work / "train")
     files = {c.key: search.file_of(c) for c in point.chosen.values()}
-    detector, order = assemble(teacher, point.chosen, files)
+    network, order = assemble(teacher, point.chosen, files)
     loss = PartLoss(teacher, store, read_fisher(search.work))
     finish(
-        detector,
+        network,
         teacher,
         point.chosen,
         loss,
@@ -191,21 +189,21 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
         finished=finished,
         progress=lambda position: search.say(f"{path.name}: finishing {position}"),
     )
-    _restore_norms(search, detector)
+    _restore_norms(search, network)
     source = f"compressed from {search.options.checkpoint} by igcv3det compress"
-    save_detector(detector, path, {"source": source})
+    teacher.save(network, path, source)
     shutil.rmtree(finished, ignore_errors=True)
     return path
 
 
-def _restore_norms(search: Search, detector: SSDLite) -> None:
+def _restore_norms(search: Search, network: nn.Module) -> None:
     """Gives the norms, which were folded, their inputs' statistics; the function stays the same.
 
     Training with a batch's statistics, as fine-tuning does, would else start from another function.
     """
-    norms = [part for part in detector.modules() if isinstance(part, nn.BatchNorm2d)]
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     rows = range(min(_STATISTICS_IMAGES, len(search.cache)))
-    restore_statistics(detector, norms, network_inputs(detector, search.cache.pixels, rows))
+    restore_statistics(network, norms, network_inputs(search.teacher, search.cache.pixels, rows))
 
 
 def measured_shares(search: Search, points: Sequence[Point]) -> list[float]:
@@ -222,10 +220,8 @@ def unchanged_parts(search: Search, point: Point) -> list[str]:
 
     At most those before the stage of the fine map: later ones adapt to the heads.
     """
-    blocks = search.teacher.config.backbone.blocks
-    assert blocks is not None
     stages = {"stem": ["stem"]}
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(search.teacher.blocks):
         if block.stage <= TAP_STAGE:
             stages.setdefault(f"stage{block.stage}", []).append(f"block{number}")
     replaced = {p for p, candidate in point.chosen.items() if not candidate.is_original}

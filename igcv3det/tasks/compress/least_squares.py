@@ -50,6 +50,15 @@ def fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return weight.float(), (found.target_mean - weight @ found.mean).float()
 
 
+def fit_through_zero(x: Tensor, y: Tensor) -> Tensor:
+    """As `fit`, without bias: the weight [C', C]."""
+    x, y = x.double(), y.double()
+    squares = x.T @ x / len(x)
+    squares += RIDGE * squares.diagonal().mean().clamp(min=1e-12) * torch.eye(len(squares))
+    weight: Tensor = torch.linalg.solve(squares, x.T @ y / len(x)).T.float()
+    return weight
+
+
 def eliminate(found: Moments, metric: Tensor, keep: int) -> Tensor:
     """Channels that remain when the least useful ones are left out, one small share after another.
 

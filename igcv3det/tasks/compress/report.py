@@ -28,7 +28,7 @@ def write_report(
 
     Args:
         search: done.
-        points: the detectors that were written.
+        points: the networks that were written.
         measured: their latency as shares of the original's.
         curve: points of the whole front.
         folder: for the files.
@@ -38,14 +38,17 @@ def write_report(
     """
     own = search.own_costs
     machine = search.folder.read("original.json")["machine"]
+    teacher = search.teacher
     content = {
         "checkpoint": search.options.checkpoint,
+        "kind": teacher.kind,
+        "divergence": f"divergence of {teacher.divergence_name}",
         "backend": search.options.backend,
         "threads": search.options.threads,
         "machine": machine,
         "images": {"used": len(search.cache), "unreadable": search.unreadable},
         "original": own._asdict(),
-        "detectors": [
+        f"{teacher.kind}s": [
             describe_point(point, share) for point, share in zip(points, measured, strict=True)
         ],
         "front": [describe_point(point, None) for point in curve],
@@ -53,14 +56,15 @@ def write_report(
         "candidates": _candidates(search),
     }
     atomic_write(folder / f"{search.prefix}report.json", json.dumps(content, indent=1))
-    atomic_write(folder / f"{search.prefix}report.md", _markdown(content))
+    rows = content[f"{teacher.kind}s"]
+    atomic_write(folder / f"{search.prefix}report.md", _markdown(content, rows))
     draw_front(curve, points, search.options.measures[0], folder / f"{search.prefix}front.png")
-    return off_note(content["detectors"])
+    return off_note(rows)
 
 
-def off_note(detectors: Sequence[dict[str, Any]]) -> str:
+def off_note(networks: Sequence[dict[str, Any]]) -> str:
     """A warning where predicted and measured latencies differ by much, else an empty text."""
-    off = [row["predicted"]["latency"] / row["measured_latency"] - 1 for row in detectors]
+    off = [row["predicted"]["latency"] / row["measured_latency"] - 1 for row in networks]
     worst = max(off, key=abs, default=0.0)
     if abs(worst) <= MOST_OFF:
         return ""
@@ -83,7 +87,7 @@ def _candidates(search: Search) -> list[dict[str, Any]]:
     ]
 
 
-def _markdown(content: dict[str, Any]) -> str:
+def _markdown(content: dict[str, Any], networks: Sequence[dict[str, Any]]) -> str:
     own, images = content["original"], content["images"]
     lines = [
         f"# {content['checkpoint']}, compressed",
@@ -93,25 +97,26 @@ def _markdown(content: dict[str, Any]) -> str:
         f"{own['latency']:.2f} ms, {own['multiply_adds'] / 1e6:.0f} M multiply-adds, "
         f"{own['parameters'] / 1e6:.2f} M parameters.",
         "",
-        "Shares of the original; loss: divergence of scores and offsets in nats for an image, the "
-        "sum over the replaced parts, before any training together.",
+        f"Shares of the original; loss: {content['divergence']} in nats for an image, the sum over "
+        "the replaced parts, before any training together.",
         "",
-        "| detector | latency, predicted | measured | off | multiply-adds | parameters | loss |",
+        f"| {content['kind']} | latency, predicted | measured | off | multiply-adds | "
+        "parameters | loss |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in content["detectors"]:
+    for row in networks:
         predicted, measured = row["predicted"], row["measured_latency"]
         lines.append(
             f"| {row['name']} | {predicted['latency']:.3f} | {measured:.3f} | "
             f"{predicted['latency'] / measured - 1:+.1%} | {predicted['multiply_adds']:.3f} | "
             f"{predicted['parameters']:.3f} | {row['loss']:.1f} |"
         )
-    note = off_note(content["detectors"])
+    note = off_note(networks)
     lines += ["", f"**{note}**"] * bool(note)
-    names = [row["name"] for row in content["detectors"]]
+    names = [row["name"] for row in networks]
     lines += ["", "| part | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for position in dict.fromkeys(row["position"] for row in content["candidates"]):
-        cells = [row["replaced"].get(position, "") for row in content["detectors"]]
+        cells = [row["replaced"].get(position, "") for row in networks]
         lines.append(f"| {position} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, *_candidate_lines(content["candidates"])]) + "\n"
 
@@ -132,7 +137,7 @@ def _candidate_lines(candidates: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def draw_front(curve: Sequence[Point], points: Sequence[Point], measure: str, path: Path) -> None:
-    """Draws loss against the share of a measure, and the detectors that were written."""
+    """Draws loss against the share of a measure, and the networks that were written."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH_INCHES, _HEIGHT_INCHES), layout="constrained")

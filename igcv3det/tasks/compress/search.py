@@ -10,15 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from igcv3det.checkpoint import load_detector
 from igcv3det.datasets.image_cache import ImageCache, images_in
 from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.measure.targets import Library
-from igcv3det.tasks.compress.candidates import Candidate, find_candidates
+from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option, choose
-from igcv3det.tasks.compress.design import explicit_detector
 from igcv3det.tasks.compress.features import FISHER_IMAGES, write_features, write_fisher
+from igcv3det.tasks.compress.load_teacher import load_teacher
 from igcv3det.tasks.compress.price import Price, Pricer
 from igcv3det.tasks.compress.training import PartTraining
 from igcv3det.tasks.compress.work_folder import WorkFolder
@@ -31,6 +30,7 @@ Budgets = Mapping[str, float]
 """By measure, as shares of the original's."""
 _HELD_OUT = 96  # images, at most a fifth of all
 _FEATURE_BYTES = 3_000_000_000
+_BYTES_OF_PIXEL = 31.1  # of an image's feature maps in float16
 _TIMED_AT_ONCE = 16  # candidates
 
 Say = Callable[[str], None]
@@ -67,33 +67,39 @@ class Judged(NamedTuple):
 
 
 class Search:
-    """The candidates of a detector, priced and trained.
+    """The candidates of a network, priced and trained.
 
     Args:
         options: what is searched.
         say: is told of the progress, a line at a time.
 
     Attributes:
-        teacher: with listed blocks.
+        teacher: the network.
         unreadable: number of images that could not be read.
         peaks: greatest memory of this process until the end of each stage, and of a worker, MiB.
 
     Raises:
         FileNotFoundError: no such checkpoint or folder, or no images in it.
-        ValueError: too few images; ``folder`` holds another search.
+        ValueError: too few images; a backend that does not run the network; another search in
+            ``folder``.
         BlockingIOError: another process works in ``folder``.
     """
 
     def __init__(self, options: SearchOptions, say: Say) -> None:
         self.options, self.say = options, say
         files = images_in(options.images)
-        self.teacher = explicit_detector(load_detector(options.checkpoint))
-        self.candidates = find_candidates(self.teacher.config, options.grouped_stages)
+        self.teacher = load_teacher(options.checkpoint)
+        if options.backend not in self.teacher.backends:
+            raise ValueError(
+                f"{options.checkpoint}: a {self.teacher.kind} runs in "
+                f"{', '.join(self.teacher.backends)}, not in {options.backend}"
+            )
+        self.candidates = self.teacher.candidates(options.grouped_stages)
         self.work = options.folder / "work"
         self.folder = WorkFolder(self.work)
         self.folder.require_same_search(self._identity(files))
-        size = self.teacher.config.image_size
-        most = max(MIN_IMAGES, int(_FEATURE_BYTES / (2.8e6 * (size / 300) ** 2)))
+        size = self.teacher.size
+        most = max(MIN_IMAGES, int(_FEATURE_BYTES / (_BYTES_OF_PIXEL * size[0] * size[1])))
         self._held_out = min(_HELD_OUT, len(files) // 5)
         count = self._held_out + min(options.image_count, most)
         self.cache = ImageCache([options.images], size, self.work, most=max(MIN_IMAGES, count))
@@ -169,11 +175,11 @@ class Search:
 
     def _identity(self, files: Sequence[Path]) -> dict[str, object]:
         """What results depend on; another search must not be mixed with it."""
-        images = hashlib.sha256()
+        images, weights = hashlib.sha256(), checksum(self.teacher.network.state_dict())
         for path in files:
             images.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         return asdict(self.options.training) | {
-            "checkpoint": f"{self.options.checkpoint} {checksum(self.teacher.state_dict())[:16]}",
+            "checkpoint": f"{self.options.checkpoint} {weights[:16]}",
             "images": f"{Path(self.options.images)}, {len(files)} files",
             "sizes of images": images.hexdigest()[:16],
             "image_count": self.options.image_count,

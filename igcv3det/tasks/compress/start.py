@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from igcv3det.detector import SSDLite
 from igcv3det.fastpath.block_variants import Block
-from igcv3det.models.layers import ChannelPermutation
 from igcv3det.tasks.compress.candidates import Candidate
-from igcv3det.tasks.compress.design import build, design_of
-from igcv3det.tasks.compress.folded import Affine, fold, fold_block, set_folded
-from igcv3det.tasks.compress.initial import (
-    block_source,
-    fit_projection,
-    group,
-    narrow,
-    sample,
-    set_projection,
-)
-from igcv3det.tasks.compress.least_squares import cells, moments, reduced_rank
-from igcv3det.tasks.compress.parts import (
-    TAP,
-    BlocksPart,
-    ExtraPart,
-    LastPart,
-    Part,
-    PredictionPart,
-    parts_of,
-    split_parts,
-)
-
-Metrics = Mapping[str, Tensor]
+from igcv3det.tasks.compress.folded import fold_block
+from igcv3det.tasks.compress.initial import block_source, group, narrow
+from igcv3det.tasks.compress.parts import TAP, BlocksPart, Part
+from igcv3det.tasks.compress.teacher import Metrics, Teacher
 
 
 class Replacement(NamedTuple):
@@ -53,29 +30,24 @@ class Replacement(NamedTuple):
 
 @torch.no_grad()
 def start_candidate(
-    candidate: Candidate, teacher: SSDLite, inputs: Tensor, metrics: Metrics
+    candidate: Candidate, teacher: Teacher, inputs: Tensor, metrics: Metrics
 ) -> Replacement:
     """The candidate's part with initial weights made from the teacher's.
 
     Args:
         candidate: not the original.
-        teacher: with listed blocks.
+        teacher: whose part is replaced.
         inputs: [B, C, H, W], the teacher's values at the part's input.
         metrics: `features.read_fisher`.
     """
-    original = parts_of(teacher)[candidate.position]
-    changed = design_of(teacher.config) | candidate.changes
-    part = split_parts(build(changed, teacher), changed)[candidate.position]
+    original = teacher.parts()[candidate.position]
+    changed = teacher.design | candidate.changes
+    part = teacher.split(teacher.build(changed), changed)[candidate.position]
     order: Tensor | None = None
     if isinstance(part, BlocksPart):
         order = _start_blocks(part, cast(BlocksPart, original), inputs, metrics)
-    elif isinstance(part, ExtraPart):
-        own, source = (cast(Block, p.layer) for p in (part, cast(ExtraPart, original)))
-        start_block(own, source, inputs, metrics[part.outputs[0]])
-    elif isinstance(part, PredictionPart):
-        start_prediction(part, cast(PredictionPart, original), inputs, metrics)
     else:
-        start_last(cast(LastPart, part), cast(LastPart, original), inputs, metrics)
+        teacher.start_part(part, original, inputs, metrics)
     return Replacement(part.eval(), order if TAP in part.outputs else None)
 
 
@@ -109,129 +81,3 @@ def start_block(block: Block, original: Block, inputs: Tensor, metric: Tensor) -
         return group(block, source)
     narrow(block, source)
     return None
-
-
-def start_prediction(
-    part: PredictionPart, original: PredictionPart, inputs: Tensor, metrics: Metrics
-) -> None:
-    """Splits the 1x1 of a classification layer; all else is the original's."""
-    part.regression.load_state_dict(original.regression.state_dict())
-    depthwise, *_ = cast(nn.Sequential, original.classification)
-    cast(nn.Sequential, part.classification)[0].load_state_dict(depthwise.state_dict())
-    affine = fold(cast(nn.Sequential, original.classification)[-1])
-    rows = sample(depthwise(inputs))
-    split_pointwise(
-        cast(nn.Sequential, part.classification), affine, rows, metrics[part.outputs[0]]
-    )
-
-
-def split_pointwise(layer: nn.Sequential, affine: Affine, rows: Tensor, metric: Tensor) -> None:
-    """Sets the 1x1 convolutions of a prediction layer, one or two, to a folded 1x1, in place.
-
-    Args:
-        layer: of the replacement.
-        affine: what it is to compute.
-        rows: [N, C], its inputs.
-        metric: [C', C'] about its outputs.
-    """
-    reduce, predict = layer[1], layer[-1]
-    assert isinstance(predict, nn.Conv2d)
-    assert isinstance(reduce, nn.Conv2d)
-    if reduce is predict:
-        set_folded(predict, affine)
-        return
-    weight = affine.weight[:, :, 0, 0]
-    covariance = moments(rows, rows).covariance
-    ins = torch.arange(weight.shape[1]).chunk(reduce.groups)
-    outs = torch.arange(weight.shape[0]).chunk(predict.groups)
-    rank = reduce.out_channels // (reduce.groups * predict.groups)
-    left = torch.zeros(predict.out_channels, reduce.out_channels)
-    right = torch.zeros(reduce.out_channels, reduce.in_channels)
-    start = 0
-    for own in ins:
-        for out in outs:
-            block = weight[out][:, own]
-            factors = reduced_rank(block, covariance[own][:, own], metric[out][:, out], rank)
-            left[out, start : start + rank], right[start : start + rank, own] = factors
-            start += rank
-    order = torch.arange(reduce.out_channels)
-    if isinstance(layer[2], ChannelPermutation):
-        order = torch.from_numpy(layer[2].index)
-    reduced = torch.cat(
-        [part[:, own] for part, own in zip(right.chunk(len(ins)), ins, strict=True)]
-    )
-    columns = left[:, order].chunk(len(outs), dim=1)
-    predicted = torch.cat([part[out] for part, out in zip(columns, outs, strict=True)])
-    reduce.weight.copy_(reduced[:, :, None, None])
-    set_folded(predict, Affine(predicted[:, :, None, None], affine.bias))
-
-
-def start_last(part: LastPart, original: LastPart, inputs: Tensor, metrics: Metrics) -> None:
-    """The most useful channels of the last 1x1, and its readers fitted to them."""
-    whole = original.last(inputs)
-    own, source = part.prediction, original.prediction
-    readers = [
-        (cast(nn.Sequential, a), cast(nn.Sequential, b), metrics[name])
-        for a, b, name in (
-            (own.classification, source.classification, part.outputs[0]),
-            (own.regression, source.regression, part.outputs[1]),
-        )
-    ]
-    kept = _most_useful(part, original, whole, metrics)
-    affine = fold(original.last)
-    set_folded(part.last, Affine(affine.weight[kept], affine.bias[kept]))
-    for layer, other, metric in readers:
-        depthwise = fold(other[0])
-        set_folded(layer[0], Affine(depthwise.weight[kept], depthwise.bias[kept]))
-        hidden = sample(other[0](whole))
-        target = hidden @ fold(other[-1]).weight[:, :, 0, 0].T + fold(other[-1]).bias
-        single = nn.Conv2d(len(kept), target.shape[1], 1)
-        set_projection(single, hidden[:, kept], target)
-        split_pointwise(layer, fold(single), hidden[:, kept], metric)
-    if part.extra is not None:
-        _start_first_extra(part, original, whole, kept, metrics)
-
-
-def _start_first_extra(
-    part: LastPart, original: LastPart, whole: Tensor, kept: Tensor, metrics: Metrics
-) -> None:
-    block, other = cast(Block, part.extra), cast(Block, original.extra)
-    metric = metrics[part.outputs[2]]
-    source = block_source(fold_block(other), other, whole, metric)
-    assert source.folded.expand is not None
-    rows = sample(whole)
-    expand = source.folded.expand
-    wanted = rows @ expand.weight[:, :, 0, 0].T + expand.bias
-    single = nn.Conv2d(len(kept), wanted.shape[1], 1)
-    set_projection(single, rows[:, kept], wanted)
-    folded = source.folded._replace(expand=fold(single))
-    inputs = whole[:, kept]
-    source = replace(source, folded=folded, inputs=inputs)
-    convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
-    if convs[0].groups > 1:
-        group(block, source)
-        return
-    narrow(block, source)
-    fit_projection(block, inputs, source.target)
-
-
-def _most_useful(part: LastPart, original: LastPart, whole: Tensor, metrics: Metrics) -> Tensor:
-    """Channels of the last 1x1 with the greatest effect on all that reads them, ascending."""
-    conv = part.last[0]
-    assert isinstance(conv, nn.Conv2d)
-    effect = torch.zeros(whole.shape[1])
-    readers = (original.prediction.classification, original.prediction.regression)
-    for reader, name in zip(readers, part.outputs, strict=False):
-        layer = cast(nn.Sequential, reader)
-        hidden = layer[0](whole)
-        weight = fold(layer[-1]).weight[:, :, 0, 0]
-        energy = ((metrics[name] @ weight) * weight).sum(dim=0) * cells(hidden).var(dim=0)
-        effect += energy * hidden[0, 0].numel()
-    if original.extra is not None:
-        block = cast(Block, original.extra)
-        expand, _, project = (fold(block.get_submodule(n)).weight for n in block.PARTS)
-        out = project[:, :, 0, 0]
-        by_hidden = ((metrics[part.outputs[2]] @ out) * out).sum(dim=0)  # [E]
-        energy = (by_hidden[:, None] * expand[:, :, 0, 0].square()).sum(dim=0)
-        effect += energy * cells(whole).var(dim=0) * whole[0, 0].numel() / 4
-    return torch.topk(effect, conv.out_channels).indices.sort().values

@@ -14,19 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from igcv3det.config import require_ranges
-from igcv3det.detector import SSDLite
 from igcv3det.fastpath.conv_impl import set_conv_impl
-from igcv3det.models.ssdlite import prediction_rows
 from igcv3det.tasks.compress.features import Features, FeatureStore, from_half
 from igcv3det.tasks.compress.least_squares import cells
-from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, head_outputs, parts_of, run_parts
-from igcv3det.tasks.compress.start import Metrics, Replacement
-from igcv3det.tasks.divergence import logits_divergence, output_divergence
+from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, run_parts
+from igcv3det.tasks.compress.start import Replacement
+from igcv3det.tasks.compress.teacher import Metrics, Teacher
 
 logger = logging.getLogger(__name__)
 
 _CROP = 24  # cells of a crop's output; larger maps are cut
-_MARGIN = 2  # cells at a crop's border that lack neighbours
 _PLAIN = 0.05  # weight of the unexplained variance beside the Fisher information
 _WARMUP = 10  # steps
 _JUDGED_AT_ONCE = 16  # images
@@ -49,27 +46,24 @@ class PartLoss:
     """The divergence that errors of a part's outputs cause, nats for an image.
 
     To second order for feature maps, by the Fisher information of the outputs about them; exactly
-    for class scores.
+    for class scores of detectors.
 
     Args:
-        teacher: with listed blocks.
+        teacher: the network.
         store: its features.
         metrics: `features.read_fisher`.
     """
 
-    def __init__(self, teacher: SSDLite, store: FeatureStore, metrics: Metrics) -> None:
-        self.activation = teacher.config.head.activation
-        self.columns = teacher.head.columns
-        self.store, self.metrics = store, metrics
+    def __init__(self, teacher: Teacher, store: FeatureStore, metrics: Metrics) -> None:
+        self.teacher, self.store, self.metrics = teacher, store, metrics
         self._scales: dict[str, tuple[Tensor, Tensor, int]] = {}
 
     def __call__(self, name: str, own: Tensor, teacher: Tensor) -> Tensor:
         """The loss of one output [B, C, H, W] against the teacher's, a scalar."""
         metric, weights, count = self._scale(name)
-        if name.startswith("logits"):
-            rows = [prediction_rows(x, self.columns) for x in (own, teacher)]
-            divergence = logits_divergence(rows[0], rows[1], self.activation)
-            return divergence.mean() * (count / own[0, 0].numel())
+        exact = self.teacher.output_loss(name, own, teacher)
+        if exact is not None:
+            return exact * (count / own[0, 0].numel())
         error = cells(own - teacher)
         felt = ((error @ metric) * error).sum() / len(error)
         plain = (error.square() * weights).sum() / len(error)
@@ -109,7 +103,7 @@ def train_part(
         inputs, targets = _batch(part, store, random, options.batch_size)
         if replacement.tap_order is not None:
             targets[TAP] = targets[TAP][:, replacement.tap_order]
-        margin = _MARGIN if _is_cropped(part, store) else 0
+        margin = part.margin if _is_cropped(part, store) else 0
         total = torch.zeros(())
         for name, own in zip(part.outputs, part(inputs), strict=True):
             total = total + loss(name, _inner(own, margin), _inner(targets[name], margin))
@@ -128,22 +122,23 @@ def train_part(
 
 @torch.no_grad()
 def judge(
-    teacher: SSDLite, position: str, replacement: Replacement | None, store: FeatureStore
+    teacher: Teacher, position: str, replacement: Replacement | None, store: FeatureStore
 ) -> float:
     """Divergence of a teacher's outputs with one part replaced, nats for an image.
 
     Args:
-        teacher: with listed blocks.
+        teacher: the network.
         position: of the part.
         replacement: for the part; None judges the teacher itself: what rounding alone does.
         store: the teacher's features of held-out images.
     """
-    parts = parts_of(teacher)
+    parts = teacher.parts()
     names = list(parts)
     later = {name: parts[name] for name in names[names.index(position) + 1 :]}
     part = parts[position] if replacement is None else replacement.part
     order = None if replacement is None else replacement.tap_order
-    kept = _needed(parts, names[: names.index(position)], later)
+    before = names[: names.index(position)]
+    kept = _needed(parts, before, {part.reads for part in later.values()} | {*teacher.outputs})
     total = 0.0
     for start in range(0, store.count, _JUDGED_AT_ONCE):
         rows = slice(start, start + _JUDGED_AT_ONCE)
@@ -153,23 +148,15 @@ def judge(
         if order is not None:
             outputs[TAP] = outputs[TAP][:, torch.argsort(order)]
         found = run_parts(later, found | outputs)
-        expected = {name: from_half(store.read(name)[rows]) for name in _final(parts)}
-        own = head_outputs({name: found[name] for name in expected}, teacher.head.columns)
-        target = head_outputs(expected, teacher.head.columns)
-        total += float(output_divergence(own, target, teacher.config.head.activation).sum())
+        expected = {name: from_half(store.read(name)[rows]) for name in teacher.outputs}
+        total += float(teacher.divergence(found, expected).sum())
     return total / store.count
 
 
-def _final(parts: Mapping[str, Part]) -> list[str]:
-    names = [name for part in parts.values() for name in part.outputs]
-    return [name for name in names if name.startswith(("logits", "offsets"))]
-
-
-def _needed(parts: Mapping[str, Part], before: list[str], later: Mapping[str, Part]) -> list[str]:
-    """Values of the parts before that later parts or the outputs read."""
+def _needed(parts: Mapping[str, Part], before: list[str], wanted: set[str]) -> list[str]:
+    """Values of the parts before that are wanted."""
     written = {name for position in before for name in parts[position].outputs} | {IMAGES}
-    read = {part.reads for part in later.values()} | set(_final(parts))
-    return sorted(written & read)
+    return sorted(written & wanted)
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -178,8 +165,8 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _is_cropped(part: Part, store: Features) -> bool:
-    side: int = store.read(part.outputs[-1]).shape[-1]
-    return side > _CROP + 2 * _MARGIN
+    sides = store.read(part.outputs[-1]).shape[-2:]
+    return part.is_local and min(sides) > _CROP + 2 * part.margin
 
 
 def _inner(x: Tensor, margin: int) -> Tensor:
@@ -195,19 +182,26 @@ def _batch(
     if not _is_cropped(part, store):
         taken = {name: from_half(file[rows]) for name, file in files.items()}
         return taken[part.reads], {name: taken[name] for name in part.outputs}
-    whole, entering = files[part.outputs[-1]].shape[-1], files[part.reads].shape[-1]
-    side = _CROP + 2 * _MARGIN
-    # the same parity as the whole side: SAME padding depends on it
-    width = part.stride * side - (entering % 2 if part.stride > 1 else 0)
-    y, x = (int(v) for v in random.integers(0, whole - side + 1, 2))
-    inputs = _window(files[part.reads], rows, y * part.stride, x * part.stride, width)
+    whole, entering = files[part.outputs[-1]].shape[-2:], files[part.reads].shape[-2:]
+    side = _CROP + 2 * part.margin
+    y, x = (int(random.integers(0, length - side + 1)) for length in whole)
+    # the same parity as the whole sides: SAME padding depends on it
+    height, width = (part.stride * side - (n % 2 if part.stride > 1 else 0) for n in entering)
+    start = y * part.stride, x * part.stride
+    inputs = _window(files[part.reads], rows, start, (height, width))
     targets = {}
     for name in part.outputs:
-        scale = files[name].shape[-1] / whole  # the fine map has the input's size
+        scale = files[name].shape[-1] / whole[-1]  # the fine map has the input's size
         step = part.stride if scale > 1 else 1
-        targets[name] = _window(files[name], rows, y * step, x * step, side * step)
+        targets[name] = _window(files[name], rows, (y * step, x * step), (side * step,) * 2)
     return inputs, targets
 
 
-def _window(file: Any, rows: NDArray[np.int64], y: int, x: int, side: int) -> Tensor:  # noqa: ANN401
-    return from_half(np.stack([file[row, :, y : y + side, x : x + side] for row in rows]))
+def _window(
+    file: Any,  # noqa: ANN401
+    rows: NDArray[np.int64],
+    start: tuple[int, int],
+    size: tuple[int, int],
+) -> Tensor:
+    down, across = (slice(begin, begin + n) for begin, n in zip(start, size, strict=True))
+    return from_half(np.stack([file[row, :, down, across] for row in rows]))

@@ -19,15 +19,13 @@ import numpy as np
 import torch
 
 from igcv3det.atomic_files import atomic_write
-from igcv3det.checkpoint import load_detector
-from igcv3det.detector import SSDLite
 from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.tasks.compress.assembly import TAP_ORDER
 from igcv3det.tasks.compress.candidates import Candidate
-from igcv3det.tasks.compress.design import explicit_detector
 from igcv3det.tasks.compress.features import FeatureStore, read_fisher
-from igcv3det.tasks.compress.parts import parts_of
+from igcv3det.tasks.compress.load_teacher import load_teacher
 from igcv3det.tasks.compress.start import start_candidate
+from igcv3det.tasks.compress.teacher import Teacher
 from igcv3det.tasks.compress.training import PartLoss, PartTraining, judge, train_part
 from igcv3det.weight_files import write_safetensors
 
@@ -56,7 +54,7 @@ class Trained(NamedTuple):
 
 
 class _Worker(NamedTuple):
-    teacher: SSDLite
+    teacher: Teacher
     work: Path
     loss: PartLoss
     train: FeatureStore
@@ -104,7 +102,7 @@ def open_worker(checkpoint: str, work: str, options: PartTraining) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     folder = Path(work)
-    teacher = explicit_detector(load_detector(checkpoint))
+    teacher = load_teacher(checkpoint)
     train, held_out = FeatureStore(folder / "train"), FeatureStore(folder / "held_out")
     loss = PartLoss(teacher, train, read_fisher(folder))
     _worker = _Worker(teacher, folder, loss, train, held_out, options)
@@ -135,7 +133,7 @@ def train_candidate(candidate: Candidate) -> Trained:
 
 def _train(candidate: Candidate, worker: _Worker, path: Path) -> dict[str, float]:
     teacher, _, loss, train, held_out, options = worker
-    reads = parts_of(teacher)[candidate.position].reads
+    reads = teacher.parts()[candidate.position].reads
     inputs = torch.from_numpy(np.array(train.read(reads)[:_STARTED_ON])).float()
     replacement = start_candidate(candidate, teacher, inputs, loss.metrics)
     first, last = train_part(replacement, loss, train, options)

@@ -146,10 +146,15 @@ def export_segmenter(
         save_onnx(join_onnx([subgraph], (LOGITS,)), path, description)
 
 
-class _FullLogits(nn.Module):
-    """A segmenter in the stored precision with float32 images and logits."""
+class FullLogits(nn.Module):
+    """What a file computes: a segmenter in the stored precision with float32 images and logits.
 
-    def __init__(self, segmenter: Segmenter, dtype: torch.dtype) -> None:
+    Args:
+        segmenter: deployed; it is changed.
+        dtype: of the weights.
+    """
+
+    def __init__(self, segmenter: Segmenter, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.segmenter, self.dtype = segmenter.to(dtype), dtype
         for module in segmenter.modules():
@@ -173,6 +178,6 @@ def _description(
 
 def _traced(segmenter: Segmenter, precision: Precision, variant: Variant) -> Subgraph:
     dtype = torch.float16 if precision == "fp16" else torch.float32
-    network = _FullLogits(deploy_blocks(segmenter, variant).cpu(), dtype)
+    network = FullLogits(deploy_blocks(segmenter, variant).cpu(), dtype)
     images = torch.zeros(_TRACED_BATCH, 3, *segmenter.config.image_size)
     return Subgraph("network", trace_onnx(network, {INPUT: images}, (LOGITS,)), (LOGITS,))

@@ -1,4 +1,4 @@
-"""Small detectors whose norms and weights are not those of a fresh network."""
+"""Small networks whose norms and weights are not those of a fresh network."""
 
 import torch
 from torch import nn
@@ -6,6 +6,7 @@ from torch import nn
 from igcv3det.config import BackboneConfig, DetectorConfig, HeadConfig
 from igcv3det.detector import build_detector
 from igcv3det.tasks.compress.design import explicit_detector
+from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
 
 SIZE = 64
 MOBILENETV2 = DetectorConfig(
@@ -25,15 +26,22 @@ IGCV3 = DetectorConfig(
 
 def small_detector(config, seed=0):
     torch.manual_seed(seed)
-    detector = build_detector(config)
-    for part in detector.modules():
+    return randomise_norms(build_detector(config)).eval()
+
+
+def randomise_norms(network):
+    for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.weight, 0.7, 1.3)
             nn.init.normal_(part.bias, std=0.3)
             nn.init.normal_(part.running_mean, std=0.1)
             nn.init.uniform_(part.running_var, 0.7, 1.3)
-    return detector.eval()
+    return network
+
+
+def explicit_of(config, seed=0):
+    return explicit_detector(small_detector(config, seed))
 
 
 def teacher_of(config, seed=0):
-    return explicit_detector(small_detector(config, seed))
+    return DetectorTeacher(explicit_of(config, seed))

@@ -53,8 +53,7 @@ def test_budgets_without_latency_measure_nothing(monkeypatch):
 def test_the_leading_parts_that_nothing_replaced(replaced, expected):
     stages = [1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7]
     blocks = tuple(SimpleNamespace(stage=stage) for stage in stages)
-    config = SimpleNamespace(backbone=SimpleNamespace(blocks=blocks))
-    search = SimpleNamespace(teacher=SimpleNamespace(config=config))
+    search = SimpleNamespace(teacher=SimpleNamespace(blocks=blocks))
     names = ["stem", *(f"block{n}" for n in range(17)), "last", "head0"]
     chosen = {n: Candidate(n, "any", {"changed": 1} if n in replaced else {}) for n in names}
     assert front.unchanged_parts(search, Point({}, chosen, {}, 0.0)) == expected

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, small_detector, teacher_of
+from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, explicit_of, small_detector
 from torch import nn
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 from torch.nn import functional as F
@@ -12,8 +12,9 @@ from torch.testing import assert_close
 
 from igcv3det.structures import HeadOutputs
 from igcv3det.tasks.compress.design import build, config_of, design_of
+from igcv3det.tasks.compress.detector_parts import head_outputs, parts_of
 from igcv3det.tasks.compress.folded import fold_block, rescale, set_folded
-from igcv3det.tasks.compress.parts import IMAGES, head_outputs, parts_of, run_parts
+from igcv3det.tasks.compress.parts import IMAGES, run_parts
 from igcv3det.tasks.divergence import (
     fisher_direction,
     logits_divergence,
@@ -25,7 +26,7 @@ CONFIGS = pytest.mark.parametrize("config", [MOBILENETV2, IGCV3], ids=["MobileNe
 
 @CONFIGS
 def test_the_parts_together_are_the_detector(config):
-    detector, teacher = small_detector(config), teacher_of(config)
+    detector, teacher = small_detector(config), explicit_of(config)
     images = torch.randn(2, 3, SIZE, SIZE)
     with torch.no_grad():
         parts = parts_of(teacher)
@@ -37,7 +38,7 @@ def test_the_parts_together_are_the_detector(config):
 
 @CONFIGS
 def test_a_design_without_changes_is_the_same_network(config):
-    teacher = teacher_of(config)
+    teacher = explicit_of(config)
     again = build(design_of(teacher.config), teacher)
     again.load_state_dict(teacher.state_dict())
     images = torch.randn(1, 3, SIZE, SIZE)
@@ -48,7 +49,7 @@ def test_a_design_without_changes_is_the_same_network(config):
 
 @CONFIGS
 def test_folded_blocks_compute_the_block(config):
-    teacher = teacher_of(config)
+    teacher = explicit_of(config)
     for block in [*teacher.backbone.blocks, *teacher.extras.layers]:
         folded = fold_block(block)
         inputs = torch.randn(2, _entering(block), 7, 7)
@@ -85,7 +86,7 @@ def _convolve(conv, x, affine, groups):
 
 
 def test_layers_take_folded_weights_exactly():
-    teacher = teacher_of(MOBILENETV2)
+    teacher = explicit_of(MOBILENETV2)
     block = teacher.backbone.blocks[3]
     folded = fold_block(block)
     images = torch.randn(2, _entering(block), 9, 9)
@@ -98,7 +99,7 @@ def test_layers_take_folded_weights_exactly():
 
 @CONFIGS
 def test_rescaling_changes_weights_but_not_the_function(config):
-    teacher = teacher_of(config)
+    teacher = explicit_of(config)
     images = torch.randn(2, 3, SIZE, SIZE)
     with torch.no_grad():
         before = teacher(images)
@@ -143,7 +144,7 @@ def test_fisher_directions_predict_the_divergence_of_small_changes(activation):
 
 
 def test_designs_that_do_not_fit_are_refused():
-    teacher = teacher_of(MOBILENETV2)
+    teacher = explicit_of(MOBILENETV2)
     design = design_of(teacher.config)
     (block,) = design["blocks.3"]
     design["blocks.3"] = (dataclasses.replace(block, groups=(5, 5)),)

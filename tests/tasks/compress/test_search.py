@@ -13,9 +13,10 @@ from torch.testing import assert_close
 pytest.importorskip("scipy")
 from igcv3det.tasks.compress import workers
 from igcv3det.tasks.compress.assembly import assemble
-from igcv3det.tasks.compress.candidates import Candidate, find_candidates
+from igcv3det.tasks.compress.candidates import Candidate
+from igcv3det.tasks.compress.detector_parts import head_outputs
 from igcv3det.tasks.compress.features import FeatureStore, write_features
-from igcv3det.tasks.compress.parts import IMAGES, head_outputs, parts_of, run_parts
+from igcv3det.tasks.compress.parts import IMAGES, run_parts
 from igcv3det.tasks.compress.report import off_note
 from igcv3det.weight_files import write_safetensors
 
@@ -72,9 +73,8 @@ def test_prices_that_do_not_add_up_are_said(predicted, measured, expected):
 @pytest.mark.parametrize("config", [MOBILENETV2, IGCV3], ids=["MobileNetV2", "IGCV3"])
 def test_grouped_stages_allow_grouped_blocks_only(config):
     teacher = teacher_of(config)
-    blocks = teacher.config.backbone.blocks
-    found = find_candidates(teacher.config, (4, 5))
-    for number, block in enumerate(blocks[1:], 1):
+    found = teacher.candidates((4, 5))
+    for number, block in enumerate(teacher.blocks[1:], 1):
         own = found[f"block{number}"]
         if block.stage not in (4, 5):
             assert own[0].is_original
@@ -87,15 +87,15 @@ def test_grouped_stages_allow_grouped_blocks_only(config):
 
 def test_a_detector_without_one_of_the_blocks(tmp_path):
     teacher = teacher_of(MOBILENETV2)
-    found = find_candidates(teacher.config)
+    found = teacher.candidates()
     gone = next(c for own in found.values() for c in own if c.name == "nothing")
     chosen = {position: own[0] for position, own in found.items()} | {gone.position: gone}
     path = tmp_path / "nothing.safetensors"
     write_safetensors(path, {}, {})  # a part without weights
     detector, _ = assemble(teacher, chosen, {gone.key: path})
     images = torch.randn(1, 3, SIZE, SIZE)
-    parts = parts_of(teacher)
+    parts = teacher.parts()
     parts[gone.position].blocks = torch.nn.ModuleList()
     with torch.no_grad():
-        expected = head_outputs(run_parts(parts, {IMAGES: images}), teacher.head.columns)
+        expected = head_outputs(run_parts(parts, {IMAGES: images}), teacher.network.head.columns)
         assert_close(tuple(detector(images)), tuple(expected), rtol=1e-3, atol=1e-4)

@@ -8,22 +8,21 @@ from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, teacher_of
 from torch.testing import assert_close
 
 pytest.importorskip("scipy")
-from igcv3det.tasks.compress.candidates import Candidate, find_candidates
-from igcv3det.tasks.compress.design import design_of
+from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.least_squares import (
     eliminate,
     fit,
     moments,
     reduced_rank,
 )
-from igcv3det.tasks.compress.parts import IMAGES, TAP, parts_of, run_parts
+from igcv3det.tasks.compress.parts import IMAGES, TAP, run_parts
 from igcv3det.tasks.compress.start import start_candidate
 
 
 def _values(teacher, images=24):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(images, 3, SIZE, SIZE, generator=generator)
-    parts = parts_of(teacher)
+    parts = teacher.parts()
     with torch.no_grad():
         return parts, run_parts(parts, {IMAGES: pixels})
 
@@ -46,8 +45,8 @@ def _started(teacher, candidate, values=None):
 @pytest.mark.parametrize("position", ["stem", "block3", "last", "extra3", "head0"])
 def test_replacements_of_the_originals_size_compute_the_original(config, position):
     teacher = teacher_of(config)
-    design = design_of(teacher.config)
-    tap = teacher.backbone.feature_channels[0]
+    design = teacher.design
+    tap = teacher.network.backbone.feature_channels[0]
     changes = {
         "stem": {"stem": design["stem"]},
         "block3": {"blocks.3": (dataclasses.replace(design["blocks.3"][0], groups=(1, 1)),)},
@@ -65,11 +64,11 @@ def test_replacements_of_the_originals_size_compute_the_original(config, positio
 def test_a_grouped_block_is_found_again_behind_its_dense_form():
     """The teacher's block is a grouped one, written densely with its hidden channels shuffled."""
     teacher = teacher_of(MOBILENETV2)
-    design = design_of(teacher.config)
+    design = teacher.design
     (block,) = design["blocks.5"]
     grouped = dataclasses.replace(block, groups=(2, 2), relu="depthwise")
     assert not grouped.hidden % 4
-    dense = teacher.backbone.blocks[5]
+    dense = teacher.network.backbone.blocks[5]
     torch.manual_seed(1)
     shuffled = torch.randperm(grouped.hidden)
     hidden, half = grouped.hidden, block.channels // 2
@@ -92,7 +91,7 @@ def test_the_fine_map_of_a_grouped_block_is_the_originals_reordered():
     teacher = teacher_of(MOBILENETV2)
     (candidate,) = [
         c
-        for own in find_candidates(teacher.config).values()
+        for own in teacher.candidates().values()
         for c in own
         if c.name == "groups 2x2" and f"{c.position}" == _tap_position(teacher)
     ]
@@ -105,14 +104,14 @@ def test_the_fine_map_of_a_grouped_block_is_the_originals_reordered():
 
 
 def _tap_position(teacher):
-    parts = parts_of(teacher)
+    parts = teacher.parts()
     return next(name for name, part in parts.items() if TAP in part.outputs)
 
 
 @pytest.mark.parametrize("config", [MOBILENETV2, IGCV3], ids=["MobileNetV2", "IGCV3"])
 def test_every_candidate_starts_better_than_the_mean(config):
     teacher = teacher_of(config)
-    candidates = find_candidates(teacher.config)
+    candidates = teacher.candidates()
     names = {c.name.split(" ")[0] for own in candidates.values() for c in own}
     expected = {"groups", "two"} if config is MOBILENETV2 else set()
     assert {"hidden", "nothing", "channels"} | expected <= names
@@ -131,7 +130,7 @@ def test_every_candidate_starts_better_than_the_mean(config):
 
 
 def test_only_grouped_blocks_are_offered_where_groups_are_required():
-    candidates = find_candidates(teacher_of(MOBILENETV2).config, (4, 5, 6))
+    candidates = teacher_of(MOBILENETV2).candidates((4, 5, 6))
     for number in range(6, 16):
         own = candidates[f"block{number}"]
         assert all(min(b.groups) >= 2 for c in own for b in c.changes[f"blocks.{number}"])
