@@ -98,13 +98,6 @@ def test_from_a_segmenter_to_the_front(folder, call, capsys):
     assert file.stat().st_mtime_ns == before
 
 
-def test_a_segmenter_runs_where_it_can_be_exported_to(folder, call, capsys):
-    assert call("--backend", "ncnn", "--output", str(folder / "ncnn")) == 1
-    message = "model.safetensors: a segmenter runs in torch, onnxruntime, openvino, not in ncnn"
-    assert message in capsys.readouterr().err
-    assert not (folder / "ncnn").exists()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_prices_come_from_the_backend(folder, call, backend):

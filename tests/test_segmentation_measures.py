@@ -2,13 +2,14 @@
 
 import json
 
+import PIL.Image
 import pytest
 import torch
 from coco_files import save_tiny_detector
 from mask_folders import VOID, write_masks
 from tiny_segmentation import SEGMENTER
 
-from igcv3det.cli import benchmark, compare
+from igcv3det.cli import benchmark, compare, compress
 from igcv3det.config import config_from_dict
 from igcv3det.tasks.segment.checkpoint import save_segmenter
 from igcv3det.tasks.segment.config import SegmenterConfig
@@ -88,6 +89,17 @@ def test_benchmark_of_exported_files(models, tmp_path):
 def test_wrong_calls(models, capsys, command, words, status, message):
     assert command.main([models[0], *words, "--rounds", "1"]) == status
     assert message in capsys.readouterr().err
+
+
+def test_compress_times_segmenters_where_they_can_be_exported_to(models, tmp_path, capsys):
+    pytest.importorskip("scipy")
+    output = tmp_path / "out"
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
+    words = ["--images", str(tmp_path), "--output", str(output), "--backend", "ncnn"]
+    assert compress.main(["--checkpoint", models[0], *words]) == 1
+    message = "a.safetensors: a segmenter runs in torch, onnxruntime, openvino, not in ncnn"
+    assert message in capsys.readouterr().err
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("command", [compare, benchmark])
