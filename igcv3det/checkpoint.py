@@ -33,6 +33,7 @@ from igcv3det.weight_files import (
     read_metadata,
     read_safetensors,
     read_torch,
+    state_dict,
     weights_under,
     write_safetensors,
 )
@@ -193,7 +194,7 @@ def load_backbone(
         weights, _ = read_safetensors(path)
     else:
         content = read_torch(path)
-        weights = content.get("state_dict", content)
+        weights = state_dict(content, path, default=content)
     for prefix in ("detector.backbone.", "segmenter.backbone.", "backbone.", "network.", "model."):
         if inner := weights_under(weights, prefix):
             weights = inner
@@ -249,7 +250,9 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> N
     misfits = [f"missing {name}" for name in expected.keys() - weights.keys()]
     misfits += [f"unknown {name}" for name in weights.keys() - expected.keys()]
     for name in expected.keys() & weights.keys():
-        if expected[name].shape != weights[name].shape:
+        if not isinstance(weights[name], Tensor):
+            misfits.append(f"{name} is no tensor")
+        elif expected[name].shape != weights[name].shape:
             shapes = f"{tuple(weights[name].shape)}, not {tuple(expected[name].shape)}"
             misfits.append(f"{name} has shape {shapes}")
     if misfits:

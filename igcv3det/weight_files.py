@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,11 @@ from igcv3det.atomic_files import atomic_write
 from igcv3det.description import DESCRIPTION, parse_description
 from igcv3det.export_formats import EXPORTED_SUFFIXES, FORMATS
 
+# Of pickled bytes that are damaged; besides OSError
+_UNPICKLING_ERRORS = (
+    *(pickle.UnpicklingError, EOFError, RuntimeError, ValueError, LookupError, TypeError),
+    *(AttributeError, AssertionError, OverflowError, MemoryError, struct.error),
+)
 CHECKSUM = "weights_sha256"
 """Key of the metadata; see `checksum`."""
 
@@ -52,7 +58,7 @@ def read_described(path: Path, prefix: str, kind: str) -> tuple[dict[str, Tensor
         return weights, parse_description(metadata.get(DESCRIPTION), path)
     if path.suffix == ".ckpt":
         checkpoint = read_torch(path)
-        weights = weights_under(checkpoint.get("state_dict", {}), prefix)
+        weights = weights_under(state_dict(checkpoint, path), prefix)
         return weights, checkpoint.get(DESCRIPTION)
     raise _wrong_kind(path, kind)
 
@@ -134,7 +140,7 @@ def read_torch(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except _UNPICKLING_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else "it ends early"
         raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
     except OSError as error:
@@ -145,6 +151,25 @@ def read_torch(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not a mapping of weights")
     return content
+
+
+def state_dict(
+    content: dict[str, Any], path: Path, default: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The mapping under ``state_dict`` in a checkpoint.
+
+    Args:
+        content: of the checkpoint.
+        path: the file, for messages.
+        default: where there is none; None is an empty mapping.
+
+    Raises:
+        ValueError: it is no mapping of names.
+    """
+    found = content.get("state_dict", {} if default is None else default)
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{path}: its weights are not a mapping of names to tensors")
+    return found
 
 
 def weights_under(weights: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -1,14 +1,15 @@
-"""Fuzzing: thousands of annotation files and images with random mutations through the readers.
+"""Fuzzing: annotation files, images and files of detectors with random mutations, by the thousand.
 
 Usage:
-    python research/fuzz.py [--files 10000] [--images 2000] [--seed 0] [--keep FOLDER]
+    python research/fuzz.py [--files 10000] [--images 2000] [--models 500] [--seed 0] [--keep DIR]
 
-Each file goes through check-data, the training reader, evaluation with a results file, the reader
-of distillation and split-data; each image through check-data and `read_image`. A file must either
-be read or be refused with one line that names it. Everything else is a failure: an error other than
-ValueError or OSError, a message of several lines or without the file's name, more than 20 seconds,
-the end of the process. Failures are printed with the seed that reproduces the file; --keep writes
-their files to a folder.
+Each annotation file goes through check-data, the training reader, evaluation with a results file,
+the reader of distillation and split-data; each image through check-data and `read_image`; each
+checkpoint or exported file, of the formats whose packages are installed, through `Predictor.load`
+and, if that takes it, a detection. A file must either be read or be refused with one line that
+names it. Everything else is a failure: an error other than ValueError or OSError, a message of
+several lines or without the file's name, more than 20 seconds, the end of the process. Failures are
+printed with the seed that reproduces the file; --keep writes their files to a folder.
 
 Exit status: 0 no failure, 1 failures, 2 wrong call.
 """
@@ -46,7 +47,9 @@ from igcv3det.datasets.coco import read_coco
 from igcv3det.datasets.image_files import check_images
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.io.images import read_image, write_image
+from igcv3det.predictor import Predictor
 from igcv3det.structures import Categories
+from research.model_files import sound_models
 from research.mutations import SIZE, mutated_bytes, mutated_file, sound_image
 
 Check = Callable[[], object]
@@ -70,8 +73,9 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--files", type=int, default=10_000, metavar="N", help="annotation files (default: 10000)")
     add("--images", type=int, default=2_000, metavar="N", help="images (default: 2000)")
+    add("--models", type=int, default=500, metavar="N", help="files of detectors (default: 500)")
     add("--seed", type=int, default=0, metavar="S", help="of all mistakes (default: 0)")
-    add("--keep", type=Path, metavar="FOLDER", help="write the files of failures to this folder")
+    add("--keep", type=Path, metavar="DIR", help="write the files of failures to this folder")
     return parser.parse_args(args)
 
 
@@ -81,14 +85,20 @@ def _run(options: argparse.Namespace) -> int:
     failures: list[str] = []
     cases = [("file", number) for number in range(options.files)]
     cases += [("image", number) for number in range(options.images)]
-    for start in range(0, len(cases), CHUNK):
-        chunk = cases[start : start + CHUNK]
-        for outcome, detail in _in_process(chunk, options):
-            outcomes[outcome] += 1
-            if detail:
-                failures.append(detail)
-                print(detail, file=sys.stderr)
-    print(f"{options.files} annotation files, {options.images} images, seed {options.seed}")
+    cases += [("model", number) for number in range(options.models)]
+    with tempfile.TemporaryDirectory() as name:
+        options.sound = sound_models(Path(name)) if options.models else []
+        for start in range(0, len(cases), CHUNK):
+            chunk = cases[start : start + CHUNK]
+            for outcome, detail in _in_process(chunk, options):
+                outcomes[outcome] += 1
+                if detail:
+                    failures.append(detail)
+                    print(detail, file=sys.stderr)
+    print(
+        f"{options.files} annotation files, {options.images} images, {options.models} files of "
+        f"detectors, seed {options.seed}"
+    )
     for outcome, count in sorted(outcomes.items()):
         print(f"{count:>7}  {outcome}")
     print(f"{len(failures)} failures in {time.monotonic() - started:.0f} s")
@@ -125,7 +135,10 @@ def _worker(cases: list[tuple[str, int]], options: argparse.Namespace, sender: C
     with tempfile.TemporaryDirectory() as name:
         for kind, number in cases:
             draw = random.Random(f"{options.seed} {kind} {number}")
-            path, checks = (_file_case if kind == "file" else _image_case)(Path(name), draw)
+            if kind == "model":
+                path, checks = _model_case(Path(name), draw, options.sound)
+            else:
+                path, checks = (_file_case if kind == "file" else _image_case)(Path(name), draw)
             sender.send([_outcome(kind, number, check, path, options) for check in checks.items()])
 
 
@@ -143,7 +156,9 @@ def _outcome(
         return f"{kind}: {name}: read", ""
     except (ValueError, OSError) as error:
         message = str(error)
-        if str(path) in message and "\n" not in message and len(message) < LONGEST:
+        # of a graph and its weights either may be named
+        is_named = str(path.with_suffix("")) in message
+        if is_named and "\n" not in message and len(message) < LONGEST:
             return f"{kind}: {name}: refused", ""
         problem = f"message {message[:LONGEST]!r}"
     except Exception:  # noqa: BLE001 (what is looked for)
@@ -230,6 +245,27 @@ def _image_case(folder: Path, draw: random.Random) -> tuple[Path, dict[str, Chec
         "read_image": lambda: read_image(path),
         "read_image with size": lambda: read_image(path, size),
     }
+
+
+def _model_case(
+    folder: Path, draw: random.Random, sound: list[Path]
+) -> tuple[Path, dict[str, Check]]:
+    own = draw.choice(sound)
+    files = [own, *([own.with_suffix(".bin")] if own.suffix in (".xml", ".param") else [])]
+    mutated = draw.choice(files)
+    for file in files:
+        data = file.read_bytes()
+        (folder / file.name).write_bytes(mutated_bytes(data, draw) if file == mutated else data)
+    path = folder / own.name
+
+    def detect() -> None:
+        try:
+            predictor = Predictor.load(path)
+        except ImportError as error:  # a runtime
+            raise ValueError(str(error)) from error
+        predictor(np.zeros((*SIZE, 3), np.uint8))
+
+    return folder / mutated.name, {own.suffix: detect}
 
 
 def _too_slow(signum: int, frame: FrameType | None) -> None:

@@ -246,3 +246,32 @@ def test_a_detectors_backbone_serves_another_detector(detector, tmp_path):
     load_backbone(fresh.backbone, tmp_path / "d.safetensors")
     for name, value in fresh.backbone.state_dict().items():
         assert_close(value, detector.backbone.state_dict()[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (3, "its weights are not a mapping"),
+        ({1: torch.zeros(2)}, "its weights are not a mapping"),
+        (
+            {"detector.backbone.stem.0.weight": 3},
+            r"backbone\.stem\.0\.weight is no tensor",
+        ),
+    ],
+)
+def test_weights_that_are_none_are_named(detector, tmp_path, weights, message):
+    file = tmp_path / "a.ckpt"
+    torch.save({"state_dict": weights, DESCRIPTION: describe_detector(detector)}, file)
+    with pytest.raises(ValueError, match=message):
+        load_detector(file)
+
+
+def test_damage_inside_a_pickle_names_the_file(tmp_path):
+    """The name of an entry is no UTF-8."""
+    file = tmp_path / "a.ckpt"
+    torch.save({"name": 1}, file)
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b"X\x04\x00\x00\x00name", b"X\x04\x00\x00\x00\xfeame"))
+    assert file.read_bytes() != data
+    with pytest.raises(ValueError, match=r"a\.ckpt: not a readable checkpoint"):
+        read_torch(file)

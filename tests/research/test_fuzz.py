@@ -4,17 +4,27 @@ import sys
 
 import pytest
 
-from research import fuzz
+from research import fuzz, model_files
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGALRM")
 
 
-def test_a_short_run_has_no_failures(capsys):
-    assert fuzz.main(["--files", "40", "--images", "30", "--seed", "1"]) == 0
+def test_a_short_run_has_no_failures(capsys, monkeypatch):
+    monkeypatch.setattr(model_files, "EXPORTED", ())
+    numbers = ["--files", "40", "--images", "30", "--models", "20"]
+    assert fuzz.main([*numbers, "--seed", "1"]) == 0
     output = capsys.readouterr().out
-    assert "40 annotation files, 30 images, seed 1" in output
+    assert "40 annotation files, 30 images, 20 files of detectors, seed 1" in output
     assert "image: read_image: refused" in output
+    assert "model: .safetensors: refused" in output
     assert "0 failures" in output
+
+
+@pytest.mark.slow
+def test_damaged_exported_files_are_refused(capsys):
+    pytest.importorskip("onnxruntime", reason="needs the extra igcv3det[export]")
+    assert fuzz.main(["--files", "0", "--images", "0", "--models", "60"]) == 0
+    assert "model: .onnx: refused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -33,7 +43,8 @@ def test_failures_are_found(monkeypatch, tmp_path, capsys, reader, problem):
 
     monkeypatch.setattr(fuzz, "SECONDS", 1)
     monkeypatch.setattr(fuzz, "load_annotations", broken)
-    assert fuzz.main(["--files", "1", "--images", "0", "--keep", str(tmp_path / "kept")]) == 1
+    numbers = ["--files", "1", "--images", "0", "--models", "0"]
+    assert fuzz.main([*numbers, "--keep", str(tmp_path / "kept")]) == 1
     out, err = capsys.readouterr()
     assert problem in err
     assert "file 0 of seed 0" in err
