@@ -25,7 +25,7 @@ def restore_statistics(
 
     Args:
         network: is put in evaluation mode.
-        norms: normalisations of the network to change.
+        norms: normalisations of the network to change; those that it does not run stay.
         batches: network inputs [B, 3, H, W]; some hundred images are enough.
 
     Returns:
@@ -51,7 +51,8 @@ def restore_statistics(
     if images == 0:
         raise ValueError("statistics need images, got none")
     for norm, measured in moments.items():
-        _set_statistics(norm, *measured.mean_and_variance())
+        if measured.count:
+            _set_statistics(norm, *measured.mean_and_variance())
     return images
 
 

@@ -54,6 +54,13 @@ def test_a_dead_channel_stays_finite(network):
     assert_close(network(torch.zeros(1, 3, 9, 9)), expected)
 
 
+def test_a_norm_that_does_not_run_stays(network):
+    unused = nn.BatchNorm2d(3)
+    restore_statistics(network, [network[1], unused], [torch.randn(2, 3, 9, 9)])
+    assert_close(unused.running_mean, torch.zeros(3))
+    assert_close(unused.weight, torch.ones(3))
+
+
 def test_no_images_is_an_error(network):
     with pytest.raises(ValueError, match="statistics need images"):
         restore_statistics(network, [network[1]], [])

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from igcv3det.atomic_files import atomic_write, remove_partial
 
 _SEARCH = "search.json"
+_DAMAGED = "damaged; delete it, and the next run makes it again"
 
 
 class WorkFolder:
@@ -40,9 +41,21 @@ class WorkFolder:
         self._lock.release()
 
     def read(self, name: str) -> dict[str, Any]:
-        """The content of a file, empty where there is none."""
+        """The content of a file, empty where there is none.
+
+        Raises:
+            ValueError: it is damaged; the message names it.
+        """
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {_DAMAGED}: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: {_DAMAGED}: expected a mapping")
+        return content
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a file as a whole."""
