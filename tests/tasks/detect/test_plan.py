@@ -17,6 +17,7 @@ from igcv3det.datasets.checks import load_annotations
 from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.record import ImageEntry, ImageTable
 from igcv3det.datasets.store import build_store
+from igcv3det.engine.arguments import option_words
 from igcv3det.structures import Categories
 from igcv3det.tasks.detect import plan as plans
 from igcv3det.tasks.detect.anchor_choice import choose_anchors
@@ -25,6 +26,14 @@ from igcv3det.tasks.detect.step_time import StepTime, measure_step
 from igcv3det.tasks.detect.train_data import training_call
 
 SIZES = [(4, 4), (2, 2), (1, 1), (1, 1), (1, 1), (1, 1)]
+QUICK = {
+    "model.detector.image_size": 64,
+    "data.num_workers": 0,
+    "logged_images": 0,
+    "plots": False,
+    "trainer.enable_progress_bar": False,
+}
+QUICK_WORDS = option_words(QUICK)
 
 
 @pytest.fixture
@@ -157,27 +166,23 @@ def test_anchors_are_fitted_where_they_cover_more():
 
 def test_a_run(folder, weights, tmp_path, capsys):
     run = tmp_path / "run"
-    words = [str(folder), "--weights", weights, "--epochs", "3", "--output", str(run)]
-    words += ["--model.detector.image_size", "64", "--data.num_workers", "0", "--logged_images"]
-    words += ["0", "--trainer.check_val_every_n_epoch", "1", "--trainer.enable_progress_bar"]
-    assert main([*words, "false"]) == 0
+    words = [str(folder), "--weights", weights, "--epochs", "2", "--output", str(run), *QUICK_WORDS]
+    assert main([*words, "--trainer.check_val_every_n_epoch", "1"]) == 0
     out = capsys.readouterr().out
     assert "data        Pascal VOC (train, val): 4 training, 2 validation images" in out
     assert "image size  given: model.detector.image_size 64" in out
     detector = load_detector(run / "checkpoints" / "best.safetensors")
     assert detector.categories.names == NAMES
     with (run / "metrics.csv").open(newline="") as file:
-        assert len([row for row in csv.DictReader(file) if row["val/AP"]]) == 3
+        assert len([row for row in csv.DictReader(file) if row["val/AP"]]) == 2
 
 
 def test_a_run_stops_early(folder, weights, tmp_path, caplog):
     run = tmp_path / "run"
     words = [str(folder), "--weights", weights, "--epochs", "30", "--output", str(run)]
-    words += ["--model.detector.image_size", "64", "--data.num_workers", "0", "--logged_images"]
-    words += ["0", "--trainer.check_val_every_n_epoch", "1", "--trainer.enable_progress_bar"]
-    words += ["false", "--early_stopping", "2", "--model.optim.lr", "1e-9"]
+    words += [*QUICK_WORDS, "--trainer.check_val_every_n_epoch", "1"]
     caplog.set_level("INFO")
-    assert main(words) == 0
+    assert main([*words, "--early_stopping", "2", "--model.optim.lr", "1e-9"]) == 0
     assert "ended early: 2 validations without a better val/AP" in caplog.text
 
 
@@ -185,11 +190,8 @@ def test_fitted_anchors_are_part_of_the_detector(folder, weights, tmp_path):
     own = load_detector(weights)
     shapes = [[[0.1, 0.2]] * count for count in [6] * len(own.feature_sizes)]
     run = tmp_path / "run"
-    words = [str(folder), "--weights", weights, "--epochs", "1", "--output", str(run)]
-    words += ["--model.detector.image_size", "64", "--data.num_workers", "0", "--logged_images"]
-    words += ["0", "--trainer.enable_progress_bar", "false"]
-    words += ["--model.detector.anchors.shapes", json.dumps(shapes)]
-    assert main(words) == 0
+    words = [str(folder), "--weights", weights, "--epochs", "1", "--output", str(run), *QUICK_WORDS]
+    assert main([*words, "--model.detector.anchors.shapes", json.dumps(shapes)]) == 0
     for file in ("best.safetensors", "last.ckpt"):
         detector = load_detector(run / "checkpoints" / file)
         assert detector.config.anchors.shapes[0] == ((0.1, 0.2),) * 6
@@ -254,14 +256,6 @@ def test_a_map_of_stride_8_is_named_where_objects_are_small(tmp_path, weights):
 def test_help(capsys):
     assert main(["data/mine", "--help"]) == 0
     assert "usage: igcv3det train DATA [--weights NAME]" in capsys.readouterr().out
-
-
-QUICK = {
-    "model.detector.image_size": 64,
-    "data.num_workers": 0,
-    "logged_images": 0,
-    "trainer.enable_progress_bar": False,
-}
 
 
 def test_the_function(folder, weights, tmp_path, caplog):
