@@ -58,5 +58,6 @@ def recommend(store: AnnotationStore, config: DetectorConfig) -> Iterator[Recomm
             "stride 8",
             f"--{STRIDE8} {finer[0]:g} adds a map for small objects: its anchors and the others, "
             f"fitted, cover {100 * finer[1]:.0f} % of the boxes, without it "
-            f"{100 * found.after:.0f} % ({at})",
+            f"{100 * found.after:.0f} % ({at}); the map begins without weights and needs a long "
+            "training",
         )
