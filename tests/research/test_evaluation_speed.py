@@ -13,6 +13,6 @@ def test_the_figures_are_equal(capsys):
     text = capsys.readouterr().out
     assert text.startswith("20 images, ")
     pycocotools, faster = re.findall(
-        r"^(?:pycocotools|faster-coco-eval) +\S+ +(0\.\d+)$", text, re.M
+        r"^(?:pycocotools|faster-coco-eval) +\S+ +\S+ +(0\.\d+)$", text, re.M
     )
     assert pycocotools == faster
