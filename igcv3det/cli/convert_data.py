@@ -63,7 +63,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.strict and record.issues:
         raise ValueError(f"{summarize(record.issues, options.source)}; nothing was written")
     text = json.dumps(coco_content(record))
-    if options.output.exists() and options.output.read_text(errors="replace") != text:
+    output: Path = options.output
+    if output.exists() and output.read_text(encoding="utf-8", errors="replace") != text:
         raise FileExistsError(f"{options.output}: holds something else; remove it first")
     atomic_write(options.output, text)
     print(f"{options.source}: {dataset.description}")

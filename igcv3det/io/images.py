@@ -14,7 +14,7 @@ import struct
 import unicodedata
 import warnings
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from igcv3det.atomic_files import atomic_write
 from igcv3det.io.png import png_damage
+from igcv3det.io.tiff import has_wide_values, without_orientation
 
 Image = NDArray[np.uint8]
 """[H, W, 3] RGB, 0..255."""
@@ -39,18 +40,6 @@ SIZED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000",
 """Pillow's names of the formats whose size `stored_size` finds."""
 
 
-class _TiffLayout(NamedTuple):
-    """Byte positions and `struct` formats of a TIFF's first directory."""
-
-    offset_at: int
-    offset_format: str
-    count_format: str
-    entry_bytes: int
-    value_at: int
-
-
-_TIFF_LAYOUTS = {42: _TiffLayout(4, "I", "H", 12, 8), 43: _TiffLayout(8, "Q", "Q", 20, 12)}
-_ORIENTATION_TAG, _TIFF_SHORT = 0x0112, 3
 # Images and sequences of images, coded as H.265 (ISO/IEC 23008-12, annex B), and any HEIF
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # Of Pillow's plugins, for damaged files
@@ -225,12 +214,14 @@ def _decode(data: bytes, name: str, *, oriented: bool) -> Image:
     flags = cv2.IMREAD_COLOR_RGB
     if not oriented:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
-        data = _without_tiff_orientation(data)
+        data = without_orientation(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageReadError(f"{name}: cannot be decoded: {error.err}") from None
     if image is None:
+        if has_wide_values(data):
+            raise ImageReadError(f"{name}: values of more than 16 bits: scale them to 0..255")
         raise ImageReadError(f"{name}: not an image, or cut off")
     return cast("Image", image)
 
@@ -264,28 +255,3 @@ def _why_unidentified(brand: bytes) -> str:
     if brand in _HEIF_BRANDS and not _register_heif():
         return "HEIC images need another package: pip install 'igcv3det[heic]'"
     return "not an image, or cut off"
-
-
-def _without_tiff_orientation(data: bytes) -> bytes:
-    """The same file with the orientation "as stored", if it is a TIFF; else ``data``.
-
-    OpenCV applies the orientation of a TIFF even with ``IMREAD_IGNORE_ORIENTATION``.
-    """
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None:
-        return data
-    try:
-        layout = _TIFF_LAYOUTS[struct.unpack_from(f"{order}H", data, 2)[0]]
-        (directory,) = struct.unpack_from(order + layout.offset_format, data, layout.offset_at)
-        (count,) = struct.unpack_from(order + layout.count_format, data, directory)
-        start = directory + struct.calcsize(layout.count_format)
-        for entry in range(start, start + count * layout.entry_bytes, layout.entry_bytes):
-            tag, kind = struct.unpack_from(f"{order}HH", data, entry)
-            if tag == _ORIENTATION_TAG:
-                patched = bytearray(data)
-                value = "H" if kind == _TIFF_SHORT else "I"
-                struct.pack_into(order + value, patched, entry + layout.value_at, 1)
-                return bytes(patched)
-    except (struct.error, KeyError):
-        pass  # a broken file: the decoder reports it
-    return data

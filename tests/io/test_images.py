@@ -200,9 +200,11 @@ def test_portable_maps_of_8_and_16_bits(data):
     assert (decode_image(data, "a.pgm") == 128).all()
 
 
-def test_float_tiff_is_refused(tmp_path):
-    save(tmp_path / "a.tif", np.full((4, 4), 0.5, np.float32))
-    with pytest.raises(ImageReadError, match=r"a\.tif"):
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiff_of_32_bits_is_refused_with_the_reason(tmp_path, kind, channels):
+    (tmp_path / "a.tif").write_bytes(cv2.imencode(".tif", np.full((4, 4, channels), 7, kind))[1])
+    with pytest.raises(ImageReadError, match=r"a\.tif: values of more than 16 bits: scale them"):
         read_image(tmp_path / "a.tif")
 
 
