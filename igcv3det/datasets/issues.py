@@ -59,8 +59,8 @@ ENTRY_KINDS: Final[frozenset[IssueKind]] = frozenset(
 """Issues by which a reader drops an entry, for training and evaluation alike."""
 
 NO_IMAGE: Final[frozenset[IssueKind]] = frozenset({"missing file", "unreadable file"})
-"""Issues of images that are not there or cannot be read; a reader that needs their size drops them,
-else who opens them does."""
+"""Issues of images that are missing or cannot be read. A reader drops those whose size only the
+image has; of the others they are noticed when the image is looked for."""
 
 
 class AnnotationError(ValueError):
