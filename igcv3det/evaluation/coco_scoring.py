@@ -7,9 +7,10 @@ pycocotools' own ``summarize``.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
@@ -117,11 +118,26 @@ def _evaluate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision [T, R, K, A, M] and recall [T, K, A, M]; -1 where there is no ground truth."""
     # pycocotools reports its progress on standard output
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), _without_garbage_collection():
         evaluation = coco_evaluation(rows, truth, image_ids, scored_ids, backend)
         evaluation.evaluate()
         evaluation.accumulate()
     return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Both libraries take a dictionary a box, among which there are no cycles.
+
+    To look for some takes a quarter of the time of faster-coco-eval.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def coco_evaluation(
