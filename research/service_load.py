@@ -6,14 +6,15 @@ Usage:
 
 Starts `igcv3det serve` on a free port of the loopback address and sends it one image again and
 again over connections that stay open. Each round times the bare network (Predictor.detect on
-preprocessed inputs, one by one and in batches, with the service's allocator) and then the service,
-so that both meet the same load of the machine. The table has the medians of the rounds; a ratio is
-that of the service to the fastest way to run the network in the same round, in brackets the lowest
-and the highest. Processor time is that of all threads of a process. With --memory N there is no
-timing: N requests are sent and the resident memory of the service is read after each tenth of them.
+preprocessed inputs, with the service's allocator: one by one, in batches, and in as many Python
+threads as the network has) and then the service, so that both meet the same load of the machine.
+The table has the medians of the rounds, in brackets the lowest and the highest; a ratio is that of
+the service to the fastest way to run the network in the same round. Processor time is that of all
+threads of a process. With --memory N there is no timing: N requests are sent and the resident
+memory of the service is read after each tenth of them.
 
-The service and the load share the machine's cores: with OMP_NUM_THREADS=1 the network leaves the
-others to them, as the bare network does. Exit status: 0 done, 1 could not be done.
+The service and the load share the machine's cores; OMP_NUM_THREADS sets the threads of the network
+in both programs. Exit status: 0 done, 1 could not be done.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -45,7 +48,7 @@ from igcv3det.measure.tables import text_table
 from igcv3det.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
-BATCHES, CONNECTIONS = (1, 2), (1, 4, 16)
+CONNECTIONS = (1, 4, 16)
 HOST = "127.0.0.1"
 
 
@@ -129,26 +132,58 @@ def _service(checkpoint: str) -> Iterator[Service]:
 
 def _show_rates(service: Service, body: bytes, options: argparse.Namespace) -> None:
     tune_malloc(return_large=True)  # as the service does
-    predictor = Predictor.load(options.checkpoint)
-    image = read_image(options.image)
-    bare: dict[int, list[Bare]] = {batch: [] for batch in BATCHES}
+    ways = _ways(Predictor.load(options.checkpoint), read_image(options.image))
+    bare: dict[str, list[Bare]] = {way: [] for way in ways}
     loads: dict[int, list[Load]] = {connections: [] for connections in CONNECTIONS}
     for _ in range(options.rounds):
-        for batch, rates in bare.items():
-            rates.append(_bare_rate(predictor, image, batch, options.requests))
+        for way, rates in bare.items():
+            rates.append(ways[way](options.requests))
         for connections, rounds in loads.items():
             rounds.append(_send(service, body, options.requests, connections))
-    rows = [_bare_row(batch, rates) for batch, rates in bare.items()]
+    rows = [_bare_row(way, rates) for way, rates in bare.items()]
     best = [max(one.rate for one in rates) for rates in zip(*bare.values(), strict=True)]
     rows += [_load_row(connections, rounds, best) for connections, rounds in loads.items()]
     header = ["", "images/s", "of the bare network", "p50 ms", "p99 ms"]
     print(text_table([*header, "processor ms", "client's"], rows))
 
 
-def _bare_row(batch: int, rates: list[Bare]) -> list[str]:
+def _ways(predictor: Predictor, image: np.ndarray) -> dict[str, Callable[[int], Bare]]:
+    """Ways to run the network alone, postprocessing included; each takes a number of images."""
+    one = [predictor.preprocess(image)], [image.shape[:2]]
+    two = one[0] * 2, one[1] * 2
+
+    def detect(inputs: list[torch.Tensor], sizes: list[tuple[int, int]], passes: int) -> None:
+        for _ in range(passes):
+            predictor.detect(inputs, sizes, threshold=0.3)
+
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+
+    def detect_in_threads(passes: int) -> None:
+        list(pool.map(partial(detect, *one), [passes // threads] * threads))
+
+    ways = {
+        "bare network": partial(_bare_rate, partial(detect, *one), 1),
+        "bare network, 2 in a batch": partial(_bare_rate, partial(detect, *two), 2),
+    }
+    if threads > 1:
+        name = f"bare network, {threads} passes at once"
+        ways[name] = partial(_bare_rate, detect_in_threads, 1)
+    return ways
+
+
+def _bare_rate(run: Callable[[int], None], batch: int, images: int) -> Bare:
+    run(4)  # of every thread at least one
+    passes = images // batch
+    processor, start = time.process_time(), time.perf_counter()
+    run(passes)
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
+    return Bare(passes * batch / seconds, processor / (passes * batch))
+
+
+def _bare_row(way: str, rates: list[Bare]) -> list[str]:
     processor = 1000 * median(one.processor for one in rates)
-    rate = _spread([one.rate for one in rates], 1)
-    return [f"bare network, {batch} at once", rate, "-", "-", "-", f"{processor:.1f}", "-"]
+    return [way, _spread([one.rate for one in rates], 1), "-", "-", "-", f"{processor:.1f}", "-"]
 
 
 def _load_row(connections: int, rounds: list[Load], best: list[float]) -> list[str]:
@@ -167,19 +202,6 @@ def _load_row(connections: int, rounds: list[Load], best: list[float]) -> list[s
 def _spread(values: list[float], digits: int) -> str:
     """Median, lowest and highest."""
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
-def _bare_rate(predictor: Predictor, image: np.ndarray, batch: int, images: int) -> Bare:
-    """The network alone, postprocessing included."""
-    inputs = [predictor.preprocess(image)] * batch
-    sizes = [image.shape[:2]] * batch
-    predictor.detect(inputs, sizes, threshold=0.3)
-    passes = max(1, images // batch)
-    processor, start = time.process_time(), time.perf_counter()
-    for _ in range(passes):
-        predictor.detect(inputs, sizes, threshold=0.3)
-    seconds, processor = time.perf_counter() - start, time.process_time() - processor
-    return Bare(passes * batch / seconds, processor / (passes * batch))
 
 
 def _show_memory(service: Service, body: bytes, requests: int) -> None:

@@ -71,7 +71,11 @@ class _Service:
         self._threshold = threshold
         self._in_flight = 0
         self._batcher = Batcher(
-            predictor, limits.batch_size, limits.batch_wait, self.metrics.batches.observe
+            predictor,
+            limits.batch_size,
+            limits.batch_wait,
+            limits.workers,
+            self.metrics.batches.observe,
         )
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
 

@@ -29,12 +29,13 @@ class _Job(NamedTuple):
 
 
 class Batcher:
-    """Detects objects in what waits, several images at once, in a thread of its own.
+    """Detects objects in what waits, several images at once, in threads of its own.
 
     Args:
         predictor: whose network runs.
         batch_size: the most images in one forward pass.
         batch_wait: seconds for which an incomplete batch waits for more.
+        workers: forward passes that run at once.
         observe: is called with the number of images of every batch.
     """
 
@@ -43,11 +44,13 @@ class Batcher:
         predictor: Predictor,
         batch_size: int,
         batch_wait: float,
+        workers: int,
         observe: Callable[[int], None],
     ) -> None:
         self._predictor = predictor
         self._batch_size = batch_size
         self._batch_wait = batch_wait
+        self._workers = workers
         self._observe = observe
         self._waiting: asyncio.Queue[_Job] = asyncio.Queue()
 
@@ -65,23 +68,29 @@ class Batcher:
 
     async def run(self) -> None:
         """Runs batches until it is cancelled."""
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="network") as threads:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(self._workers):
+                    workers.create_task(self._work(threads))
+
+    async def _work(self, threads: ThreadPoolExecutor) -> None:
+        """Runs one batch after the other."""
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix="network") as thread:
-            while True:
-                batch = [job for job in await self._next_batch() if not job.found.done()]
-                if not batch:
-                    continue
-                self._observe(len(batch))
-                try:
-                    results = await loop.run_in_executor(thread, self._compute, batch)
-                except Exception as error:  # noqa: BLE001 (it belongs to those who wait)
-                    for job in batch:
-                        if not job.found.done():
-                            job.found.set_exception(error)
-                    continue
-                for job, detections in zip(batch, results, strict=True):
+        while True:
+            batch = [job for job in await self._next_batch() if not job.found.done()]
+            if not batch:
+                continue
+            self._observe(len(batch))
+            try:
+                results = await loop.run_in_executor(threads, self._compute, batch)
+            except Exception as error:  # noqa: BLE001 (it belongs to those who wait)
+                for job in batch:
                     if not job.found.done():
-                        job.found.set_result(detections)
+                        job.found.set_exception(error)
+                continue
+            for job, detections in zip(batch, results, strict=True):
+                if not job.found.done():
+                    job.found.set_result(detections)
 
     async def _next_batch(self) -> list[_Job]:
         batch = [await self._waiting.get()]

@@ -15,10 +15,11 @@ class Limits:
         max_requests: that are received, decoded or waiting at once; more are refused with 503.
         seconds: from the start of a request to its reply. An upload that takes longer is refused
             with 408, and an image that was received but not reached with 503.
-        batch_size: the most images in one forward pass. A GPU gains by more; on a CPU an image of
-            a batch of 8 takes longer than one alone (docs/serve.md).
+        batch_size: the most images in one forward pass. A GPU gains by more, a CPU does not
+            (docs/serve.md).
         batch_wait: seconds for which an incomplete batch waits for more images; 0 takes what has
             arrived.
+        workers: forward passes that run at once.
 
     Raises:
         ValueError: a limit below 1, or a time that is negative or not finite.
@@ -28,11 +29,12 @@ class Limits:
     max_pixels: int = 50_000_000
     max_requests: int = 64
     seconds: float = 30.0
-    batch_size: int = 2
+    batch_size: int = 1
     batch_wait: float = 0.0
+    workers: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_pixels", "max_requests", "batch_size"):
+        for name in ("max_bytes", "max_pixels", "max_requests", "batch_size", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
         if not 0 < self.seconds < float("inf"):

@@ -20,7 +20,7 @@ from research.service_load import main
     [
         (
             ["--requests", "32", "--rounds", "1"],
-            ["bare network, 8 at once", "service, 16 connecti"],
+            ["bare network, 2 in a batch", "service, 16 connecti"],
         ),
         (["--memory", "160"], ["requests  resident MiB", "160 "]),
     ],

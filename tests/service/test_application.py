@@ -255,6 +255,18 @@ def test_what_waits_runs_in_one_batch_with_its_own_thresholds(held):
     assert held.batches == [1, 4, 1]
 
 
+def test_workers_run_at_once(held):
+    with (
+        TestClient(build_app(held, Limits(workers=2))) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        replies = [pool.submit(_post, client) for _ in range(3)]
+        _wait_until(lambda: len(held.batches) == 2)  # before either has ended
+        held.goes.set()
+        assert [reply.result().status_code for reply in replies] == [200] * 3
+    assert held.batches == [1, 1, 1]
+
+
 def test_an_incomplete_batch_waits_for_more(held):
     held.goes.set()
     app = build_app(held, Limits(batch_size=2, batch_wait=5.0))
@@ -305,6 +317,7 @@ def test_a_network_that_fails_ends_its_batch_only(held):
     [
         ("max_bytes", 0),
         ("batch_size", 0),
+        ("workers", 0),
         ("seconds", 0.0),
         ("seconds", float("nan")),
         ("batch_wait", -1.0),
