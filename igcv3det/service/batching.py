@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from torch import Tensor
@@ -31,12 +33,15 @@ class _Job(NamedTuple):
 class Batcher:
     """Detects objects in what waits, several images at once, in threads of its own.
 
+    The threads take the images themselves: one that had to be given its next batch by the event
+    loop would stand still until the loop has time for it.
+
     Args:
         predictor: whose network runs.
         batch_size: the most images in one forward pass.
         batch_wait: seconds for which an incomplete batch waits for more.
         workers: forward passes that run at once.
-        observe: is called with the number of images of every batch.
+        observe: is called with the number of images of every batch, in any thread.
     """
 
     def __init__(
@@ -52,7 +57,9 @@ class Batcher:
         self._batch_wait = batch_wait
         self._workers = workers
         self._observe = observe
-        self._waiting: asyncio.Queue[_Job] = asyncio.Queue()
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._ends = False
 
     async def detect(self, tensor: Tensor, size: tuple[int, int], threshold: float) -> Detections:
         """The detections of one image; returns when its batch has run.
@@ -63,46 +70,56 @@ class Batcher:
             threshold: confidence threshold in [0, 1).
         """
         found: asyncio.Future[Detections] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(_Job(tensor, size, threshold, found))
+        with self._changed:
+            self._waiting.append(_Job(tensor, size, threshold, found))
+            self._changed.notify()
         return await found
 
     async def run(self) -> None:
-        """Runs batches until it is cancelled."""
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="network") as threads:
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(self._workers):
-                    workers.create_task(self._work(threads))
-
-    async def _work(self, threads: ThreadPoolExecutor) -> None:
-        """Runs one batch after the other."""
+        """Runs batches until it is cancelled; then waits for those that run."""
         loop = asyncio.get_running_loop()
-        while True:
-            batch = [job for job in await self._next_batch() if not job.found.done()]
+        threads = [
+            threading.Thread(target=self._work, args=(loop,), name=f"network-{number}")
+            for number in range(self._workers)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            await loop.create_future()  # never done
+        finally:
+            with self._changed:
+                self._ends = True
+                self._changed.notify_all()
+            for thread in threads:
+                thread.join()
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Runs one batch after the other."""
+        while (batch := self._next_batch()) is not None:
             if not batch:
                 continue
             self._observe(len(batch))
             try:
-                results = await loop.run_in_executor(threads, self._compute, batch)
+                results = self._compute(batch)
             except Exception as error:  # noqa: BLE001 (it belongs to those who wait)
-                for job in batch:
-                    if not job.found.done():
-                        job.found.set_exception(error)
-                continue
-            for job, detections in zip(batch, results, strict=True):
-                if not job.found.done():
-                    job.found.set_result(detections)
+                loop.call_soon_threadsafe(_fail, batch, error)
+            else:
+                loop.call_soon_threadsafe(_answer, batch, results)
 
-    async def _next_batch(self) -> list[_Job]:
-        batch = [await self._waiting.get()]
-        try:
-            async with asyncio.timeout(self._batch_wait if self._batch_wait else None):
-                while len(batch) < self._batch_size:
-                    if self._waiting.empty() and not self._batch_wait:
-                        break
-                    batch.append(await self._waiting.get())
-        except TimeoutError:
-            pass
-        return batch
+    def _next_batch(self) -> list[_Job] | None:
+        """What waits; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ends)
+            deadline = time.monotonic() + self._batch_wait
+            while len(self._waiting) < self._batch_size and not self._ends:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    break
+            if self._ends:
+                return None
+            number = min(len(self._waiting), self._batch_size)
+            batch = [self._waiting.popleft() for _ in range(number)]
+        return [job for job in batch if not job.found.done()]
 
     def _compute(self, batch: list[_Job]) -> list[Detections]:
         """One forward pass for all, at the lowest of their thresholds.
@@ -116,3 +133,17 @@ class Batcher:
             threshold=min(job.threshold for job in batch),
         )
         return [own[own.scores > job.threshold] for own, job in zip(found, batch, strict=True)]
+
+
+def _answer(batch: list[_Job], results: list[Detections]) -> None:
+    """In the event loop."""
+    for job, detections in zip(batch, results, strict=True):
+        if not job.found.done():
+            job.found.set_result(detections)
+
+
+def _fail(batch: list[_Job], error: Exception) -> None:
+    """In the event loop."""
+    for job in batch:
+        if not job.found.done():
+            job.found.set_exception(error)
