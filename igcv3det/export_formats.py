@@ -56,7 +56,7 @@ FORMATS: dict[str, ExportFormat] = {
             *("openvino", ".xml", "openvino", "export", ("fp32", "fp16", "int8"), True, ".bin")
         ),
         ExportFormat("ncnn", ".param", "ncnn", "ncnn", ("fp32", "fp16"), weights_suffix=".bin"),
-        ExportFormat("litert", ".tflite", "litert", "litert", ("fp32", "int8")),
+        ExportFormat("litert", ".tflite", "litert", "litert", ("fp32", "fp16", "int8")),
         ExportFormat("executorch", ".pte", "executorch", "executorch", ("fp32", "int8")),
         ExportFormat("coreml", ".mlpackage", "", "coreml", ("fp32", "fp16")),
     )

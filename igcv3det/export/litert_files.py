@@ -1,4 +1,6 @@
-"""Detectors as LiteRT's ``.tflite``, converted by litert-torch and quantised by ai-edge-quantizer.
+"""Detectors as LiteRT's ``.tflite``, converted by litert-torch.
+
+ai-edge-quantizer makes their weights 16 bits wide, or weights and activations 8.
 
 The description is a member of a ZIP archive behind the flatbuffer, which is where TensorFlow Lite's
 metadata tools put associated files: runtimes read the flatbuffer only.
@@ -36,9 +38,12 @@ def write(job: ExportJob) -> None:
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "model.tflite"
         convert(model, model.example(), converted)
-        content = converted.read_bytes()
         if job.calibration is not None:
             content = _quantized(converted, job.calibration)
+        elif job.spec.precision == "fp16":
+            content = _with_half_weights(converted)
+        else:
+            content = converted.read_bytes()
     with replacing(job.path) as partial:
         partial.write_bytes(content)
         with zipfile.ZipFile(partial, "a") as archive:
@@ -55,6 +60,25 @@ def convert(model: nn.Module, example: torch.Tensor, path: Path) -> None:
     (name,) = inspect.signature(model.forward).parameters  # the input's in the file too
     with silenced():
         litert_torch.convert(model, (), {name: example}).export(str(path))
+
+
+def _with_half_weights(model: Path) -> bytes:
+    """The weights of convolutions in float16; runtimes widen them when they load the file."""
+    quantizer = import_extra("ai_edge_quantizer.quantizer", "fp16 for LiteRT", "litert")
+    types = import_extra("ai_edge_quantizer.qtyping", "fp16 for LiteRT", "litert")
+    names = types.TFLOperationName
+    half = types.TensorQuantizationConfig(num_bits=16, dtype=types.TensorDataType.FLOAT)
+    config = types.OpQuantizationConfig(
+        weight_tensor_config=half,
+        compute_precision=types.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    with silenced():
+        own = quantizer.Quantizer(str(model))
+        for name in (names.CONV_2D, names.DEPTHWISE_CONV_2D):
+            own.update_quantization_recipe(".*", name, config, "float_casting")
+        result = own.quantize(enable_progress_report=False)
+    return bytes(result.quantized_model)
 
 
 def _quantized(model: Path, calibration: CalibrationSet) -> bytes:

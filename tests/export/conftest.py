@@ -1,7 +1,7 @@
 """Exported files and images, shared by the tests of a module."""
 
 import pytest
-from export.networks import CONFIGS, lively_detector, require, write_images
+from export.networks import CONFIGS, ODD, lively_detector, require, write_images
 
 from igcv3det.export import CalibrationSet, export_detector, list_images
 from igcv3det.export_formats import FORMATS
@@ -27,8 +27,8 @@ def exported_file(tmp_path_factory, images):
         spec = spec or ExportSpec()
         key = name, network, spec
         if key not in made:
-            detector = lively_detector(CONFIGS[network])
-            path = tmp_path_factory.mktemp(name) / f"{network}{FORMATS[name].suffix}"
+            detector = lively_detector((CONFIGS | ODD)[network])
+            path = tmp_path_factory.mktemp(name) / f"a{FORMATS[name].suffix}"
             preprocess = Preprocess(detector.config.preprocess, detector.config.image_size)
             is_int8 = spec.precision == "int8"
             calibration = CalibrationSet(images[0].parent, preprocess) if is_int8 else None

@@ -8,6 +8,7 @@ from torch import nn
 from igcv3det.config import (
     AnchorConfig,
     BackboneConfig,
+    BlockConfig,
     DetectorConfig,
     HeadConfig,
     PostprocessConfig,
@@ -38,6 +39,62 @@ IGCV3 = DetectorConfig(
 )
 
 CONFIGS = {"tensorflow": TENSORFLOW, "igcv3": IGCV3}
+
+# What configurations, searches and fine-tuning make beside the usual detectors
+ODD = {
+    "one class, 236": DetectorConfig(
+        num_classes=1,
+        image_size=236,
+        backbone=BackboneConfig(name="mobilenetv2", width=0.1),
+        head=HeadConfig(extra_channels=(16, 8, 8)),
+        anchors=AnchorConfig(
+            shapes=(((0.1, 0.2),), ((0.3, 0.3), (0.2, 0.5)), *[((0.9, 0.9),)] * 3)
+        ),
+    ),
+    "IGCV3-W, 320": DetectorConfig(
+        num_classes=7,
+        image_size=320,
+        backbone=BackboneConfig(
+            variant="W", width=0.25, groups=(4, 2), relu="both", super_channels=8, repeats=(1,) * 7
+        ),
+        head=HeadConfig(extra_channels=(16,), activation="sigmoid"),
+    ),
+    "permuted twice, stride 8": DetectorConfig(
+        num_classes=4,
+        image_size=100,
+        padding="same",
+        backbone=BackboneConfig(width=0.25, p2=True, repeats=(1, 1, 2, 1, 1, 1, 1)),
+        head=HeadConfig(extra_channels=(16, 16), stride8_channels=24),
+        anchors=AnchorConfig(stride8_scale=0.1, aspect_ratios=(2.0,)),
+    ),
+    "searched, grouped heads": DetectorConfig(
+        num_classes=2,
+        image_size=97,
+        backbone=BackboneConfig(
+            blocks=(
+                BlockConfig(1, 8, relu="both"),
+                BlockConfig(2, 12, 20, (1, 2)),
+                BlockConfig(2, 12, 24, (2, 2), 4, "both", shortcut=True),
+                BlockConfig(3, 16, 12, (2, 1), relu="expansion"),
+                BlockConfig(4, 32, 48, (4, 4)),
+                BlockConfig(4, 32, 8, (2, 4), shortcut=True),
+                BlockConfig(5, 24, 56, relu="none"),
+                BlockConfig(6, 40, 60, (2, 2)),
+                BlockConfig(7, 48, 80, (4, 2), relu="both"),
+            ),
+            stem_channels=8,
+            last_channels=64,
+            last_groups=2,
+        ),
+        head=HeadConfig(
+            extra_channels=(32, 16),
+            extra_hidden=(16, 8),
+            extra_groups=((2, 2), (1, 1)),
+            class_ranks=(24, None, 8, 8),
+            class_groups=((2, 3), (1, 1), (2, 2), (1, 1)),
+        ),
+    ),
+}
 PACKAGES = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("onnx", "onnxscript", "openvino"),
@@ -55,9 +112,13 @@ def require(name):
 
 
 def lively_detector(config):
-    """Random weights, norms with the statistics of a batch, and scores all over 0..1."""
+    """Random weights, norms with the statistics of a batch, and scores all over 0..1.
+
+    Of `CATEGORIES` where there are three classes, else of ids in 1..K without names of their own.
+    """
     torch.manual_seed(0)
-    detector = build_detector(config, CATEGORIES).train()
+    categories = CATEGORIES if config.num_classes == len(CATEGORIES.ids) else None
+    detector = build_detector(config, categories).train()
     with torch.no_grad():
         for module in detector.modules():
             if isinstance(module, nn.BatchNorm2d):
