@@ -74,6 +74,7 @@ def _run(options: argparse.Namespace) -> int:
     # Before OpenCV is loaded: a second limit, by its own decoders
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(_most_pixels(options))
     import cv2
+    import numpy as np
 
     from igcv3det.checkpoint import preview_notice
     from igcv3det.engine.malloc import tune_malloc
@@ -87,6 +88,8 @@ def _run(options: argparse.Namespace) -> int:
         report("serve", notice)
     with bind(options.host, options.port) as own:
         predictor, workers = _load(options)
+        size = predictor.config.image_size
+        predictor(np.zeros((size, size, 3), np.uint8))  # fails now, if it does, not in a request
         limits = _limits(options, predictor, workers)
         app = build_app(predictor, limits, threshold=options.threshold)
         own.listen(BACKLOG)  # a client that reads the next line can connect
