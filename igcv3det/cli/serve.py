@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import (
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from igcv3det.service import Limits
 
 MEGA = 1_000_000
-ON_CPU, ON_GPU = 1, 16  # images in a batch
+ON_CPU, ON_GPU = 2, 16  # images in a batch
+# How long a thread may keep the interpreter that another one waits for; 5 ms by default, in which
+# the network stands still while requests are read
+SWITCH_SECONDS = 0.0005
 
 
 def main(args: list[str] | None = None) -> int:
@@ -63,7 +67,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     ):
         shown = f"{text} (default: {default:g})"
         limits.add_argument(option, type=kind, default=default, metavar=metavar, help=shown)
-    batch = "most images in one forward pass (default: 1 on a CPU, 16 on a GPU)"
+    batch = "most images in one forward pass (default: 2 on a CPU, 16 on a GPU)"
     limits.add_argument("--batch-size", type=positive_int, metavar="N", help=batch)
     workers = "forward passes at once, which share the threads (default: one thread each)"
     limits.add_argument("--workers", type=positive_int, metavar="N", help=workers)
@@ -73,21 +77,18 @@ def _parse(args: list[str]) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> int:
     # Before OpenCV is loaded: a second limit, by its own decoders
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(_most_pixels(options))
-    import cv2
     import numpy as np
 
     from igcv3det.checkpoint import preview_notice
-    from igcv3det.engine.malloc import tune_malloc
     from igcv3det.pretrained import DEFAULT
     from igcv3det.service import build_app
     from igcv3det.service.server import BACKLOG, address_of, bind, run
 
-    tune_malloc(return_large=True)
-    cv2.setNumThreads(1)  # images are decoded in threads of the service's own
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
         report("serve", notice)
     with bind(options.host, options.port) as own:
         predictor, workers = _load(options)
+        _tune_process()
         size = predictor.config.image_size
         predictor(np.zeros((size, size, 3), np.uint8))  # fails now, if it does, not in a request
         limits = _limits(options, predictor, workers)
@@ -120,6 +121,16 @@ def _load(options: argparse.Namespace) -> tuple[Predictor, int]:
     if file.suffix in EXPORTED_SUFFIXES:
         return Predictor(load_exported(file, threads=of_each), options.device), workers
     return Predictor.load(file, options.device), workers
+
+
+def _tune_process() -> None:
+    import cv2
+
+    from igcv3det.engine.malloc import tune_malloc
+
+    tune_malloc(return_large=True)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    cv2.setNumThreads(1)  # images are decoded in threads of the service's own
 
 
 def _most_pixels(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -59,6 +60,7 @@ class Batcher:
         self._observe = observe
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
+        self._idle = 0  # threads without a batch
         self._ends = False
 
     async def detect(self, tensor: Tensor, size: tuple[int, int], threshold: float) -> Detections:
@@ -107,8 +109,9 @@ class Batcher:
                 loop.call_soon_threadsafe(_answer, batch, results)
 
     def _next_batch(self) -> list[_Job] | None:
-        """What waits; None at the end."""
+        """What waits, shared among the threads that are idle; None at the end."""
         with self._changed:
+            self._idle += 1
             self._changed.wait_for(lambda: self._waiting or self._ends)
             deadline = time.monotonic() + self._batch_wait
             while len(self._waiting) < self._batch_size and not self._ends:
@@ -117,8 +120,9 @@ class Batcher:
                     break
             if self._ends:
                 return None
-            number = min(len(self._waiting), self._batch_size)
-            batch = [self._waiting.popleft() for _ in range(number)]
+            share = math.ceil(len(self._waiting) / self._idle)
+            batch = [self._waiting.popleft() for _ in range(min(share, self._batch_size))]
+            self._idle -= 1
         return [job for job in batch if not job.found.done()]
 
     def _compute(self, batch: list[_Job]) -> list[Detections]:

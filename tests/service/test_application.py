@@ -264,7 +264,7 @@ def test_workers_run_at_once(held):
         _wait_until(lambda: len(held.batches) == 2)  # before either has ended
         held.goes.set()
         assert [reply.result().status_code for reply in replies] == [200] * 3
-    assert held.batches == [1, 1, 1]
+    assert held.batches in ([1, 1, 1], [1, 2], [2, 1])  # the third may have come in time
 
 
 def test_an_incomplete_batch_waits_for_more(held):
