@@ -54,7 +54,7 @@ def service(checkpoint):
     """Process and port of a service."""
     command = [sys.executable, "-m", "igcv3det", "serve", "--checkpoint", checkpoint]
     process = subprocess.Popen(
-        [*command, "--port", "0", "--timeout", "1", "--batch-wait", "500"],
+        [*command, "--port", "0", "--timeout", "3", "--batch-wait", "500"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
