@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MEGA = 1_000_000
 ON_CPU, ON_GPU = 2, 16  # images in a batch
+MOST_WORKERS = 8  # by default: between PyTorch's operators they share Python's one lock
 # How long a thread may keep the interpreter that another one waits for; 5 ms by default, in which
 # the network stands still while requests are read
 SWITCH_SECONDS = 0.0005
@@ -69,7 +70,9 @@ def _parse(args: list[str]) -> argparse.Namespace:
         limits.add_argument(option, type=kind, default=default, metavar=metavar, help=shown)
     batch = "most images in one forward pass (default: 2 on a CPU, 16 on a GPU)"
     limits.add_argument("--batch-size", type=positive_int, metavar="N", help=batch)
-    workers = "forward passes at once, which share the threads (default: one thread each)"
+    workers = (
+        "forward passes at once, which share the threads (default: one thread each, at most 8)"
+    )
     limits.add_argument("--workers", type=positive_int, metavar="N", help=workers)
     return parser.parse_args(args)
 
@@ -102,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
 def _load(options: argparse.Namespace) -> tuple[Predictor, int]:
     """The detector, and how many forward passes run at once.
 
-    Two threads compute one image 1.4 times as fast as one, and two images in turn 2 times
+    Two threads compute 1.3 times as many images as one, two passes of one thread each 1.7 times
     (docs/serve.md), so each pass has one thread unless there are fewer workers than threads.
     """
     import torch
@@ -114,7 +117,7 @@ def _load(options: argparse.Namespace) -> tuple[Predictor, int]:
 
     threads = torch.get_num_threads()
     is_cpu = existing_device(options.device).type == "cpu"
-    workers: int = options.workers or (threads if is_cpu else 1)
+    workers: int = options.workers or (min(threads, MOST_WORKERS) if is_cpu else 1)
     of_each = max(1, threads // workers)
     torch.set_num_threads(of_each)
     file = resolve_model(options.checkpoint)

@@ -120,8 +120,10 @@ class Batcher:
                     break
             if self._ends:
                 return None
-            share = math.ceil(len(self._waiting) / self._idle)
-            batch = [self._waiting.popleft() for _ in range(min(share, self._batch_size))]
+            number = min(len(self._waiting), self._batch_size)
+            if not self._batch_wait:  # those that wait for whole batches do not share
+                number = min(number, math.ceil(len(self._waiting) / self._idle))
+            batch = [self._waiting.popleft() for _ in range(number)]
             self._idle -= 1
         return [job for job in batch if not job.found.done()]
 
