@@ -7,7 +7,8 @@ import numpy as np
 from exported_files import SIZE, describe
 
 from igcv3det.runtime import ExportSpec
-from igcv3det.runtime.ncnn_session import MARK, WEIGHTS
+from igcv3det.runtime.ncnn_session import MARK
+from igcv3det.runtime.session import WEIGHTS
 
 SPEC = ExportSpec(single_image=True)
 # Three anchors as in exported_files: boxes are constants in the .bin, scores the first pixels

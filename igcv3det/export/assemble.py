@@ -5,6 +5,8 @@ Subgraphs are connected by tensor names: each input reads what was last written 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from igcv3det.atomic_files import atomic_write, replacing
 from igcv3det.description import DESCRIPTION
-from igcv3det.runtime.session import first_line
+from igcv3det.runtime.session import WEIGHTS, first_line
 from igcv3det.runtime.sessions import openvino_core
 from igcv3det.version import __version__
 
@@ -126,17 +128,29 @@ def join_openvino(
 def save_openvino(model: openvino.Model, path: Path, description: str) -> None:
     """Writes a model with its description; the weights go to a ``.bin`` beside it.
 
+    The description gets a checksum of the weights: with a ``.bin`` of another model of the same
+    size OpenVINO would compute nonsense without an error.
+
+    Args:
+        model: is changed.
+        path: of the graph.
+        description: a JSON mapping; empty for none.
+
     Raises:
         OSError: the files cannot be written; earlier ones are then left as they were.
     """
     import openvino
 
-    model.set_rt_info(description, [DESCRIPTION])
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / path.name
         try:
             # Not compressed: a network in half precision is so already, the rest must not be
             openvino.save_model(model, written, compress_to_fp16=False)
+            if description:
+                checksum = hashlib.sha256(written.with_suffix(".bin").read_bytes()).hexdigest()
+                described = json.dumps({**json.loads(description), WEIGHTS: checksum})
+                model.set_rt_info(described, [DESCRIPTION])
+                openvino.save_model(model, written, compress_to_fp16=False)  # the same .bin
         except RuntimeError as error:
             raise OSError(f"{path}: OpenVINO cannot write it: {first_line(error)}") from error
         with replacing(path.with_suffix(".bin")) as weights, replacing(path) as graph:

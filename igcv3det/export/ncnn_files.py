@@ -21,8 +21,8 @@ from igcv3det.atomic_files import replacing
 from igcv3det.export.job import ExportJob
 from igcv3det.export.network import NetworkAndDecoding, description_of
 from igcv3det.runtime.export_spec import CANDIDATE_OUTPUTS, INPUT
-from igcv3det.runtime.ncnn_session import MARK, WEIGHTS
-from igcv3det.runtime.session import import_extra
+from igcv3det.runtime.ncnn_session import MARK
+from igcv3det.runtime.session import WEIGHTS, import_extra
 
 PACKAGES: tuple[str, ...] = ("pnnx", "ncnn")
 _HEADER = 2  # lines before the layers

@@ -7,14 +7,12 @@ weights: with a ``.bin`` of another model ncnn would compute nonsense without an
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 
 from igcv3det.description import DESCRIPTION
-from igcv3det.runtime.session import Array, Port, import_extra
+from igcv3det.runtime.session import Array, Port, check_weights, import_extra
 
 MAGIC = "7767517"
 """The first line of a ``.param``."""
@@ -22,8 +20,6 @@ MARK = f"# {DESCRIPTION} "
 """Start of the line that holds the description."""
 INPUT = "images"
 """Name of the input."""
-WEIGHTS = "weights_sha256"
-"""Key, in the description, of the checksum of the ``.bin``."""
 _FLOAT32 = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
 
 
@@ -49,7 +45,7 @@ class NcnnSession:
         self.description = next(
             (line.removeprefix(MARK) for line in lines if line.startswith(MARK)), None
         )
-        _check_weights(self.description, path, weights)
+        check_weights(self.description, path)
         self._path = path
         self._matrix = ncnn.Mat
         self._net = ncnn.Net()
@@ -94,15 +90,6 @@ def _read_lines(path: Path) -> list[str]:
     if not lines or lines[0].strip() != MAGIC:
         raise ValueError(f"{path}: ncnn cannot read it: it does not start with {MAGIC}")
     return lines
-
-
-def _check_weights(description: str | None, path: Path, weights: Path) -> None:
-    try:
-        expected = json.loads(description or "{}").get(WEIGHTS)
-    except (json.JSONDecodeError, AttributeError):
-        return  # refused with the file's name when the description is parsed
-    if expected is not None and expected != hashlib.sha256(weights.read_bytes()).hexdigest():
-        raise ValueError(f"{weights}: holds other weights than {path.name} was written with")
 
 
 def _input_shape(lines: list[str], path: Path) -> tuple[int, int, int, int]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+WEIGHTS = "weights_sha256"
+"""Key, in a description, of the checksum of the ``.bin`` beside the graph."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,21 @@ def import_extra(name: str, purpose: object, extra: str = "export") -> ModuleTyp
         raise ImportError(
             f"{purpose}: needs {error.name}; install it with: pip install 'igcv3det[{extra}]'"
         ) from error
+
+
+def check_weights(description: str | None, path: Path) -> None:
+    """Compares the ``.bin`` beside a graph with the checksum in the graph's description, if any.
+
+    Raises:
+        ValueError: it holds other weights, with which the graph would compute nonsense.
+    """
+    try:
+        expected = json.loads(description or "{}").get(WEIGHTS)
+    except (json.JSONDecodeError, AttributeError):
+        return  # refused with the file's name when the description is parsed
+    weights = path.with_suffix(".bin")
+    if expected is not None and expected != hashlib.sha256(weights.read_bytes()).hexdigest():
+        raise ValueError(f"{weights}: holds other weights than {path.name} was written with")
 
 
 def first_line(error: Exception) -> str:

@@ -17,7 +17,14 @@ from igcv3det.runtime.content import format_by_content
 from igcv3det.runtime.executorch_session import ExecuTorchSession
 from igcv3det.runtime.litert_session import LiteRTSession
 from igcv3det.runtime.ncnn_session import NcnnSession
-from igcv3det.runtime.session import Array, Port, Session, first_line, import_extra
+from igcv3det.runtime.session import (
+    Array,
+    Port,
+    Session,
+    check_weights,
+    first_line,
+    import_extra,
+)
 
 COREML = "Core ML files run on Apple's systems only; this package writes them and runs none"
 """Why such a file is refused."""
@@ -119,6 +126,9 @@ class _OpenVinoSession:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
             model = core.read_model(path)
+            known = model.has_rt_info([DESCRIPTION])
+            self.description = model.get_rt_info([DESCRIPTION]).astype(str) if known else None
+            check_weights(self.description, path)
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
             weights = path.with_suffix(".bin")
@@ -129,8 +139,6 @@ class _OpenVinoSession:
             raise ValueError(f"{path}: OpenVINO cannot read it: {reason}") from error
         self.inputs = [_openvino_port(port) for port in model.inputs]
         self.outputs = [_openvino_port(port) for port in model.outputs]
-        known = model.has_rt_info([DESCRIPTION])
-        self.description = model.get_rt_info([DESCRIPTION]).astype(str) if known else None
         self._of_thread = threading.local()
 
     def run(self, array: Array) -> list[Array]:

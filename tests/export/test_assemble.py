@@ -1,6 +1,7 @@
 """Writing exported files."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ for _package in ("onnx", "openvino"):
 import onnx.parser  # noqa: E402
 
 from igcv3det.export.assemble import read_openvino, save_onnx, save_openvino  # noqa: E402
+from igcv3det.runtime.sessions import open_session  # noqa: E402
 
 TEXT = """<ir_version: 10, opset_import: ["": 18]>
     small (float[1, 4] images) => (float[1, 4] heads) { heads = Add (images, bias) }"""
@@ -24,6 +26,24 @@ def model():
     bias = onnx.numpy_helper.from_array(np.ones((1, 4), np.float32), "bias")
     model.graph.initializer.append(bias)
     return model
+
+
+def test_weights_of_another_file_are_refused(tmp_path, model):
+    """Both have the same size: OpenVINO itself reads any."""
+    save_openvino(read_openvino(model), tmp_path / "a.xml", '{"x": 1}')
+    session = open_session(tmp_path / "a.xml")
+    assert json.loads(session.description)["x"] == 1
+    assert (session.run(np.zeros((1, 4), np.float32))[0] == 1).all()
+    data = (tmp_path / "a.bin").read_bytes()
+    (tmp_path / "a.bin").write_bytes(data[::-1])
+    message = r"a\.bin: holds other weights than a\.xml was written with"
+    with pytest.raises(ValueError, match=message):
+        open_session(tmp_path / "a.xml")
+
+
+def test_a_graph_without_description_is_not_checked(tmp_path, model):
+    save_openvino(read_openvino(model), tmp_path / "a.xml", "")
+    assert not open_session(tmp_path / "a.xml").description
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
