@@ -19,6 +19,8 @@ from igcv3det.tasks.segment.sources import MaskedImage
 
 MIOU_LIMIT = 0.01
 """Largest loss of mIoU, in any precision."""
+TIES = 1e-3
+"""Logits that differ by no more than this give another class only where two are that close."""
 _COMPARED = 4  # every so many rows and columns of the logits
 
 
@@ -107,7 +109,8 @@ def segmenter_disagreements(found: dict[str, Any], limits: Limits) -> list[str]:
         limits: of the file's precision.
     """
     sentences = []
-    if found["agreement"] < limits.agreement:
+    largest = found["logits"]["largest"]
+    if found["agreement"] < limits.agreement and (largest is None or largest > TIES):
         sentences.append(
             f"{found['agreement']:.4f} of the pixels get the same class, limit {limits.agreement}"
         )
