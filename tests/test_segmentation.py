@@ -13,6 +13,7 @@ from igcv3det.checkpoint import load_detector, save_detector
 from igcv3det.cli import train
 from igcv3det.config import BackboneConfig, DetectorConfig
 from igcv3det.detector import build_detector
+from igcv3det.io.images import read_image
 from igcv3det.tasks.segment.checkpoint import load_segmenter
 from igcv3det.weight_files import read_torch
 
@@ -43,7 +44,11 @@ def test_run_folder(call, tmp_path, capsys):
     run = tmp_path / "run"
     assert call() == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(run / "checkpoints/best.safetensors")
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints"}
+    names = {path.name for path in run.iterdir()}
+    assert names == {"config.yaml", "metrics.csv", "checkpoints", "images"}
+    drawn = sorted(str(path.relative_to(run / "images")) for path in run.rglob("*.png"))
+    assert drawn == [f"epoch-000{epoch}/000{n}.png" for epoch in (0, 1) for n in range(3)]
+    assert read_image(run / "images" / drawn[0]).shape == (24, 2 * 32, 3)
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [bool(row["val/mIoU"]) for row in rows] == [False, True] * 2

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from igcv3det.config import AugmentConfig, PreprocessConfig, config_from_dict
 from igcv3det.engine.sampler import EpochBatches
+from igcv3det.engine.validation_images import to_image
 from igcv3det.io.drawing import GREY, draw_boxes, label_colour, tile_images
 from igcv3det.structures import Target
-from igcv3det.tasks.detect.callbacks import to_image
 from igcv3det.tasks.detect.datamodule import CocoDataModule
 
 _AUGMENT = "data.augment."
@@ -60,7 +60,10 @@ def draw_samples(
     count = min(count, len(dataset))
     (keys,) = list(EpochBatches(len(dataset), len(dataset), shuffle=True, seed=module.seed))
     samples = [dataset[key] for key in keys[:count]]
-    drawn = [_drawn(to_image(image, preprocess), target, names) for image, target in samples]
+    drawn = [
+        _drawn(to_image(image, preprocess.mean, preprocess.std), target, names)
+        for image, target in samples
+    ]
     boxes = sum(len(target.boxes) for _, target in samples)
     changes_name = module.augmentation or f"preset {augment.preset}"
     lines = [

@@ -30,7 +30,8 @@ from igcv3det.description import FREE_FIELDS, FREE_IN_FINE_TUNING, contradiction
 from igcv3det.engine.callbacks import FiniteLossGuard, ReportLines
 from igcv3det.engine.ema import AveragedWeights
 from igcv3det.engine.run_cli import RunCLI, plain_values
-from igcv3det.tasks.detect.callbacks import IMAGES, PredictionImages, target_image_ids
+from igcv3det.engine.validation_images import IMAGES, add_images_option
+from igcv3det.tasks.detect.callbacks import PredictionImages, target_image_ids
 from igcv3det.tasks.detect.datamodule import CocoDataModule
 from igcv3det.tasks.detect.module import DetectionModule
 from igcv3det.tasks.detect.validation_plots import PLOTS, ValidationPlots
@@ -74,12 +75,7 @@ class DetectionCLI(RunCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the option of detection."""
         super().add_arguments_to_parser(parser)
-        parser.add_argument(
-            "--logged_images",
-            type=int,
-            default=8,
-            help="Validation images to draw after each epoch.",
-        )
+        add_images_option(parser)
         parser.add_argument(
             "--plots",
             type=bool | None,

@@ -22,6 +22,7 @@ from igcv3det.io.drawing import (
 from igcv3det.io.file_set import NewFiles
 from igcv3det.io.frames import Frame
 from igcv3det.io.images import Image
+from igcv3det.tasks.segment.masks import Mask
 from igcv3det.tasks.segment.predictor import Segmentation
 
 OPACITY = 0.55
@@ -48,18 +49,37 @@ def draw_segmentation(image: Image, found: Segmentation) -> Image:
     Raises:
         ValueError: the mask has another size.
     """
-    if found.mask.shape != image.shape[:2]:
-        raise ValueError(f"mask {found.mask.shape} and image {image.shape[:2]} differ in size")
+    mixed = colour_pixels(image, found.mask, len(found.classes.names))
     colours = class_colours(len(found.classes.names))
-    image = np.ascontiguousarray(image)
-    mixed = cv2.addWeighted(image, 1 - OPACITY, colours[found.mask], OPACITY, 0)
     named = [name for name, share in found.shares.items() if share >= LEGEND_SHARE]
     size = min(max(round(min(image.shape[:2]) * FONT_SHARE), MIN_FONT_PX), MAX_FONT_PX)
     bottoms = (np.arange(len(named)) + 1) * size * _LINE
     corners = torch.tensor(np.stack([bottoms * 0, bottoms, bottoms * 0, bottoms], axis=1))
     order = [found.classes.names.index(name) for name in named]
     own = [tuple(int(value) for value in colours[label]) for label in order]
-    return draw_boxes(cast("Image", mixed), corners, named, own)  # type: ignore[arg-type]
+    return draw_boxes(mixed, corners, named, own)  # type: ignore[arg-type]
+
+
+def colour_pixels(image: Image, mask: Mask, num_classes: int) -> Image:
+    """Colours the pixels of an image by class; those of no class stay as they are.
+
+    Args:
+        image: uint8 [H, W, 3] RGB; it is not changed.
+        mask: [H, W] uint8 classes; 255 is no class.
+        num_classes: K.
+
+    Raises:
+        ValueError: the mask has another size.
+    """
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"mask {mask.shape} and image {image.shape[:2]} differ in size")
+    image = np.ascontiguousarray(image)
+    counted = mask < num_classes
+    colours = class_colours(num_classes)[np.where(counted, mask, 0)]
+    mixed = cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
+    if not counted.all():
+        mixed[~counted] = image[~counted]
+    return cast("Image", mixed)
 
 
 class MaskFolder:

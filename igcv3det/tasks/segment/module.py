@@ -146,18 +146,20 @@ class SegmentationModule(LightningModule):
         self.log("train/lr", lr, batch_size=len(batch.images))
         return loss
 
-    def validation_step(self, batch: MaskBatch, batch_idx: int) -> None:
-        """Scores a batch, each image at its own size."""
+    def validation_step(self, batch: MaskBatch, batch_idx: int) -> dict[str, list[Tensor]]:
+        """Scores a batch, each image at its own size; returns the predicted ``classes``."""
         coarse = self(batch.images)
-        losses = []
+        losses, classes = [], []
         for own, mask in zip(coarse, batch.masks, strict=True):
             logits = resize_logits(own[None], (mask.shape[0], mask.shape[1]))
             losses.append(self.criterion(logits, mask[None]))
-            self.miou.update(logits[0].argmax(0), mask)
+            classes.append(logits[0].argmax(0))
+            self.miou.update(classes[-1], mask)
         # a float: Lightning 2.6 truncates the average number of images over the processes
         count: Any = float(len(losses))
         self.log("val/loss", torch.stack(losses).mean(), batch_size=count, sync_dist=True)
         self.log("val/mIoU", self.miou, prog_bar=True, on_step=False, on_epoch=True)
+        return {"classes": classes}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimizer and schedule for this run's batch size and length.

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.cli import LightningArgumentParser
 
 from igcv3det.config import OptimConfig
 from igcv3det.engine.callbacks import FiniteLossGuard, ReportLines
 from igcv3det.engine.ema import AveragedWeights
 from igcv3det.engine.run_cli import RunCLI
+from igcv3det.engine.validation_images import IMAGES, add_images_option
 from igcv3det.tasks.segment.batches import MaskBatch
+from igcv3det.tasks.segment.callbacks import MaskImages
 from igcv3det.tasks.segment.checkpoint import load_segmenter, save_segmenter
 from igcv3det.tasks.segment.config import (
     DecayConfig,
@@ -60,6 +63,12 @@ class SegmentationCLI(RunCLI):
     )
     program = ("train --task segment", "Trains a segmenter.")
     best = ("val/mIoU", "max")
+    minimums: ClassVar[Mapping[str, int]] = {**RunCLI.minimums, "logged_images": 0}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the option of segmentation."""
+        super().add_arguments_to_parser(parser)
+        add_images_option(parser)
 
     def checkpoint_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The network of the checkpoint that is resumed, or else the backbone of the weights.
@@ -97,6 +106,8 @@ class SegmentationCLI(RunCLI):
         decay = self.model.optim.ema_decay
         if decay is not None:
             callbacks.append(AveragedWeights(decay, "segmenter"))
+        if self.config.logged_images > 0 and not given.fast_dev_run:
+            callbacks.append(MaskImages(self.run_folder / IMAGES, self.config.logged_images))
         return callbacks
 
     def _release(self, checkpoint: Path, target: Path) -> None:
