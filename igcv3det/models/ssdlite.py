@@ -120,7 +120,10 @@ class StrideEightMap(nn.Module):
 
     def forward(self, shallow: Tensor, tap: Tensor) -> Tensor:
         """Maps [B, C, H, W] and [B, C', ceil(H / 2), ceil(W / 2)] to one of the first's size."""
-        raised = F.interpolate(self.top(tap), size=shallow.shape[-2:], mode="nearest")
+        # By 2 and cropped: to an odd size litert-torch 0.10 samples other cells than PyTorch
+        raised = F.interpolate(self.top(tap), scale_factor=2.0, mode="nearest")
+        if raised.shape[-2:] != shallow.shape[-2:]:
+            raised = raised[..., : shallow.shape[-2], : shallow.shape[-1]]
         return F.relu6(self.lateral(shallow) + raised)
 
 

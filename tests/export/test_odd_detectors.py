@@ -38,7 +38,7 @@ def test_raw_outputs_are_those_of_pytorch(exported_file, name, network):
     assert scores.shape[2] == detector.config.num_classes
     assert expected_scores.std() > 0.01  # nothing is saturated
     torch.testing.assert_close(scores, expected_scores, rtol=0, atol=1e-4)
-    torch.testing.assert_close(boxes, expected_boxes, rtol=0, atol=0.01)
+    torch.testing.assert_close(boxes, expected_boxes, rtol=0, atol=0.05)
 
 
 @pytest.mark.slow
@@ -49,7 +49,7 @@ def test_graphs_with_nms_find_the_same(exported_file, images, name, network):
     found = compare_detections(detector, load_exported(path, threads=1), images)
     assert found["confident"] > 10
     assert found["matched"] + found["extra"] > 0.9 * found["confident"]
-    assert found["score"]["p95"] < 0.05  # a pixel of the resize differs by a grey level
+    assert found["score"]["p95"] < 0.1  # a pixel of the resize differs by a grey level
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 // Copies src/, the libraries that the page loads, and the detector: an .onnx (--nms) for WebGPU, a
 // .tflite for WebAssembly, or one of them for both. Without --model the default weights are exported
 // by `igcv3det export`; PYTHON names the interpreter. The .tflite is left out where Python has no
-// litert-torch; its weights are float16, or all of it 8 bits with --calibration DIR, photographs.
+// litert-torch; it is in float32, or in 8 bits with --calibration DIR, a folder of photographs.
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -80,9 +80,9 @@ function writeModels() {
   exportAs("model.onnx", "--nms", "--precision", options.precision);
   const { calibration } = options;
   if (!calibration) {
-    console.warn("build: no --calibration DIR, so WebAssembly computes in float32 with float16 weights; int8 is faster");
+    console.warn("build: no photographs (--calibration DIR), so the .tflite is in float32; int8 is faster and smaller");
   }
-  const precision = calibration ? ["int8", "--calibration", resolve(calibration)] : ["fp16"];
+  const precision = calibration ? ["int8", "--calibration", resolve(calibration)] : ["fp32"];
   if (hasLitert()) exportAs("model.tflite", "--precision", ...precision);
   return names;
 }
