@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -13,6 +14,7 @@ from igcv3det.detection.anchors import cell_shapes
 from igcv3det.detector import build_detector
 from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.fastpath.deploy import deploy
+from igcv3det.io.images import write_image
 from igcv3det.structures import Categories
 from igcv3det.tasks.detect.fine_tuning import load_for_fine_tuning
 
@@ -187,6 +189,7 @@ def test_commands_that_do_not_take_it_say_so(tmp_path, capsys):
     from igcv3det.tasks.distill.module import DistillationModule
 
     save_detector(built(), tmp_path / "a.safetensors")
+    write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     words = ["--checkpoint", str(tmp_path / "a.safetensors"), "--images", str(tmp_path)]
     assert main([*words, "--output", str(tmp_path / "out"), "--parameters", "0.5"]) == 1
     assert "compress takes no detector with a map of stride 8" in capsys.readouterr().err
