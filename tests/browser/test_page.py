@@ -61,7 +61,7 @@ def model(request, programs, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / f"model.{request.param}"
     if request.param == "tflite":
         pytest.importorskip("litert_torch", reason="needs the extra igcv3det[litert]")
-        export_detector(load_detector("igcv3-d"), path)
+        export_detector(load_detector("igcv3-d"), path)  # float32, as the build writes it
     else:
         export_detector(load_detector("igcv3-d"), path, ExportSpec("fp16", nms=True))
     return path

@@ -12,6 +12,8 @@ from igcv3det.export import export_detector
 from igcv3det.measure.parity import compare_detections
 from igcv3det.runtime import ExportSpec, load_exported
 
+# JAX, which litert-torch imports, warns of the programs that other exporters start
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("litert", "executorch")]
 ANY_BATCH = [pytest.param(name, marks=pytest.mark.slow) for name in ("onnx", "openvino")]
 
