@@ -120,13 +120,15 @@ def _classes(store: AnnotationStore, splits: Sequence[str], file: str) -> Iterat
         if len(rare):
             times = counts[most] / counts[least]
             detail = (
-                f"classes have at most 1/{IMBALANCE} of the boxes of {names[most]!r} "
-                f"({counts[most]}); the rarest is {names[least]!r} ({counts[least]}, 1/{times:.0f})"
+                f"of {len(names)} classes with at most 1/{IMBALANCE} of the boxes of "
+                f"{names[most]!r} ({counts[most]}); the rarest is {names[least]!r} "
+                f"({counts[least]}, 1/{times:.0f})"
             )
             yield Finding("class imbalance", file, len(rare), detail)
     few = [index for index in present.tolist() if counts[index] < FEW_BOXES]
     if few:
-        detail = f"classes have fewer than {FEW_BOXES} boxes: {_listed([names[i] for i in few])}"
+        shown = _listed([names[i] for i in few])
+        detail = f"of {len(names)} classes with fewer than {FEW_BOXES} boxes: {shown}"
         yield Finding("few boxes", file, len(few), detail)
     rows = np.repeat(np.arange(len(store)), np.diff(store.starts))[is_object]
     own = np.array(splits)[rows] if splits else np.array([])
@@ -134,7 +136,8 @@ def _classes(store: AnnotationStore, splits: Sequence[str], file: str) -> Iterat
         seen = np.bincount(labels[own == split], minlength=len(names) + 1)[1:]
         absent = [names[index] for index in present.tolist() if not seen[index]]
         if absent and seen.any():
-            detail = f"classes have boxes in other splits only: {_listed(absent)}"
+            shown = _listed(absent)
+            detail = f"of {len(names)} classes with boxes in other splits only: {shown}"
             yield Finding(f"classes missing in {split}", file, len(absent), detail)
 
 
