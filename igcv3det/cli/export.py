@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 from igcv3det.cli.arguments import positive_int
 from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
+from igcv3det.cli.progress import counting_up
 from igcv3det.cli.results import write_json
 from igcv3det.export_formats import FORMATS, format_of
 
@@ -208,7 +209,8 @@ def _parity(
     if options.annotations:
         try:
             data = options.annotations, options.images
-            found["AP"] = parity.compare_ap(detector, exported, *data)
+            with counting_up("AP:") as progress:
+                found["AP"] = parity.compare_ap(detector, exported, *data, progress)
             failures += found["AP"]["unreadable"]
         except (OSError, ValueError) as error:
             failures.append(str(error))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from igcv3det.cli.command import WRONG_CALL, report
+from igcv3det.cli.progress import counting_up
 from igcv3det.cli.results import write_json
 from igcv3det.export.calibration import CalibrationSet
 from igcv3det.tasks.segment.checkpoint import load_segmenter
@@ -48,7 +49,8 @@ def export_segments(options: argparse.Namespace, files: list[Path], source: str)
     exported = load_exported_segmenter(options.output)
     found = compare_segmenters(segmenter, exported, classes, files)
     if samples:
-        found["mIoU"] = compare_miou(segmenter, exported, classes, samples)
+        with counting_up("mIoU:") as progress:
+            found["mIoU"] = compare_miou(segmenter, exported, classes, samples, progress)
     limits = LIMITS[exported.precision]
     disagreements = segmenter_disagreements(found, limits)
     path = options.output.with_name(f"{options.output.name}.parity.json")

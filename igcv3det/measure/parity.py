@@ -9,7 +9,7 @@ that two ways of resizing treat differently, does not make a file wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from igcv3det.detection.box_coder import BoxCoder
 from igcv3det.detection.iou import box_iou
 from igcv3det.detection.postprocess import class_scores
 from igcv3det.detector import SSDLite
+from igcv3det.evaluation import CocoEvaluator
 from igcv3det.evaluation.dataset_inference import average_precision
 from igcv3det.io.images import read_image
 from igcv3det.predictor import Predictor
@@ -146,9 +147,20 @@ def compare_candidates(
 
 
 def compare_ap(
-    detector: SSDLite, exported: ExportedDetector, annotations: Path, images: Path
+    detector: SSDLite,
+    exported: ExportedDetector,
+    annotations: Path,
+    images: Path,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """AP of both on a data set, scored as ``igcv3det eval`` does.
+
+    Args:
+        detector: in PyTorch.
+        exported: the same.
+        annotations: a COCO annotation file.
+        images: folder where its file names start from.
+        progress: called after each batch with the images done, of either network, and all.
 
     Returns:
         "pytorch", "exported", "loss", and "unreadable": one sentence for each image that could not
@@ -157,8 +169,15 @@ def compare_ap(
     Raises:
         FileNotFoundError, ValueError: from `average_precision`.
     """
-    ours, unreadable = average_precision(detector, annotations, images)
-    theirs, _ = average_precision(exported, annotations, images)
+    record = CocoEvaluator(annotations).ground_truth
+    count = len(record.images)
+
+    def show(done: int) -> None:
+        if progress:
+            progress(done, count)
+
+    ours, unreadable = average_precision(detector, record, images, show)
+    theirs, _ = average_precision(exported, record, images, show)
     return {
         "pytorch": ours,
         "exported": theirs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,15 +81,29 @@ def compare_miou(
     exported: ExportedSegmenter,
     classes: ClassLabels,
     samples: Sequence[MaskedImage],
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Compares the mIoU on images with masks.
+
+    Args:
+        segmenter: in PyTorch.
+        exported: the same.
+        classes: of both.
+        samples: the images.
+        progress: called after each batch with the images done, of either network, and all.
 
     Returns:
         "pytorch", "exported" and "loss"; "images" that were used; "unusable": a sentence for each
         other one.
     """
+
+    def show(done: int) -> None:
+        if progress:
+            progress(done, len(samples))
+
     ours, theirs = (
-        score_split(SegmentationPredictor(own, classes), samples) for own in (segmenter, exported)
+        score_split(SegmentationPredictor(own, classes), samples, progress=show)
+        for own in (segmenter, exported)
     )
     before, after = ours.scores.miou, theirs.scores.miou
     return {
