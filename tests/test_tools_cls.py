@@ -123,7 +123,7 @@ def test_igcv2_options(call, tmp_path):
         (["--model.classifier.num_classes", "4"], 1, "--model.classifier.num_classes 3"),
         (["--data.root", "/absent"], 1, "/absent"),
         (["--data.val_split", "valid"], 1, "no split 'valid'"),
-        (["--model.label_smoothing", "1"], 1, "label_smoothing"),
+        (["--model.label_smoothing", "1"], 2, "label_smoothing must be in [0, 1), got 1"),
         (["--model.optim.lr", "1e38"], 1, "image ids of the batch: ["),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

@@ -51,7 +51,7 @@ class Options(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A class, or the value of a name, and the module that it stands in."""
+    """A class, a function or the value of a name, and the module that it stands in."""
 
     module: str
     node: ast.AST
@@ -108,7 +108,7 @@ def _added(lineage: list[Found]) -> Iterator[Option]:
     """Options that the class and its bases add by ``parser.add_argument``."""
     options: dict[str, Option] = {}
     for found in reversed(lineage):
-        for call in _of_type(ast.walk(found.node), ast.Call):
+        for call in _parser_calls(found):
             given = {keyword.arg: keyword.value for keyword in call.keywords}
             function = ast.unparse(call.func)
             if function == "parser.add_argument":
@@ -120,6 +120,16 @@ def _added(lineage: list[Found]) -> Iterator[Option]:
                     if key in options:
                         options[key] = options[key]._replace(default=ast.unparse(value))
     yield from options.values()
+
+
+def _parser_calls(found: Found) -> Iterator[ast.Call]:
+    """Calls in a class or function, and in the functions to which it passes the parser alone."""
+    for call in _of_type(ast.walk(found.node), ast.Call):
+        yield call
+        if isinstance(call.func, ast.Name) and [ast.unparse(a) for a in call.args] == ["parser"]:
+            function = _find(found.module, call.func.id)
+            if function is not None:
+                yield from _parser_calls(function)
 
 
 def _parameters(found: Found, prefix: str, linked: frozenset[str]) -> Iterator[Option]:
@@ -222,12 +232,12 @@ def _class(module: str, name: str) -> Found:
 
 @functools.cache
 def _find(module: str, name: str) -> Found | None:
-    """The class or value of a name in a module, wherever in this package it is from."""
+    """The class, function or value of a name in a module, wherever in this package it is from."""
     tree = _tree(module)
     if tree is None:
         return None
     for statement in tree.body:
-        if isinstance(statement, ast.ClassDef) and statement.name == name:
+        if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
             return Found(module, statement)
         if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith(PACKAGE):
             for alias in statement.names:

@@ -39,7 +39,7 @@ def require_ranges(config: object, name: str, **intervals: str) -> None:
     Example:
         >>> require_ranges(types.SimpleNamespace(lr=-1), "optim", lr="(0, inf)")
         Traceback (most recent call last):
-        ValueError: optim.lr must be > 0, got -1
+        igcv3det.config.values.RangeError: optim.lr must be > 0, got -1
     """
     for field, interval in intervals.items():
         value, key = getattr(config, field), f"{name}.{field}".lstrip(".")
