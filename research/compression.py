@@ -19,12 +19,13 @@ from pathlib import Path
 import torch
 
 from igcv3det.cli.command import run_command
-from igcv3det.tasks.compress.features import BATCH, FeatureStore, from_half
+from igcv3det.tasks.compress.features import BATCH, FeatureStore
 from igcv3det.tasks.compress.front import Point, choose_point, measured_shares, write_point
 from igcv3det.tasks.compress.load_teacher import load_teacher
 from igcv3det.tasks.compress.parts import IMAGES, run_parts
 from igcv3det.tasks.compress.search import MEASURES, Judged, Search, SearchOptions
 from igcv3det.tasks.compress.training import PartTraining
+from igcv3det.tasks.half_floats import from_half
 
 RULES = {
     "groups-2x2": ("groups 2x2",),

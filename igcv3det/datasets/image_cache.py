@@ -12,13 +12,14 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from igcv3det.atomic_files import atomic_write, replacing
+from igcv3det.datasets.array_files import write_array_header
 from igcv3det.io.images import EXTENSIONS, Image, ImageReadError, read_image
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class ImageCache:
         pixels: [N, H, W, 3] uint8 RGB, read-only.
         paths: [N] of the images, in the folders' order, sorted within each; see ``most``.
         unreadable: number of images that were left out.
+        fingerprint: another one for other files.
 
     Raises:
         FileNotFoundError: a folder that is missing or holds no image.
@@ -125,12 +127,12 @@ class ImageCache:
             if none:
                 raise ValueError(f"{paths[0].parent}: none of its images can be read")
 
-        files = "".join(
+        self.fingerprint = "".join(
             f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
             for path in paths
             for status in (path.stat(),)
         )
-        decoded = decoded_images(resized, len(paths), side, Path(cache), "images", files)
+        decoded = decoded_images(resized, len(paths), side, Path(cache), "images", self.fingerprint)
         self.pixels = decoded.pixels
         self.paths = [paths[row] for row in decoded.rows]
         self.unreadable = len(paths) - len(self.paths)
@@ -179,20 +181,14 @@ def _write(
     """Writes both files; the rows last, so that their presence means that all is there."""
     kept: list[int] = []
     with replacing(pixels, durable=False) as partial, partial.open("wb") as file:
-        _write_header(file, shape)
+        write_array_header(file, "|u1", shape)
         for row, image in enumerate(resized):
             if image is not None:
                 file.write(image.tobytes())
                 kept.append(row)
         file.seek(0)
-        _write_header(file, (len(kept), *shape[1:]))
+        write_array_header(file, "|u1", (len(kept), *shape[1:]))
     atomic_write(rows, json.dumps({"rows": kept}))
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    # of constant length for up to 21 digits: NumPy pads it for a first axis that may grow
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _stretched(path: Path, size: tuple[int, int]) -> Image | None:

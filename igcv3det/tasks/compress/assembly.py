@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design
 from igcv3det.tasks.compress.detector_parts import PredictionPart
-from igcv3det.tasks.compress.features import BATCH, FeatureStore, from_half, to_half
+from igcv3det.tasks.compress.features import BATCH, FeatureStore
 from igcv3det.tasks.compress.folded import rescale
 from igcv3det.tasks.compress.parts import IMAGES, TAP, Part
 from igcv3det.tasks.compress.start import Replacement
 from igcv3det.tasks.compress.teacher import Teacher
 from igcv3det.tasks.compress.training import PartLoss, PartTraining, train_part
+from igcv3det.tasks.half_floats import from_half, to_half
 from igcv3det.weight_files import read_safetensors, write_safetensors
 
 TAP_ORDER = "tap_order"

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from igcv3det.atomic_files import atomic_write, replacing
+from igcv3det.datasets.array_files import write_array_header
 from igcv3det.tasks.compress.least_squares import cells
 from igcv3det.tasks.compress.parts import IMAGES, Part, run_parts
 from igcv3det.tasks.compress.teacher import Pixels, Teacher
+from igcv3det.tasks.half_floats import DTYPE, to_half
 from igcv3det.weight_files import read_safetensors, write_safetensors
 
 BATCH = 8  # images
 FISHER_IMAGES = 96
-_LARGEST = 6e4  # float16 ends at 65504
 _DONE, _FISHER = "features.json", "fisher.safetensors"
 
 
@@ -52,23 +53,6 @@ class FeatureStore:
         """[N, C, H, W] of a value, mapped into memory."""
         found: NDArray[np.float16] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
         return found
-
-
-def to_half(x: Tensor) -> NDArray[np.float16]:
-    """A value as it is kept."""
-    half: NDArray[np.float16] = x.clamp(-_LARGEST, _LARGEST).half().numpy()
-    return half
-
-
-def from_half(kept: NDArray[np.float16]) -> Tensor:
-    """A kept value, float32 in the channels-last layout."""
-    x = torch.from_numpy(np.array(kept)).float()
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def network_inputs(teacher: Teacher, pixels: Pixels, rows: Sequence[int]) -> Iterator[Tensor]:
@@ -103,7 +87,7 @@ def write_features(teacher: Teacher, pixels: Pixels, rows: Sequence[int], folder
                     # written, not mapped: a full disk is an error then, not the end of the process
                     partial = stack.enter_context(replacing(folder / f"{name}.npy", durable=False))
                     files[name] = stack.enter_context(partial.open("wb"))
-                    _write_header(files[name], (len(rows), *value.shape[1:]))
+                    write_array_header(files[name], DTYPE, (len(rows), *value.shape[1:]))
                 files[name].write(to_half(value).tobytes())
     atomic_write(folder / _DONE, json.dumps({"images": len(rows)}))
 

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from igcv3det.config import require_ranges
 from igcv3det.fastpath.conv_impl import set_conv_impl
-from igcv3det.tasks.compress.features import Features, FeatureStore, from_half
+from igcv3det.tasks.compress.features import Features, FeatureStore
 from igcv3det.tasks.compress.least_squares import cells
 from igcv3det.tasks.compress.parts import IMAGES, TAP, Part, run_parts
 from igcv3det.tasks.compress.start import Replacement
 from igcv3det.tasks.compress.teacher import Metrics, Teacher
+from igcv3det.tasks.half_floats import from_half
 
 logger = logging.getLogger(__name__)
 

@@ -172,10 +172,8 @@ class DistillationDataModule(LightningDataModule):
     def crops_description(self) -> tuple[object, ...]:
         """What determines the pixels of the fixed crops."""
         assert self.store is not None
-        files = [
-            (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.store.paths
-        ]
-        return (files, self.side, self.crop, self.crops_per_image, self.preprocess, self.seed)
+        own = (self.side, self.crop, self.crops_per_image, self.preprocess, self.seed)
+        return (self.store.fingerprint, *own)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that determines the batches, except the step, which Lightning saves."""

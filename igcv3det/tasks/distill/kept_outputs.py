@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.atomic_files import replacing
-from igcv3det.tasks.compress.features import to_half
+from igcv3det.datasets.array_files import write_array_header
+from igcv3det.tasks.half_floats import DTYPE, to_half
 
 logger = logging.getLogger(__name__)
 
@@ -142,8 +143,7 @@ def fingerprint(networks: Mapping[str, nn.Module], *described: object) -> str:
 
 def _write_empty(path: Path, shape: tuple[int, ...]) -> None:
     with replacing(path, durable=False) as partial, partial.open("wb") as file:
-        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        write_array_header(file, DTYPE, shape)
         file.flush()
         size = file.tell() + 2 * prod(shape)
         if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not in the middle
