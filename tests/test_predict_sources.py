@@ -101,6 +101,11 @@ def test_a_source_is_not_written_over_by_records(tmp_path, contents, option):
     check(tmp_path, contents, ["a/x.png"], [], ["a"], None, **results)
 
 
+def test_a_table_behind_a_link_to_itself(tmp_path, contents):
+    link = ("b/x_2.png", "b/x_2.png", "symlink_to")
+    check(tmp_path, contents, ["a/x.png"], [link], ["a"], None, "r.json", "b/x_2.png")
+
+
 def test_any_layout(tmp_path_factory, contents):
     hypothesis = pytest.importorskip("hypothesis", reason="needs the extra igcv3det[test]")
     st = hypothesis.strategies

@@ -36,6 +36,13 @@ def refuse_overwriting(
         if file.is_dir() or (place != file and not place.is_dir()):
             what = "a folder; name a file" if place == file else "not a folder"
             parser.error(f"argument --{option}: {place} is {what}")
+        try:
+            file.resolve(strict=True)
+        except FileNotFoundError:
+            pass
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, Python < 3.13
+            reason = getattr(error, "strerror", None) or "its symbolic links form a circle"
+            parser.error(f"argument --{option}: {file}: {reason}")
         if file in files:
             parser.error(f"argument --{option}: {file} is another file of this run")
         files.add(file)

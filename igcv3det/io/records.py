@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -56,7 +57,7 @@ class RecordWriter:
         ids: add the column "id" to the table, for tracked detections.
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: a file cannot be written; the other one is left as it was.
     """
 
     def __init__(
@@ -69,8 +70,12 @@ class RecordWriter:
         try:
             self._csv = _TextFile(csv_file) if csv_file else None
         except OSError:
-            self.close()
+            if self._json:
+                self._json.discard()
             raise
+        for file in (self._json, self._csv):
+            if file:
+                file.clear()
         if self._csv:
             csv.writer(self._csv).writerow([*COLUMNS, "id"] if ids else COLUMNS)
 
@@ -109,13 +114,33 @@ class RecordWriter:
 
 
 class _TextFile:
-    """A new UTF-8 file whose name is in every error."""
+    """A UTF-8 file whose name is in every error; it keeps its old content until `clear`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._is_new = not path.exists()
         with self._named():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+            self._file = open(  # noqa: SIM115 (closed by `close`)
+                path,
+                "w",
+                encoding="utf-8",
+                errors="backslashreplace",
+                newline="",
+                opener=lambda name, flags: os.open(name, flags & ~os.O_TRUNC, 0o666),
+            )
+
+    def clear(self) -> None:
+        """Removes the old content."""
+        with self._named():
+            if self.path.is_file():  # a pipe or device has none
+                self._file.truncate(0)
+
+    def discard(self) -> None:
+        """Closes the file as it was, or removes it if it is new."""
+        self._file.close()
+        if self._is_new:
+            self.path.unlink(missing_ok=True)
 
     def write(self, text: str) -> None:
         with self._named():

@@ -49,6 +49,15 @@ def test_a_result_that_no_file_can_be_is_refused_before_the_work(result, tmp_pat
     assert "a folder; name a file" in (err := capsys.readouterr().err) or "not a folder" in err
 
 
+def test_a_link_to_itself_is_refused_before_the_work(tmp_path, capsys):
+    circle = tmp_path / "circle.json"
+    circle.symlink_to(circle)
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(["--data", str(tmp_path), "--output", str(circle)])
+    assert stop.value.code == 2
+    assert f"argument --output: {circle}: " in capsys.readouterr().err
+
+
 def test_json_is_written_as_a_whole(tmp_path):
     path = tmp_path / "new" / "a.json"
     write_json(path, {"AP": None})

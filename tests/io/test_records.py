@@ -79,10 +79,21 @@ def test_a_full_disk_names_the_file(option):
         writer.close()
 
 
-def test_a_file_that_cannot_be_made_is_named_and_the_other_is_complete(tmp_path):
+@pytest.mark.parametrize("old", [None, "of the last run"])
+def test_a_file_that_cannot_be_made_is_named_and_the_other_is_as_before(tmp_path, old):
+    other = tmp_path / "r.json"
+    if old is not None:
+        other.write_text(old)
     with pytest.raises(OSError, match=r"cannot be written: Is a directory"):
-        RecordWriter(tmp_path / "r.json", tmp_path)
-    assert json.loads((tmp_path / "r.json").read_text()) == []
+        RecordWriter(other, tmp_path)
+    assert (other.read_text() if other.exists() else None) == old
+
+
+def test_old_content_is_replaced(tmp_path):
+    (tmp_path / "r.json").write_text("longer than what follows" * 10)
+    with RecordWriter(tmp_path / "r.json"):
+        pass
+    assert (tmp_path / "r.json").read_text() == "[]\n"
 
 
 def test_names_that_are_not_utf8_are_escaped(tmp_path):
