@@ -38,7 +38,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/disti
 
 from igcv3det.atomic_files import atomic_write
 from igcv3det.cli import eval as eval_command
-from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.arguments import positive_float, positive_int
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.tasks.distill.train import DistillationCLI
 from research.ablation.curves import draw_means
@@ -126,17 +126,22 @@ def boxes_variants(
     ]
 
 
-def points_variants(files: Sequence[Path]) -> list[Variant]:
-    """The rows of ``points``, one a file, named as the file.
+def points_variants(files: Sequence[Path], rates: Sequence[float]) -> list[Variant]:
+    """The rows of ``points``: each file, named as the file, at each learning rate.
 
     Args:
         files: detectors as `igcv3det compress` writes them.
+        rates: peak learning rates of AdamW.
     """
-    frozen = ("--model.distillation.frozen", "[stem]")
-    rates = ("--model.optim.lr", "1e-4", "--data.batch_size", "16")
+    frozen = ("--model.distillation.frozen", "[stem]", "--data.batch_size", "16")
     return [
-        Variant(file.stem, file.stem, ("--model.weights", str(file), *frozen, *rates))
+        Variant(
+            f"{file.stem}, lr {rate:g}",
+            f"{file.stem}-lr{rate:g}",
+            ("--model.weights", str(file), *frozen, "--model.optim.lr", str(rate)),
+        )
         for file in files
+        for rate in rates
     ]
 
 
@@ -228,7 +233,7 @@ def _rows(options: argparse.Namespace) -> list[Variant]:
     if options.study == "start":
         return start_variants()
     if options.study == "points":
-        return points_variants(options.points)
+        return points_variants(options.points, options.lr)
     return boxes_variants(options.fused, options.single, options.unlabelled)
 
 
@@ -254,6 +259,13 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=positive_int, help=f"default: {STEPS}")
+    parser.add_argument(
+        "--lr",
+        type=positive_float,
+        nargs="+",
+        default=[1e-4],
+        help="of points: what lost much needs a higher rate (default: 1e-4)",
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="folder for decoded images")
     parser.add_argument("--runs", type=Path, default=Path("runs/distillation"), metavar="DIR")
     options = parser.parse_args(args)

@@ -99,12 +99,16 @@ def test_the_rows_of_points_are_files_with_one_budget(teacher, begun, tmp_path):
     files = [str(tmp_path / f"{name}.safetensors") for name in ("groups-2x2", "latency0.75")]
     for file in files:
         save_detector(explicit_detector(load_detector(teacher)), file)
-    assert _call("points", teacher, tmp_path, "--points", *files) == 0
-    assert [run.config.model.weights for run in begun] == files
+    assert _call("points", teacher, tmp_path, "--points", *files, "--lr", "1e-4", "5e-4") == 0
+    assert [run.config.model.weights for run in begun] == [f for f in files for _ in range(2)]
+    assert [run.config.model.optim.lr for run in begun] == [1e-4, 5e-4] * 2
     assert {run.config.trainer.max_steps for run in begun} == {300}
     assert {run.model.distillation.frozen for run in begun} == {("stem",)}
     table = (tmp_path / "out" / "table.md").read_text().splitlines()
-    assert [line.split(" | ")[0] for line in table[2:]] == ["| groups-2x2", "| latency0.75"]
+    rates = ("lr 0.0001", "lr 0.0005")
+    assert [line.split(" | ")[0] for line in table[2:]] == [
+        f"| {name}, {rate}" for name in ("groups-2x2", "latency0.75") for rate in rates
+    ]
 
 
 def test_a_run_without_checkpoint_starts_again(teacher, begun, tmp_path):
