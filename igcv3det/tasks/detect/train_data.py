@@ -58,7 +58,8 @@ def training_call(
     """
     given = given_values(words, DetectionCLI.renamed)
     options, lines, _ = _planned(data, given, weights, epochs, minutes)
-    return TrainingCall(_arguments(options, given, words, _folder(data, output, given)), lines)
+    folder = run_folder(data, output, given)
+    return TrainingCall(call_arguments(CONFIG, options, given, words, folder), lines)
 
 
 def tuned_call(
@@ -104,7 +105,7 @@ def tuned_call(
         "minutes": minutes,
         "options": [*words],
     }
-    folder = _folder(data, output, given)
+    folder = run_folder(data, output, given)
 
     def choose() -> Choices:
         options, lines, epoch_steps = _planned(data, given, weights, epochs, minutes)
@@ -115,7 +116,8 @@ def tuned_call(
     search = Search(folder, storage, call, say)
     options, epoch_steps = search.choices(choose)
     options["data.root"] = str(data)  # another machine may have it elsewhere
-    return search.run(trials, _arguments(options, given, words, folder), given, epoch_steps)
+    arguments = call_arguments(CONFIG, options, given, words, folder)
+    return search.run(trials, arguments, given, epoch_steps)
 
 
 def _planned(
@@ -130,23 +132,40 @@ def _planned(
     if isinstance(augmentation := given.get("data.augmentation"), str):
         load_augmentation(augmentation)  # before the data set is read and steps are measured
     plan = Plan(Path(data), given, weights, epochs, minutes)
-    choices = plan.choices()
-    lines = [choice_line(choice, given, choices) for choice in choices]
-    options = {key: value for choice in choices for key, value in choice.options.items()}
+    options, lines = merged(plan.choices(), given)
     return options, lines, plan.epoch_steps
 
 
-def _folder(data: str | Path, output: str | Path | None, given: Mapping[str, Any]) -> Path:
+def merged(choices: Sequence[Choice], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """All choices as the options of one training, and their lines for the user."""
+    options = {key: value for choice in choices for key, value in choice.options.items()}
+    return options, [choice_line(choice, given, choices) for choice in choices]
+
+
+def run_folder(data: str | Path, output: str | Path | None, given: Mapping[str, Any]) -> Path:
+    """The run folder that the user names, else ``runs/`` and the name of the data set."""
     default = Path("runs") / (Path(data).resolve().stem or "data")
     return Path(given.get(_FOLDER) or output or default)
 
 
-def _arguments(
-    options: Mapping[str, Any], given: Mapping[str, Any], words: Sequence[str], folder: Path
+def call_arguments(
+    config: str,
+    options: Mapping[str, Any],
+    given: Mapping[str, Any],
+    words: Sequence[str],
+    folder: Path,
 ) -> list[str]:
-    """The call of a training; what the user gives comes last, and counts."""
+    """The call of a training; what the user gives comes last, and counts.
+
+    Args:
+        config: name of the configuration that the choices complete.
+        options: the choices.
+        given: keys that the user sets himself.
+        words: the user's own options, as on the command line.
+        folder: run folder.
+    """
     chosen = {key: value for key, value in options.items() if key not in given}
-    base = ["--config", str(find_config(CONFIG)), *option_words(chosen)]
+    base = ["--config", str(find_config(config)), *option_words(chosen)]
     return [*base, f"--{_FOLDER}", str(folder), *words]
 
 

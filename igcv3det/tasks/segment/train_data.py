@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from igcv3det.config_files import find_config
-from igcv3det.engine.arguments import given_values, option_words
-from igcv3det.tasks.detect.train_data import TrainingCall, choice_line
+from igcv3det.engine.arguments import given_values
+from igcv3det.tasks.detect.train_data import TrainingCall, call_arguments, merged, run_folder
 from igcv3det.tasks.segment.plan import SegmentationPlan
 from igcv3det.tasks.segment.train import SegmentationCLI
 
 CONFIG = "segment/finetune"
 """Name of the configuration that the choices complete."""
-_FOLDER = "trainer.default_root_dir"
 
 
 def training_call(
@@ -39,10 +37,7 @@ def training_call(
         FileNotFoundError, ValueError: the data set or the weights cannot be used.
     """
     given = given_values(words, SegmentationCLI.renamed)
-    choices = SegmentationPlan(Path(data), given, weights, epochs, minutes).choices()
-    folder = Path("runs") / (Path(data).resolve().stem or "data") if output is None else output
-    run = [] if _FOLDER in given else [f"--{_FOLDER}", str(folder)]
-    options = {key: value for choice in choices for key, value in choice.options.items()}
-    chosen = option_words({key: value for key, value in options.items() if key not in given})
-    arguments = ["--config", str(find_config(CONFIG)), *chosen, *run, *words]
-    return TrainingCall(arguments, [choice_line(choice, given, choices) for choice in choices])
+    plan = SegmentationPlan(Path(data), given, weights, epochs, minutes)
+    options, lines = merged(plan.choices(), given)
+    folder = run_folder(data, output, given)
+    return TrainingCall(call_arguments(CONFIG, options, given, words, folder), lines)
