@@ -1,15 +1,18 @@
-r"""IGCV3-D from a rented GPU: images packed into one file, one command of a few minutes there.
+r"""Distillation on a rented GPU: images packed into one file, one command of a few minutes there.
 
 Usage:
     python -m research.gpu_distillation pack IMAGES... --output packed.zip
     python -m research.gpu_distillation train packed.zip --output DIR [--minutes 8.5]
+    python -m research.gpu_distillation train packed.zip --output DIR \
+        --config configs/distill/compressed.yaml --weights runs/compress/latency0.8.safetensors
 
 ``pack`` stores all images as squares of the network's input size, in the best WebP quality with
 which the file stays below --limit-mib. ``train`` distils the baseline into IGCV3-D with
-``configs/distill/gpu.yaml`` (without boxes): it times a few steps, chooses as many as fit the
-minutes, trains in bfloat16 and writes DIR/igcv3_d.safetensors. The same command resumes a run that
-was cut off, with the steps chosen first. Without a GPU it runs on the CPU, which is good for a
-rehearsal: ``--steps 4 --batch-size 2``.
+``configs/distill/gpu.yaml`` (without boxes), or trains what ``igcv3det compress`` made: it times
+a few steps, chooses as many as fit the minutes, trains in bfloat16 and writes
+DIR/student.safetensors. Options of ``igcv3det distill`` are passed on. The same command resumes a
+run that was cut off, with the steps chosen first. Without a GPU it runs on the CPU, which is good
+for a rehearsal: ``--steps 4 --batch-size 2``.
 
 Exit status: 0 done, 1 could not be done, or the time was over before the last step (call again),
 2 wrong call.
@@ -47,7 +50,7 @@ SIDE = 300  # pixels, of the configuration's network
 QUALITIES = (90, 85, 80, 75, 70, 65, 60, 55, 50, 45, 40)
 SAMPLE = 200  # images whose sizes choose the quality
 MARGIN = 0.97  # share of the limit that the estimate may use
-IMAGES, PLAN, RESULT = "images", "plan.json", "igcv3_d.safetensors"
+IMAGES, PLAN, RESULT = "images", "plan.json", "student.safetensors"
 WARM_UP, TIMED = 30, 30  # steps before and within the timing
 RESERVE_S = 45  # start of the trainer, last validation, writing the files
 
@@ -134,7 +137,8 @@ class StepTimer(Callback):
 def arguments(options: argparse.Namespace, images: Path) -> list[str]:
     """What all runs have in common."""
     call = [
-        *("--config", str(CONFIG), "--data.folders", f"[{images}]", "--data.boxes", "[]"),
+        *(word for config in options.config for word in ("--config", str(config))),
+        *("--data.folders", f"[{images}]", "--data.boxes", "[]", "--data.on_device", "true"),
         *("--model.distillation.box_weight", "0", "--data.cache", str(options.output / "cache")),
         *("--data.batch_size", str(options.batch_size)),
         *("--data.held_out", str(options.held_out)),
@@ -142,7 +146,7 @@ def arguments(options: argparse.Namespace, images: Path) -> list[str]:
     ]
     if options.weights:
         call += ["--model.weights", options.weights, "--model.distillation.start", "random"]
-    return call
+    return [*call, *options.more]
 
 
 def plan_steps(options: argparse.Namespace, images: Path, started: float) -> int:
@@ -228,8 +232,14 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     own.add_argument("--steps", type=positive_int, help="default: as many as fit the minutes")
     own.add_argument("--batch-size", type=positive_int, default=128)
     own.add_argument("--held-out", type=positive_int, default=128)
-    own.add_argument("--weights", metavar="MODEL", help="trained IGCV3-D to start from")
-    return parser.parse_args(args)
+    own.add_argument("--weights", metavar="MODEL", help="student to start from")
+    own.add_argument(
+        "--config", type=Path, nargs="+", default=[CONFIG], metavar="YAML", help="of distillation"
+    )
+    options, options.more = parser.parse_known_args(args)
+    if options.more and options.run is not train:
+        parser.error(f"unrecognized arguments: {' '.join(options.more)}")
+    return options
 
 
 def main(args: Sequence[str] | None = None) -> int:

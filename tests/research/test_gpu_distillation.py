@@ -54,18 +54,36 @@ def test_a_file_that_is_no_zip(tmp_path, capsys):
     assert "p.zip: File is not a zip file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["--cofnig", "--model.typo=1"])
+def test_an_option_that_nothing_takes(photos, tmp_path, word, capsys):
+    call = ["pack", photos, "--output", tmp_path / "p.zip", "--cache", tmp_path / "cache", word]
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in call])
+    assert stop.value.code == 2
+    assert f"unrecognized arguments: {word}" in capsys.readouterr().err
+
+
+COMPRESSED = ["--config", "configs/distill/compressed.yaml", "--weights", "searched-90"]
+
+
 @pytest.mark.slow
-def test_a_rehearsal_on_the_cpu(photos, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("own", "last_channels"),
+    [([], 1280), ([*COMPRESSED, "--model.optim.lr", "1e-4"], 960)],
+    ids=["igcv3-d", "compressed"],
+)
+def test_a_rehearsal_on_the_cpu(photos, tmp_path, capsys, monkeypatch, own, last_channels):
     monkeypatch.setattr(gpu_distillation, "WARM_UP", 1)
     monkeypatch.setattr(gpu_distillation, "TIMED", 1)
     assert pack(photos, tmp_path, 64) == 0
     output = tmp_path / "run"
     call = ["train", tmp_path / "p.zip", "--output", output, "--batch-size", 2, "--held-out", 2]
-    call = [str(word) for word in call]
+    call = [str(word) for word in [*call, *own]]
     assert main([*call, "--minutes", "0.1"]) == 1  # less than what is kept in reserve
     assert "--minutes 0.1: too short" in capsys.readouterr().err
     assert main([*call, "--steps", "3"]) == 0
     assert "3 of 3 steps" in capsys.readouterr().out
     assert json.loads((output / "plan.json").read_text())["steps"] == 3
-    assert load_detector(output / "igcv3_d.safetensors").config.backbone.name == "igcv3"
+    config = load_detector(output / "student.safetensors").config
+    assert (config.backbone.last_channels or 1280) == last_channels
     assert main(call) == 0  # is done
