@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,10 +27,43 @@ from igcv3det.tasks.half_floats import DTYPE, to_half
 
 logger = logging.getLogger(__name__)
 
-Halves = np.memmap[tuple[int, ...], np.dtype[np.float16]]
-
 _DONE = "done"  # a byte for each crop, 1 where all its values are written
 _FLUSHED_AT_ONCE = 32  # batches
+
+
+class _File(NamedTuple):
+    """An open file of one output.
+
+    Attributes:
+        descriptor: to read and write with.
+        shape: of a crop's value.
+        start: bytes before the first crop's value.
+        size: bytes of a crop's value.
+    """
+
+    descriptor: int
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+    @classmethod
+    def opened(cls, path: Path) -> _File:
+        """The file, whose header says what it holds."""
+        values = np.load(path, mmap_mode="r")
+        size = values.itemsize * prod(values.shape[1:])
+        return cls(os.open(path, os.O_RDWR), values.shape[1:], values.offset, size)
+
+    def read(self, crops: Sequence[int]) -> NDArray[np.float16]:
+        """Values [B, ...] of crops."""
+        # a read a crop: a map of the file reads page by page what the system does not hold
+        found = np.empty((len(crops), *self.shape), np.float16)
+        for crop, row in zip(crops, found, strict=True):
+            os.preadv(self.descriptor, [memoryview(row).cast("B")], self.start + crop * self.size)
+        return found
+
+    def write(self, crop: int, value: NDArray[np.float16]) -> None:
+        """Stores the value of a crop."""
+        os.pwrite(self.descriptor, value.tobytes(), self.start + crop * self.size)
 
 
 class KeptOutputs:
@@ -46,13 +80,13 @@ class KeptOutputs:
     def __init__(self, folder: Path, count: int) -> None:
         self.folder, self.count = folder, count
         self._done = np.zeros(count, np.uint8)
-        self._files: dict[str, tuple[int, Halves]] = {}
+        self._files: dict[str, _File] = {}
         self._unflushed: list[int] = []
         self._batches = 0
         if (folder / _DONE).is_file():
             self._done = np.fromfile(folder / _DONE, np.uint8)
             files = folder.glob("*.npy")
-            self._files = {path.stem: _opened(path) for path in files}
+            self._files = {path.stem: _File.opened(path) for path in files}
 
     def has(self, crops: Sequence[int]) -> bool:
         """All values of these crops are kept."""
@@ -60,10 +94,8 @@ class KeptOutputs:
 
     def read(self, crops: Sequence[int]) -> dict[str, Tensor]:
         """Values [B, ...] in float32, by name, of crops that are kept."""
-        rows = list(crops)
         return {
-            name: torch.from_numpy(values[rows]).float()
-            for name, (_, values) in self._files.items()
+            name: torch.from_numpy(file.read(crops)).float() for name, file in self._files.items()
         }
 
     def write(self, crops: Sequence[int], outputs: Mapping[str, Tensor]) -> None:
@@ -76,10 +108,8 @@ class KeptOutputs:
         if not self._files:
             self._allocate(halves)
         for name, values in halves.items():
-            file, kept = self._files[name]
-            size = kept[0].nbytes
             for crop, value in zip(crops, values, strict=True):
-                os.pwrite(file, value.tobytes(), kept.offset + crop * size)
+                self._files[name].write(crop, value)
         self._unflushed += crops
         self._batches += 1
         if self._batches % _FLUSHED_AT_ONCE == 0:
@@ -89,8 +119,8 @@ class KeptOutputs:
         """Marks what was written as done, once it is on the disk."""
         if not self._unflushed:
             return
-        for file, _ in self._files.values():
-            os.fsync(file)
+        for file in self._files.values():
+            os.fsync(file.descriptor)
         with (self.folder / _DONE).open("r+b") as done:
             for crop in self._unflushed:
                 done.seek(crop)
@@ -101,8 +131,8 @@ class KeptOutputs:
     def close(self) -> None:
         """Flushes; nothing can be written afterwards."""
         self.flush()
-        for file, _ in self._files.values():
-            os.close(file)
+        for file in self._files.values():
+            os.close(file.descriptor)
         self._files = {}
 
     def _allocate(self, values: Mapping[str, NDArray[np.float16]]) -> None:
@@ -128,7 +158,7 @@ class KeptOutputs:
                     ) from error
                 with replacing(self.folder / _DONE) as partial:
                     partial.write_bytes(bytes(self.count))
-        self._files = {name: _opened(self.folder / f"{name}.npy") for name in values}
+        self._files = {name: _File.opened(self.folder / f"{name}.npy") for name in values}
 
 
 def fingerprint(networks: Mapping[str, nn.Module], *described: object) -> str:
@@ -150,9 +180,3 @@ def _write_empty(path: Path, shape: tuple[int, ...]) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
-
-
-def _opened(path: Path) -> tuple[int, Halves]:
-    """A descriptor to write with, and the values as they are read."""
-    values: Halves = np.load(path, mmap_mode="r")
-    return os.open(path, os.O_WRONLY), values
