@@ -16,8 +16,10 @@ PRETRAINED = {
     "mobilenetv2": _FOLDER / "mobilenetv2_ssdlite.safetensors",
     "searched-90": _FOLDER / "searched_90_ssdlite.safetensors",
     "searched-80": _FOLDER / "searched_80_ssdlite.safetensors",
+    "searched-igcv3": _FOLDER / "searched_igcv3_ssdlite.safetensors",
 }
-"""Files by name. ``searched-N`` has some N % of the latency of ``mobilenetv2``."""
+"""Files by name. ``searched-N`` has some N % of the latency of ``mobilenetv2``; ``searched-igcv3``
+has IGCV3's grouped blocks in stages 4 to 7."""
 DEFAULT = "mobilenetv2"
 ALIASES = {"released": DEFAULT}
 FINE_TUNING = "mobilenetv2"

@@ -10,9 +10,9 @@ Usage:
 which the file stays below --limit-mib. ``train`` distils the baseline into IGCV3-D with
 ``configs/distill/gpu.yaml`` (without boxes), or trains what ``igcv3det compress`` made: it times
 a few steps, chooses as many as fit the minutes, trains in bfloat16 and writes
-DIR/student.safetensors. Options of ``igcv3det distill`` are passed on. The same command resumes a
-run that was cut off, with the steps chosen first. Without a GPU it runs on the CPU, which is good
-for a rehearsal: ``--steps 4 --batch-size 2``.
+DIR/student.safetensors. The same command resumes a run that was cut off, with the steps chosen
+first. Without a GPU it runs on the CPU, which is good for a rehearsal
+(``--steps 4 --batch-size 2``).
 
 Exit status: 0 done, 1 could not be done, or the time was over before the last step (call again),
 2 wrong call.
@@ -146,7 +146,7 @@ def arguments(options: argparse.Namespace, images: Path) -> list[str]:
     ]
     if options.weights:
         call += ["--model.weights", options.weights, "--model.distillation.start", "random"]
-    return [*call, *options.more]
+    return [*call, *(f"--{setting}" for setting in options.set)]
 
 
 def plan_steps(options: argparse.Namespace, images: Path, started: float) -> int:
@@ -236,10 +236,10 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     own.add_argument(
         "--config", type=Path, nargs="+", default=[CONFIG], metavar="YAML", help="of distillation"
     )
-    options, options.more = parser.parse_known_args(args)
-    if options.more and options.run is not train:
-        parser.error(f"unrecognized arguments: {' '.join(options.more)}")
-    return options
+    own.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="options of distillation"
+    )
+    return parser.parse_args(args)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -98,10 +98,27 @@ def test_the_searched_detectors_are_smaller_baselines(name, side):
     assert parameters[0] < 0.75 * parameters[1]
 
 
+def test_the_restricted_detector_has_the_papers_blocks_in_stages_4_to_7():
+    found, baseline = load_detector("searched-igcv3"), load_detector("mobilenetv2")
+    blocks = found.config.backbone.blocks
+    late = [block for block in blocks if block.stage >= 4]
+    assert {(block.groups, block.relu) for block in late} == {((2, 2), "depthwise")}
+    assert {block.groups for block in blocks if block.stage < 4} == {(1, 1)}
+    assert len(late) == 11 + 5  # blocks 6 to 10 became two
+    parameters = [sum(p.numel() for p in d.parameters()) for d in (found, baseline)]
+    assert parameters[0] < 0.66 * parameters[1]
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("igcv3-d", 0.149), ("mobilenetv2", 0.313), ("searched-90", 0.302), ("searched-80", 0.266)],
+    [
+        ("igcv3-d", 0.149),
+        ("mobilenetv2", 0.313),
+        ("searched-90", 0.302),
+        ("searched-80", 0.266),
+        ("searched-igcv3", 0.148),
+    ],
 )
 def test_the_published_average_precision(real_data, tmp_path, name, expected):
     coco = real_data / "coco_subset"

@@ -54,22 +54,13 @@ def test_a_file_that_is_no_zip(tmp_path, capsys):
     assert "p.zip: File is not a zip file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["--cofnig", "--model.typo=1"])
-def test_an_option_that_nothing_takes(photos, tmp_path, word, capsys):
-    call = ["pack", photos, "--output", tmp_path / "p.zip", "--cache", tmp_path / "cache", word]
-    with pytest.raises(SystemExit) as stop:
-        main([str(word) for word in call])
-    assert stop.value.code == 2
-    assert f"unrecognized arguments: {word}" in capsys.readouterr().err
-
-
 COMPRESSED = ["--config", "configs/distill/compressed.yaml", "--weights", "searched-90"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "last_channels"),
-    [([], 1280), ([*COMPRESSED, "--model.optim.lr", "1e-4"], 960)],
+    [([], 1280), ([*COMPRESSED, "--set", "model.optim.lr=1e-4"], 960)],
     ids=["igcv3-d", "compressed"],
 )
 def test_a_rehearsal_on_the_cpu(photos, tmp_path, capsys, monkeypatch, own, last_channels):
