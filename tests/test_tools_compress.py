@@ -223,6 +223,23 @@ def test_prices_come_from_the_backend(folder, backend, packages, monkeypatch):
     assert report["detectors"][0]["measured_latency"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_prices_in_int8(folder, backend, monkeypatch):
+    pytest.importorskip({"onnxruntime": "onnxruntime", "openvino": "nncf"}[backend])
+    monkeypatch.setattr(price, "ROUNDS", 3)
+    monkeypatch.setattr(DetectorTeacher, "candidates", _few)
+    output = folder / f"{backend}-int8"
+    budget = ["--parameters", "0.97"]
+    assert _call(folder, output, *budget, "--backend", backend, "--precision", "int8") == 0
+    report = json.loads((output / "report.json").read_text())
+    assert report["backend"] == f"{backend} int8"
+    original = json.loads((output / "work" / "original.json").read_text())
+    assert original.keys() == {f"{backend} int8 1", "machine"}
+    # other prices of the same search need another folder for the same budget
+    assert _call(folder, output, *budget, "--backend", backend) == 1
+
+
 def test_images_that_cannot_be_used_are_named(folder, tmp_path, capsys):
     (tmp_path / "few").mkdir()
     for name, message in (
@@ -250,6 +267,7 @@ def test_images_that_cannot_be_used_are_named(folder, tmp_path, capsys):
         (["--latency", "0.8", "0.7", "--parameters", "0.5", "0.6", "0.7"], "equally many values"),
         (["--grouped-stages", "8"], "numbers from 1 to 7"),
         (["--backend", "tflite"], "invalid choice"),
+        (["--precision", "int8"], "--precision int8 needs --backend onnxruntime or openvino"),
     ],
 )
 def test_wrong_calls(folder, arguments, message, capsys):

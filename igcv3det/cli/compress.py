@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 MEASURES = ("latency", "multiply_adds", "parameters")
 DEFAULT_LATENCIES = (0.8, 0.6)
+INT8_BACKENDS = ("onnxruntime", "openvino")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -62,6 +63,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
         )
     backends = (*RUNTIMES, "torch")
     add("--backend", choices=backends, default="onnxruntime", help="(default: onnxruntime)")
+    help_ = "that is timed; the results are float32 (default: fp32)"
+    add("--precision", choices=["fp32", "int8"], default="fp32", help=help_)
     add("--threads", type=positive_int, default=2, help="of the backend (default: 2)")
     add("--workers", type=positive_int, default=2, help="candidates trained at once (default: 2)")
     add("--image-count", type=positive_int, default=512, help="images trained on (default: 512)")
@@ -78,6 +81,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
     options.budgets = _budgets(parser, options)
     if not set(options.grouped_stages) <= set(range(1, 8)):
         parser.error("--grouped-stages takes numbers from 1 to 7")
+    if options.precision == "int8" and options.backend not in INT8_BACKENDS:
+        parser.error(f"--precision int8 needs --backend {' or '.join(INT8_BACKENDS)}")
     if options.finish_steps < 0:
         parser.error("--finish-steps must be >= 0")
     return options
@@ -175,6 +180,7 @@ def _search(options: argparse.Namespace) -> Search:
         folder=options.output,
         backend=options.backend,
         threads=options.threads,
+        precision=options.precision,
         workers=options.workers,
         image_count=options.image_count,
         grouped_stages=tuple(options.grouped_stages),

@@ -7,7 +7,7 @@ import json
 from igcv3det.export.assemble import join_onnx, save_onnx
 from igcv3det.export.job import ExportJob
 from igcv3det.export.network import description_of
-from igcv3det.export.onnx_quantization import quantize_onnx
+from igcv3det.export.onnx_quantization import INT8_VARIANT, quantize_onnx
 from igcv3det.export.subgraphs import NETWORK, make_subgraphs
 from igcv3det.fastpath.deploy import Variant
 
@@ -16,8 +16,7 @@ PACKAGES: tuple[str, ...] = ("onnx", "onnxscript")
 
 def write(job: ExportJob) -> None:
     """Writes the file; see `igcv3det.export.job.Writer`."""
-    # In int8, multiplying zeros costs less than the copies between groups
-    fastest: Variant = "dense" if job.calibration else "onnxruntime"
+    fastest: Variant = INT8_VARIANT if job.calibration else "onnxruntime"
     subgraphs = make_subgraphs(job.detector, job.spec, job.variant or fastest)
     if job.calibration is not None:
         quantized = quantize_onnx(subgraphs[NETWORK].model, job.calibration, job.weight_bits)

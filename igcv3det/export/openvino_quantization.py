@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from igcv3det.export.calibration import CalibrationSet, WeightBits
+from igcv3det.export.calibration import Array, CalibrationSet, WeightBits
 from igcv3det.export.tracing import quiet
 from igcv3det.runtime.session import import_extra
 
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 
 
 def quantize_openvino(
-    network: openvino.Model, calibration: CalibrationSet, weight_bits: WeightBits = 7
+    network: openvino.Model,
+    calibration: CalibrationSet | Sequence[Array],
+    weight_bits: WeightBits = 7,
 ) -> openvino.Model:
     """The network with 8-bit convolutions, weights quantised per output channel.
 
     Args:
         network: with batch normalisation folded.
-        calibration: images.
+        calibration: inputs of the network.
         weight_bits: 8 is finer, for processors with VNNI only.
     """
     os.environ.setdefault("NNCF_CI", "1")  # without it NNCF sends usage statistics

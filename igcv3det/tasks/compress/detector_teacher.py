@@ -14,7 +14,6 @@ from igcv3det.detector import SSDLite
 from igcv3det.export_formats import RUNTIMES
 from igcv3det.fastpath.block_variants import Block
 from igcv3det.fastpath.deploy import Variant, deploy
-from igcv3det.measure.targets import Library
 from igcv3det.models.ssdlite import prediction_rows
 from igcv3det.preprocess import Preprocess
 from igcv3det.structures import HeadOutputs
@@ -133,9 +132,8 @@ class DetectorTeacher(Teacher):
         )
         return call + f" --model.distillation.frozen '[{','.join(unchanged)}]'" * bool(unchanged)
 
-    def deploy(self, network: nn.Module, backend: Library) -> SSDLite:
+    def deploy(self, network: nn.Module, variant: Variant) -> SSDLite:
         """See `Teacher.deploy`."""
-        variant: Variant = backend
         return deploy(cast(SSDLite, network), variant)
 
     def whole(self, network: nn.Module, design: Design) -> tuple[nn.Module, tuple[str, ...]]:

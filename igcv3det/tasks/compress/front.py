@@ -112,7 +112,7 @@ def _record(name: str) -> str:
 
 def _made_by(search: Search, finishing: PartTraining) -> dict[str, object]:
     options = search.options
-    return {"backend": options.backend, "threads": options.threads, **asdict(finishing)}
+    return {"backend": options.runtime, "threads": options.threads, **asdict(finishing)}
 
 
 def choose_measured(search: Search, budgets: Budgets) -> Point:
@@ -209,7 +209,8 @@ def _restore_norms(search: Search, network: nn.Module) -> None:
 def measured_shares(search: Search, points: Sequence[Point]) -> list[float]:
     """Latency of whole networks as shares of the original's, timed in turn."""
     teacher = search.teacher
-    pricer = Pricer(teacher, search.options.backend, search.options.threads)
+    options = search.options
+    pricer = Pricer(teacher, options.backend, options.threads, options.precision)
     designs = [pricer.original, *(chosen_design(teacher, point.chosen) for point in points)]
     whole, *others = pricer.whole(designs)
     return [milliseconds / whole for milliseconds in others]

@@ -16,10 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from igcv3det.export.modules import write_module
+from igcv3det.export.onnx_quantization import INT8_VARIANT
 from igcv3det.export_formats import RUNTIMES
+from igcv3det.fastpath.deploy import Variant
 from igcv3det.measure.complexity import count_multiply_adds, count_parameters
 from igcv3det.measure.latency import Timing, quantile, time_in_turn
 from igcv3det.measure.targets import Library
+from igcv3det.runtime.export_spec import Precision
 from igcv3det.runtime.sessions import open_session
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design
@@ -60,14 +63,20 @@ class Pricer:
         teacher: the original.
         backend: that runs the network.
         threads: of the backend.
+        precision: ``fp32`` or ``int8``, in which the backend computes.
 
     Attributes:
         original: the teacher's design.
         counts: its multiply-adds and parameters.
     """
 
-    def __init__(self, teacher: Teacher, backend: Library, threads: int) -> None:
+    def __init__(
+        self, teacher: Teacher, backend: Library, threads: int, precision: Precision = "fp32"
+    ) -> None:
         self.teacher, self.backend, self.threads = teacher, backend, threads
+        self.precision = precision
+        is_dense = precision == "int8" and backend == "onnxruntime"
+        self._variant: Variant = INT8_VARIANT if is_dense else backend
         if backend == "torch":
             torch.set_num_threads(threads)
         self._shapes = _shapes(teacher)
@@ -123,7 +132,7 @@ class Pricer:
         calls = {}
         x = torch.randn(self._images)
         for number, design in enumerate(designs):
-            deployed = self.teacher.deploy(self.teacher.build(design), self.backend)
+            deployed = self.teacher.deploy(self.teacher.build(design), self._variant)
             calls[str(number)] = self._open(*self.teacher.whole(deployed, design), x)
         return _quiet_in_turn(calls)
 
@@ -142,7 +151,7 @@ class Pricer:
         return repr((shapes, blocks, list(candidate.changes.values())))
 
     def _chain(self, network: nn.Module, design: Design, around: Sequence[str]) -> Call:
-        parts = self.teacher.split(self.teacher.deploy(network, self.backend), design)
+        parts = self.teacher.split(self.teacher.deploy(network, self._variant), design)
         chain = Chain({position: parts[position] for position in around})
         return self._open(chain, chain.writes, torch.randn(1, *self._shapes[chain.reads]))
 
@@ -153,7 +162,9 @@ class Pricer:
             return torch.inference_mode()(lambda: module(held))
         with tempfile.TemporaryDirectory() as folder:
             path = (Path(folder) / "network").with_suffix(RUNTIMES[self.backend].suffix)
-            write_module(module, x, writes, path)
+            # the ranges of activations have no effect on the time
+            calibration = [x.numpy()] if self.precision == "int8" else None
+            write_module(module, x, writes, path, calibration)
             session = open_session(path, self.threads)
         array = x.numpy()
         return lambda: session.run(array)

@@ -43,7 +43,7 @@ def write_report(
         "checkpoint": search.options.checkpoint,
         "kind": teacher.kind,
         "divergence": f"divergence of {teacher.divergence_name}",
-        "backend": search.options.backend,
+        "backend": search.options.runtime,
         "threads": search.options.threads,
         "machine": machine,
         "images": {"used": len(search.cache), "unreadable": search.unreadable},

@@ -14,6 +14,7 @@ from igcv3det.datasets.image_cache import ImageCache, images_in
 from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.measure.targets import Library
+from igcv3det.runtime.export_spec import Precision
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option, choose
 from igcv3det.tasks.compress.features import FISHER_IMAGES, write_features, write_fisher
@@ -45,11 +46,17 @@ class SearchOptions:
     folder: Path
     backend: Library = "onnxruntime"
     threads: int = 2
+    precision: Precision = "fp32"
     workers: int = 2
     image_count: int = 512
     grouped_stages: tuple[int, ...] = ()
     measures: tuple[str, ...] = ("latency",)
     training: PartTraining = field(default_factory=PartTraining)
+
+    @property
+    def runtime(self) -> str:
+        """What runs the candidates, as reports and records name it."""
+        return self.backend if self.precision == "fp32" else f"{self.backend} {self.precision}"
 
 
 class Judged(NamedTuple):
@@ -171,7 +178,7 @@ class Search:
 
     @property
     def _price_key(self) -> str:
-        return f"{self.options.backend} {self.options.threads}"
+        return f"{self.options.runtime} {self.options.threads}"
 
     def _identity(self, files: Sequence[Path]) -> dict[str, object]:
         """What results depend on; another search must not be mixed with it."""
@@ -220,7 +227,8 @@ class Search:
         """Prices before anything else computes, because that would disturb them."""
         name = f"prices-{self._price_key.replace(' ', '-')}.json"
         known = self.folder.read(name)
-        pricer = Pricer(self.teacher, self.options.backend, self.options.threads)
+        options = self.options
+        pricer = Pricer(self.teacher, options.backend, options.threads, options.precision)
         whole = self.folder.read("original.json")
         if self._price_key not in whole:
             (latency,) = pricer.whole([pricer.original])

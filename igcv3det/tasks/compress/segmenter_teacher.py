@@ -9,8 +9,8 @@ from typing import ClassVar, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from igcv3det.fastpath.deploy import deploy_blocks
-from igcv3det.measure.targets import Backend, Library
+from igcv3det.fastpath.deploy import Variant, deploy_blocks
+from igcv3det.measure.targets import Backend
 from igcv3det.tasks.compress.candidates import (
     SHARES,
     Candidate,
@@ -123,9 +123,9 @@ class SegmenterTeacher(Teacher):
         del unchanged, images
         return f"igcv3det train DATA --task segment --weights {file}"
 
-    def deploy(self, network: nn.Module, backend: Library) -> Segmenter:
+    def deploy(self, network: nn.Module, variant: Variant) -> Segmenter:
         """See `Teacher.deploy`."""
-        return deploy_blocks(cast(Segmenter, network), backend)
+        return deploy_blocks(cast(Segmenter, network), variant)
 
     def whole(self, network: nn.Module, design: Design) -> tuple[nn.Module, tuple[str, ...]]:
         """What a file of `export` computes: logits of the input's size."""

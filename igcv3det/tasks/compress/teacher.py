@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.config import BlockConfig
-from igcv3det.measure.targets import Library
+from igcv3det.fastpath.deploy import Variant
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design
 from igcv3det.tasks.compress.parts import Part
@@ -121,8 +121,8 @@ class Teacher(ABC):
         """
 
     @abstractmethod
-    def deploy(self, network: nn.Module, backend: Library) -> nn.Module:
-        """The network as a backend runs it."""
+    def deploy(self, network: nn.Module, variant: Variant) -> nn.Module:
+        """The network as it runs, its blocks in a variant."""
 
     @abstractmethod
     def whole(self, network: nn.Module, design: Design) -> tuple[nn.Module, tuple[str, ...]]:

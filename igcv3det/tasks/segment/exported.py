@@ -23,7 +23,7 @@ from igcv3det.export.assemble import (
     save_openvino,
 )
 from igcv3det.export.calibration import CalibrationSet, WeightBits
-from igcv3det.export.onnx_quantization import quantize_onnx
+from igcv3det.export.onnx_quantization import INT8_VARIANT, quantize_onnx
 from igcv3det.export.openvino_quantization import quantize_openvino
 from igcv3det.export.tracing import trace_onnx
 from igcv3det.fastpath.deploy import Variant, deploy_blocks
@@ -137,8 +137,7 @@ def export_segmenter(
             graph = quantize_openvino(graph, calibration, weight_bits)
         save_openvino(join_openvino([(graph, subgraph.writes)], (LOGITS,)), path, description)
     else:
-        # as for detectors: in int8, zeros cost less than the copies between groups
-        variant: Variant = "onnxruntime" if calibration is None else "dense"
+        variant: Variant = "onnxruntime" if calibration is None else INT8_VARIANT
         subgraph = _traced(segmenter, precision, variant)
         if calibration is not None:
             quantized = quantize_onnx(subgraph.model, calibration, weight_bits)
