@@ -22,6 +22,7 @@ KINDS = ("detector", "classifier", "segmenter")
 FREE_FIELDS = (
     "num_classes",
     "image_size",
+    "anchors.trained_size",
     "preprocess.resize",
     "postprocess.",
     "backbone.dropout",
@@ -46,6 +47,8 @@ def describe(config: DetectorConfig, categories: Categories) -> dict[str, Any]:
     # as earlier versions write and read it
     if config.anchors.shapes is None:
         del detector["anchors"]["shapes"]
+    if config.anchors.trained_size is None:
+        del detector["anchors"]["trained_size"]
     if config.anchors.stride8_scale is None:
         del detector["anchors"]["stride8_scale"], detector["head"]["stride8_channels"]
     return {
@@ -61,7 +64,7 @@ def contradictions(
     """Fields in which a detector differs from the one whose weights it takes.
 
     With other values of ``FREE_FIELDS`` outputs for the same input stay the same, or, with another
-    image size or resizing, come from the same network on other pixels.
+    image size or resizing, come from the same network on other pixels or around other anchors.
 
     Args:
         config: of the detector.

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from igcv3det.config import BackboneConfig, DetectorConfig, Padding
+from igcv3det.config import AnchorConfig, BackboneConfig, DetectorConfig, Padding
 from igcv3det.detection.anchors import anchors_per_cell, generate_anchors
 from igcv3det.models.igcv3 import IGCV3, IMAGENET_STRIDES
 from igcv3det.models.layers import set_padding
@@ -94,7 +95,9 @@ class SSDLite(nn.Module):
             channels = [config.head.stride8_channels, *channels]
         per_cell = anchors_per_cell(config.anchors, len(channels))
         self.head = SSDLiteHead(channels, per_cell, config.num_classes, config.head)
-        anchors = generate_anchors(config.anchors, config.image_size, self.feature_sizes)
+        anchors = generate_anchors(
+            config.anchors, config.image_size, self.feature_sizes, config.padding
+        )
         self.anchors: Tensor
         self.register_buffer("anchors", anchors, persistent=False)
 
@@ -206,3 +209,36 @@ def build_detector(
 ) -> SSDLite:
     """A detector with random weights; without arguments IGCV3-D 1.0 at 320x320 for 80 classes."""
     return SSDLite(config or DetectorConfig(), categories)
+
+
+def at_input_size(detector: SSDLite, size: int) -> SSDLite:
+    """A copy with the same weights for images of another size, on the same device.
+
+    Anchors keep the pixels that the weights know (``anchors.trained_size``): an object that has as
+    many pixels as before is found as before. A smaller input is faster, and small objects are lost.
+
+    Args:
+        detector: left unchanged.
+        size: side of the input, pixels.
+
+    Example:
+        >>> detector = at_input_size(SSDLite(DetectorConfig(num_classes=3, image_size=64)), 48)
+        >>> detector.config.image_size, detector.config.anchors.trained_size
+        (48, 64)
+    """
+    config = detector.config
+    anchors = anchors_at(config, size)
+    copied = SSDLite(replace(config, image_size=size, anchors=anchors), detector.categories)
+    copied.load_state_dict(detector.state_dict())
+    return copied.to(next(detector.parameters()).device).train(detector.training)
+
+
+def anchors_at(config: DetectorConfig, size: int) -> AnchorConfig:
+    """The anchors of a detector whose weights continue at another input size.
+
+    Args:
+        config: that the weights were trained with.
+        size: of the input now, pixels.
+    """
+    trained = config.anchors.trained_size or config.image_size
+    return replace(config.anchors, trained_size=None if trained == size else trained)

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from igcv3det.config import AnchorConfig, BackboneConfig, DetectorConfig, HeadConfig
-from igcv3det.detector import SSDLite, build_backbone, build_detector
+from igcv3det.detector import SSDLite, at_input_size, build_backbone, build_detector
 from igcv3det.models.layers import SameConv2d
 from igcv3det.structures import Categories
 
@@ -137,3 +137,16 @@ def test_sigmoid_head_and_short_extras():
     with torch.no_grad():
         outputs = detector(torch.zeros(1, 3, 64, 64))
     assert outputs.logits.shape == (1, 21 * 6, 4)
+
+
+def test_a_detector_at_another_size_has_the_same_weights_and_anchors_of_as_many_pixels():
+    detector = build_detector(_small(padding="same")).eval()
+    other = at_input_size(detector, 96)
+    assert not other.training
+    assert other.config.anchors.trained_size == 64
+    for name, value in detector.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value)
+    sides = [(x.anchors[:, 2:] - x.anchors[:, :2]).amin(0) for x in (detector, other)]
+    assert_close(*sides)
+    assert torch.equal(at_input_size(other, 64).anchors, detector.anchors)
+    assert at_input_size(other, 64).config == detector.config

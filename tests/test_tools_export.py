@@ -13,7 +13,7 @@ from export.networks import TENSORFLOW, lively_detector, write_images  # noqa: E
 from exported_files import write_stub  # noqa: E402
 
 import igcv3det.export  # noqa: E402
-from igcv3det.checkpoint import save_detector  # noqa: E402
+from igcv3det.checkpoint import load_detector, save_detector  # noqa: E402
 from igcv3det.runtime import load_exported  # noqa: E402
 from tools.export import main  # noqa: E402
 
@@ -49,6 +49,15 @@ def test_a_file_and_its_report(checkpoint, photos, tmp_path, capsys):
     (line,) = printed.err.splitlines()
     assert line.startswith("export: left out of the comparison: ")
     assert "._0.png" in line
+
+
+def test_another_input_size(checkpoint, photos, tmp_path):
+    size = load_detector(checkpoint).config.image_size
+    output = tmp_path / "small.onnx"
+    call = ["--checkpoint", checkpoint, "--output", str(output), "--parity", photos]
+    assert main([*call, "--image-size", str(size - 16)]) == 0
+    config = load_exported(output).config
+    assert (config.image_size, config.anchors.trained_size) == (size - 16, size)
 
 
 @pytest.fixture

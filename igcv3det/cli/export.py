@@ -81,6 +81,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, metavar="MODEL", help=model)
     add("--output", type=Path, required=True, metavar="FILE", help="file to write")
     add("--format", choices=FORMATS, help="format of the file (default: from its ending)")
+    size = "side of the input, pixels (default: the detector's); no training: see docs/compress.md"
+    add("--image-size", type=positive_int, metavar="N", help=size)
     precisions = ["fp32", "fp16", "int8"]
     precision = "precision of the weights (default: fp32)"
     add("--precision", choices=precisions, default="fp32", help=precision)
@@ -104,6 +106,7 @@ def _add_number(parser: argparse.ArgumentParser, option: str, default: int, what
 
 def _run(options: argparse.Namespace) -> int:
     from igcv3det.checkpoint import load_detector
+    from igcv3det.measure.targets import resized
     from igcv3det.pretrained import DEFAULT
     from igcv3det.runtime import load_exported
     from igcv3det.tasks.segment.checkpoint import is_segmenter
@@ -114,11 +117,14 @@ def _run(options: argparse.Namespace) -> int:
         if is_segmenter(options.checkpoint):
             from igcv3det.cli.segment_export import export_segments
 
+            if options.image_size:
+                report("export", "--image-size: for detectors")
+                return WRONG_CALL
             return export_segments(options, files, source)
         if options.data:
             report("export", "--data: for segmenters; --annotations and --images compare AP")
             return WRONG_CALL
-        detector = load_detector(options.checkpoint or DEFAULT)
+        detector = resized(load_detector(options.checkpoint or DEFAULT), options.image_size)
         if not format_of(options.output).runtime:
             return _export_only(detector, options)
         _export(detector, options)

@@ -29,6 +29,11 @@ class AnchorConfig:
     """Side of the smallest square on a further map of stride 8, for small objects, as a share of
     the image; null: no such map."""
 
+    trained_size: int | None = None
+    """Side of the input that the weights were trained at, pixels, where ``image_size`` is another:
+    anchors keep the pixels, and their places around what a cell sees, that they had there. null:
+    ``image_size``."""
+
     def __post_init__(self) -> None:
         sides = [side for level in self.shapes or () for shape in level for side in shape]
         require(
@@ -40,6 +45,11 @@ class AnchorConfig:
             self.stride8_scale is None or 0 < self.stride8_scale <= self.min_scale,
             "anchors.stride8_scale must be in (0, min_scale]",
             self.stride8_scale,
+        )
+        require(
+            self.trained_size is None or self.trained_size >= 1,
+            "anchors.trained_size must be >= 1 pixel or null",
+            self.trained_size,
         )
         require(
             0 < self.min_scale < self.max_scale <= 1,

@@ -13,17 +13,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from igcv3det.config import AnchorConfig
+from igcv3det.config import AnchorConfig, Padding
 
 # The one fixed number of TensorFlow's reduced finest map (multiple_grid_anchor_generator.py).
 _REDUCED_SCALE = 0.1
 
 
 def generate_anchors(
-    config: AnchorConfig, image_size: int, feature_sizes: Sequence[tuple[int, int]]
+    config: AnchorConfig,
+    image_size: int,
+    feature_sizes: Sequence[tuple[int, int]],
+    padding: Padding = "symmetric",
 ) -> Tensor:
     """Places the anchors of every level on a square input.
 
@@ -31,27 +36,43 @@ def generate_anchors(
     stride is assumed. Corners are not clipped: anchors at the border reach over it. The torchvision
     layout limits width and height to the input's side, the TensorFlow layout does not.
 
+    Where the weights were trained at another size (``config.trained_size``), anchors have the
+    pixels that they had there: a convolution knows pixels, not shares of the image. Their centres
+    lie around the pixel that a cell reads as they did there. Where that pixel lies depends on the
+    parity of the maps' sides, and the distance between both on the place in the image. Each map is
+    half of the one before.
+
     Args:
         config: scales, ratios and layout.
         image_size: side of the network input, pixels.
         feature_sizes: (height, width) in cells of each level, finest first.
+        padding: of the network at stride 2; only read for ``config.trained_size``.
 
     Returns:
         [A, 4] float32 xyxy, pixels of the network input. Level by level; within a level row by row;
         the shapes of a cell change fastest.
 
     Raises:
-        ValueError: no levels, or a map without cells.
+        ValueError: no levels, a map without cells, or, with ``config.trained_size``, a first map
+            that halving the input does not make.
 
     Example:
         >>> generate_anchors(AnchorConfig(aspect_ratios=()), 100, [(1, 1)]).tolist()[0]
         [40.0, 40.0, 60.0, 60.0]
     """
     shapes = cell_shapes(config, len(feature_sizes))
-    levels = [
-        _tile(torch.tensor(shape, dtype=torch.float64), height, width)
-        for shape, (height, width) in zip(shapes, feature_sizes, strict=True)
-    ]
+    trained = config.trained_size or image_size
+    levels = []
+    for level, (shape, sides) in enumerate(zip(shapes, feature_sizes, strict=True)):
+        if min(sides) < 1:
+            raise ValueError(f"a feature map must have cells, got {sides[0]} x {sides[1]}")
+        if trained == image_size:
+            y, x = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in sides)
+        else:
+            halvings = _halvings(image_size, feature_sizes[0][0]) + level
+            x = y = _moved_centres(image_size, trained, halvings, padding) / image_size
+        of_cell = torch.tensor(shape, dtype=torch.float64) * (trained / image_size)
+        levels.append(_tile(of_cell, y, x))
     # Double precision until here, so that the left half mirrors the right half.
     return (torch.cat(levels) * image_size).to(torch.float32)
 
@@ -145,12 +166,46 @@ def _shape(scale: float, ratio: float) -> tuple[float, float]:
     return scale * math.sqrt(ratio), scale / math.sqrt(ratio)
 
 
-def _tile(shapes: Tensor, height: int, width: int) -> Tensor:
-    """Repeats the [S, 2] shapes of a cell over a map: [height * width * S, 4] xyxy in 0..1."""
-    if height < 1 or width < 1:
-        raise ValueError(f"a feature map must have cells, got {height} x {width}")
-    y = (torch.arange(height, dtype=torch.float64) + 0.5) / height
-    x = (torch.arange(width, dtype=torch.float64) + 0.5) / width
+def _halvings(side: int, cells: int) -> int:
+    halvings, size = 0, side
+    while size > cells:
+        halvings, size = halvings + 1, math.ceil(size / 2)
+    if size != cells:
+        raise ValueError(f"halving {side} pixels does not make {cells} cells")
+    return halvings
+
+
+def _moved_centres(side: int, trained: int, halvings: int, padding: Padding) -> Tensor:
+    """[cells] pixels: as far from the pixel that a cell reads as they were where it was trained."""
+    before, now = (read_centres(n, halvings, padding) for n in (trained, side))
+    distances = (np.arange(len(before)) + 0.5) * trained / len(before) - before
+    return torch.from_numpy(now + np.interp(now * trained / side, before, distances))
+
+
+def read_centres(side: int, halvings: int, padding: Padding) -> NDArray[np.float64]:
+    """Along one axis, the centre of the pixel around which each cell of a map reads the image.
+
+    A 3x3 convolution of stride 2 reads around pixel 2 i, or around 2 i + 1 with TensorFlow's
+    padding of an even side (it then pads at the end only).
+
+    Args:
+        side: of the image, pixels.
+        halvings: convolutions of stride 2.
+        padding: of these.
+
+    Example:
+        >>> read_centres(8, 2, "symmetric"), read_centres(8, 2, "same")
+        (array([0.5, 4.5]), array([3.5, 7.5]))
+    """
+    first, stride = 0.5, 1
+    for _ in range(halvings):
+        first += stride if padding == "same" and side % 2 == 0 else 0
+        stride, side = 2 * stride, math.ceil(side / 2)
+    return first + stride * np.arange(side, dtype=np.float64)
+
+
+def _tile(shapes: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Repeats the [S, 2] shapes of a cell over the centres: [height * width * S, 4] xyxy."""
     centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # [height, width, 2] x, y
     centres = centres[:, :, None]  # [height, width, 1, 2]
     return torch.cat([centres - shapes / 2, centres + shapes / 2], dim=-1).reshape(-1, 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
 from igcv3det.detection.postprocess import postprocess, select_detections
-from igcv3det.detector import SSDLite, build_detector
+from igcv3det.detector import SSDLite, at_input_size
 from igcv3det.fastpath.deploy import deploy
 from igcv3det.io.images import Image, read_image
 from igcv3det.preprocess import Preprocess
@@ -132,10 +131,7 @@ def resized(detector: SSDLite, image_size: int | None) -> SSDLite:
     """The detector for another input size, with the same weights."""
     if image_size is None or image_size == detector.config.image_size:
         return detector
-    config = dataclasses.replace(detector.config, image_size=image_size)
-    other = build_detector(config, detector.categories)
-    other.load_state_dict(detector.state_dict())
-    return other.train(detector.training)
+    return at_input_size(detector, image_size)
 
 
 def _torch_stages(target: BenchmarkTarget, image: Image) -> tuple[Step, Step, Step]:

@@ -1,14 +1,18 @@
 """Anchors against arithmetic by hand and torchvision's generator."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from igcv3det.config import AnchorConfig
-from igcv3det.detection.anchors import anchors_per_cell, generate_anchors
+from igcv3det.detection.anchors import anchors_per_cell, generate_anchors, read_centres
+from igcv3det.models.layers import same_padding
 
 SIZES_320 = [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]
 SIZES_300 = [(19, 19), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]
@@ -145,3 +149,71 @@ def test_no_level_is_an_error():
 def test_empty_map_is_an_error():
     with pytest.raises(ValueError, match="must have cells, got 0 x 1"):
         generate_anchors(AnchorConfig(), 320, [(0, 1)])
+
+
+def read_positions(side, halvings, padding):
+    """Where the middle taps of stride-2 convolutions end up: the pixel's centre for each cell."""
+    x = (torch.arange(side, dtype=torch.float64) + 0.5).expand(1, 1, side, side)
+    middle = torch.zeros(1, 1, 3, 3, dtype=torch.float64)
+    middle[..., 1, 1] = 1
+    for _ in range(halvings):
+        sides = same_padding(x, (3, 3), (2, 2)) if padding == "same" else [1, 1, 1, 1]
+        x = F.conv2d(F.pad(x, sides), middle, stride=2)
+    return x[0, 0, 0]
+
+
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+@pytest.mark.parametrize("side", [300, 272, 268, 256, 97])
+@pytest.mark.parametrize("halvings", [4, 5, 7])
+def test_read_centres_are_the_pixels_that_convolutions_read(side, halvings, padding):
+    found = torch.from_numpy(read_centres(side, halvings, padding))
+    assert_close(found, read_positions(side, halvings, padding))
+
+
+def map_sides(side, levels=6):
+    sides = [math.ceil(side / 16)]
+    while len(sides) < levels:
+        sides.append(math.ceil(sides[-1] / 2))
+    return [(n, n) for n in sides]
+
+
+def centres_and_sides(anchors):
+    return (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]
+
+
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+@pytest.mark.parametrize("size", [268, 236, 224, 320])
+def test_anchors_of_another_size_keep_their_pixels(size, padding):
+    config = dataclasses.replace(TENSORFLOW, trained_size=300)
+    found = generate_anchors(config, size, map_sides(size), padding)
+    assert found.shape == generate_anchors(TENSORFLOW, size, map_sides(size)).shape
+    sides = centres_and_sides(found)[1]
+    before = centres_and_sides(generate_anchors(TENSORFLOW, 300, map_sides(300)))[1]
+    per_cell = anchors_per_cell(TENSORFLOW, 6)
+    start = end = 0
+    for count, (n, _), (m, _) in zip(per_cell, map_sides(size), map_sides(300), strict=True):
+        assert_close(sides[start : start + count], before[end : end + count])
+        start, end = start + count * n * n, end + count * m * m
+
+
+def test_anchors_of_another_size_lie_around_what_cells_read_by_hand():
+    # TensorFlow's padding. 24 px: cells read pixels 7.5 and 23.5, anchors lie at 6 and 18, 1.5 and
+    # 5.5 to the left. 40 px: cells read 7.5, 23.5 and 39.5, which is 4.5, 14.1 and 23.7 of 24
+    config = AnchorConfig(aspect_ratios=(), trained_size=24)
+    centres, sides = centres_and_sides(generate_anchors(config, 40, [(3, 3)], "same"))
+    expected = torch.tensor([7.5 - 1.5, 23.5 - 1.5 - 4 * 6.6 / 16, 39.5 - 5.5])
+    assert_close(centres.reshape(3, 3, 2, 2)[0, :, 0, 0], expected)
+    assert_close(centres.reshape(3, 3, 2, 2)[:, 0, 0, 1], expected)
+    assert_close(sides[0], torch.tensor([0.2 * 24, 0.2 * 24]))
+
+
+def test_anchors_at_the_trained_size_are_the_usual_ones():
+    config = dataclasses.replace(TENSORFLOW, trained_size=300)
+    usual = generate_anchors(TENSORFLOW, 300, map_sides(300))
+    assert torch.equal(generate_anchors(config, 300, map_sides(300), "same"), usual)
+
+
+def test_a_first_map_that_halving_does_not_make():
+    config = AnchorConfig(trained_size=320)
+    with pytest.raises(ValueError, match="halving 300 pixels does not make 20 cells"):
+        generate_anchors(config, 300, [(20, 20)])

@@ -64,8 +64,8 @@ class ExpectedOutputs:
         leading = [m for name in DISTILLATION_PARTS[:prefix] for m in parts[name]]
         networks = {"teacher": self.teacher, "prefix": nn.ModuleList(leading)}
         names = self.objective.names(forced=False)
-        sizes = [detector.config.image_size for detector in (self.student, self.teacher)]
-        described = (names, sizes, self.runtime, *data.crops_description())
+        own = [(d.config.image_size, d.config.anchors) for d in (self.student, self.teacher)]
+        described = (names, own, self.runtime, *data.crops_description())
         folder = Path(data.cache) / f"outputs-{fingerprint(networks, *described)}"
         self._kept = KeptOutputs(folder, data.num_crops)
         if prefix and self.objective.config.teacher_forcing_steps == 0:

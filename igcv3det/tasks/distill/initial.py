@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
-from igcv3det.detector import SSDLite
+from igcv3det.checkpoint import read_trained_config
+from igcv3det.config import DetectorConfig
+from igcv3det.detector import SSDLite, anchors_at
 from igcv3det.tasks.detect.fine_tuning import load_for_fine_tuning
 from igcv3det.tasks.distill.config import DistillationConfig
-from igcv3det.tasks.distill.input_size import adapt_offsets
 from igcv3det.tasks.distill.morph import morph
 from igcv3det.tasks.distill.start import copy_parts, copy_shared_parts
 
 logger = logging.getLogger(__name__)
+
+
+def student_config(
+    student: DetectorConfig,
+    teacher: DetectorConfig,
+    config: DistillationConfig,
+    weights: str | None,
+) -> DetectorConfig:
+    """The student, with the anchors of the input size that its initial weights were trained at.
+
+    Args:
+        student: as it is asked for.
+        teacher: of the student.
+        config: as for `initialise_student`.
+        weights: likewise.
+
+    Raises:
+        FileNotFoundError, ValueError: from `read_trained_config`.
+    """
+    if weights is not None:
+        source, _ = read_trained_config(weights)
+    elif config.start == "random" and "head" not in config.copied:
+        return student
+    else:
+        source = teacher
+    size = anchors_at(source, student.image_size).trained_size
+    if size is not None:
+        logger.info("weights of %d pixels continue at %d", size, student.image_size)
+    return replace(student, anchors=replace(student.anchors, trained_size=size))
 
 
 def initialise_student(
@@ -29,19 +60,11 @@ def initialise_student(
         FileNotFoundError: there is no such file.
         ValueError: a file or a part of the teacher does not fit.
     """
-    size, of_teacher = student.config.image_size, teacher.config.image_size
-    trained, copied = size, list(config.copied)
     if weights is not None:
-        trained = load_for_fine_tuning(student, weights).image_size
+        load_for_fine_tuning(student, weights)
     elif config.start == "shared":
         shared = copy_shared_parts(student, teacher)
         logger.info("copied from the teacher: %s", ", ".join(shared))
-        copied += shared
     elif config.start == "morph":
         morph(student, teacher)
-        trained = of_teacher
     copy_parts(student, teacher, config.copied)
-    trained = of_teacher if "head" in copied else trained
-    if trained != size:
-        logger.info("box regression of %d pixels adapted to %d", trained, size)
-        adapt_offsets(student, trained)

@@ -26,7 +26,7 @@ from igcv3det.tasks.distill.batches import Batch
 from igcv3det.tasks.distill.channel_map import build_channel_maps
 from igcv3det.tasks.distill.config import DistillationConfig
 from igcv3det.tasks.distill.expected import ExpectedOutputs
-from igcv3det.tasks.distill.initial import initialise_student
+from igcv3det.tasks.distill.initial import initialise_student, student_config
 from igcv3det.tasks.distill.input_size import resized
 from igcv3det.tasks.distill.start import detector_parts, take_statistics
 from igcv3det.tasks.distill.student import STAGES, DistillationObjective
@@ -91,6 +91,7 @@ class DistillationModule(LightningModule):
                 f"{network.config.num_classes}"
             )
         self.optim, self.distillation = optim, distillation
+        detector = student_config(detector, network.config, distillation, weights)
         self.detector: SSDLite = build_detector(detector, network.categories)
         self.channel_maps = build_channel_maps(self.detector, network, distillation.mapped_stages)
         tail = teacher_tail(network, conv_impl) if distillation.teacher_tail else None
@@ -132,18 +133,24 @@ class DistillationModule(LightningModule):
 
         Raises:
             ValueError: ``box_weight`` is set, but the data has no boxes or crops of another size
-                than the detector's, or the teacher has another input size; or several processes
-                train, some of whose parameters get no gradient.
+                than the detector's, or the teacher has another input size; that is so, and crops
+                are not of the teacher's; or several processes train, some of whose parameters get
+                no gradient.
         """
         self._require_float32()
         self._require_gradients()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        size, of_teacher = self._sizes
+        if size != of_teacher and data.crop.size != of_teacher:
+            raise ValueError(
+                "model.detector.image_size is not the teacher's: data.crop.size must be the "
+                f"teacher's {of_teacher}, it is {data.crop.size}"
+            )
         if self.distillation.box_weight > 0:
-            size = self.detector.config.image_size
-            if size != self._sizes[1]:
+            if size != of_teacher:
                 raise ValueError(
                     "model.distillation.box_weight is set: the student must have the teacher's "
-                    f"input size, {self._sizes[1]}, it has {size}"
+                    f"input size, {of_teacher}, it has {size}"
                 )
             if not data.boxes:
                 raise ValueError("model.distillation.box_weight is set: data.boxes must name files")

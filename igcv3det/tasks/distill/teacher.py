@@ -2,7 +2,7 @@
 
 They are the teacher and the leading parts of the student that are frozen. On a CPU OpenVINO runs
 them several times as fast as eager PyTorch: in bfloat16, with norms folded, in the fastest variant.
-For a student of another input size the teacher runs at both (`tasks.distill.input_size`).
+For a student of another input size the teacher runs at that size (`tasks.distill.input_size`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from igcv3det.detection.anchors import anchors_per_cell
-from igcv3det.detector import SSDLite
+from igcv3det.detector import SSDLite, at_input_size
 from igcv3det.export.assemble import read_openvino
 from igcv3det.export.tracing import trace_onnx
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
@@ -23,8 +22,7 @@ from igcv3det.fastpath.deploy import deploy
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.sections import NUM_SECTIONS, SectionedBackbone
 from igcv3det.runtime.sessions import openvino_core
-from igcv3det.structures import HeadOutputs
-from igcv3det.tasks.distill.input_size import merge_outputs, resized, teacher_at_size
+from igcv3det.tasks.distill.input_size import Reencoding, resized
 
 Runtime = Literal["torch", "openvino"]
 LOGITS, OFFSETS, TAP, PREFIX = "logits", "offsets", "tap", "prefix"
@@ -63,9 +61,11 @@ class TeacherNetwork(nn.Module):
         chosen: Runtime | Literal["permuted"] = variant if keeps_order else "permuted"
         self.sizes = (student.config.image_size, teacher.config.image_size)
         is_same = self.sizes[0] == self.sizes[1]
-        at_size = teacher if is_same else teacher_at_size(teacher, self.sizes[0])
+        at_size = teacher if is_same else at_input_size(teacher, self.sizes[0])
         self.teacher = deploy(at_size, chosen)
-        self.original = None if is_same else deploy(teacher, chosen)
+        anchors = [detector.anchors.cpu() for detector in (at_size, student)]
+        differ = len(anchors[0]) == len(anchors[1]) and not torch.equal(*anchors)
+        self.reencoding = Reencoding(at_size, student) if differ else nn.Identity()
         self.prefix = prefix
         self.student = deploy(student, variant).backbone if prefix else None
         self.names = tuple(names)
@@ -74,26 +74,14 @@ class TeacherNetwork(nn.Module):
         """Outputs in the order of ``names``, for normalised images [B, 3, S, S] of the teacher."""
         own = resized(images, *self.sizes)
         found = _outputs(self.teacher, own, set(self.names) - {PREFIX})
-        heads = {LOGITS, OFFSETS} & set(self.names)
-        if self.original is not None and heads:
-            found |= self._merged(found, images, own)
+        if OFFSETS in found:
+            found[OFFSETS] = self.reencoding(found[OFFSETS])
         if self.student is not None:
             x = own
             for part in range(self.prefix):
                 x, _ = cast(SectionedBackbone, self.student).forward_section(part, x)
             found[PREFIX] = x
         return tuple(found[name] for name in self.names)
-
-    def _merged(self, found: dict[str, Tensor], images: Tensor, own: Tensor) -> dict[str, Tensor]:
-        assert self.original is not None
-        full = _outputs(self.original, images, {LOGITS, OFFSETS})
-        outputs = merge_outputs(
-            HeadOutputs(found[LOGITS], found[OFFSETS]),
-            HeadOutputs(full[LOGITS], full[OFFSETS]),
-            anchors_per_cell(self.teacher.config.anchors, len(self.teacher.feature_sizes)),
-            [self.teacher.feature_sizes_at(x.shape[-1]) for x in (own, images)],
-        )
-        return {LOGITS: outputs.logits, OFFSETS: outputs.offsets}
 
 
 def _outputs(teacher: SSDLite, images: Tensor, wanted: set[str]) -> dict[str, Tensor]:
