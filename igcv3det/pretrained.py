@@ -15,11 +15,13 @@ PRETRAINED = {
     "igcv3-d": _FOLDER / "igcv3_d_ssdlite.safetensors",
     "mobilenetv2": _FOLDER / "mobilenetv2_ssdlite.safetensors",
     "searched-90": _FOLDER / "searched_90_ssdlite.safetensors",
-    "searched-80": _FOLDER / "searched_80_ssdlite.safetensors",
+    "searched-80": _FOLDER / "searched_268_ssdlite.safetensors",
+    "searched-60": _FOLDER / "searched_220_ssdlite.safetensors",
     "searched-igcv3": _FOLDER / "searched_igcv3_ssdlite.safetensors",
 }
 """Files by name. ``searched-N`` has some N % of the latency of ``mobilenetv2``; ``searched-igcv3``
-has IGCV3's grouped blocks in stages 4 to 7."""
+has IGCV3's grouped blocks in stages 4 to 7. ``searched-80`` and ``searched-60`` are ``searched-90``
+for images of 268 and 220 px."""
 DEFAULT = "mobilenetv2"
 ALIASES = {"released": DEFAULT}
 FINE_TUNING = "mobilenetv2"
