@@ -57,7 +57,9 @@ def choose_anchors(
         feature_sizes: (height, width) in cells of its maps.
     """
     boxes, labels = _sample(*_shares(store))
-    sides = boxes[:, 2:] - boxes[:, :2]
+    # shapes are shares of the size that the weights were trained at
+    trained = config.anchors.trained_size or config.image_size
+    sides = (boxes[:, 2:] - boxes[:, :2]) * (config.image_size / trained)
     counts = np.bincount(labels)
     own = cell_shapes(config.anchors, len(feature_sizes))
 
@@ -146,7 +148,8 @@ def _covered(
     if shapes is not None:
         as_tuples = tuple(tuple(level) for level in shapes)
         anchors = dataclasses.replace(anchors, shapes=as_tuples)
-    placed = generate_anchors(anchors, 1, feature_sizes)
+    size = config.image_size
+    placed = generate_anchors(anchors, size, feature_sizes, config.padding) / size
     return np.asarray(best_ious(boxes.astype(np.float32), placed) >= COVERED_IOU)
 
 

@@ -164,6 +164,17 @@ def test_anchors_are_fitted_where_they_cover_more():
     assert [len(level) for level in found.shapes] == [2] * 6
 
 
+def test_anchors_of_weights_of_another_size_are_fitted_in_its_shares():
+    # weights of 128 px at 64: the anchors of 0.2 take 0.4 of the image, centred as usual
+    anchors = AnchorConfig(aspect_ratios=(), trained_size=128)
+    config = DetectorConfig(image_size=64, anchors=anchors)
+    found = choose_anchors(store_of([[17.5, 17.5, 57.5, 57.5]] * 5, [1] * 5), config, SIZES)
+    assert found == (None, 1.0, 1.0)
+    found = choose_anchors(store_of([[25.5, 25.5, 49.5, 49.5]] * 5, [1] * 5), config, SIZES)
+    assert (found.before, found.after) == (0.0, 1.0)
+    assert found.shapes[0][0] == (0.1333, 0.1333)
+
+
 def test_a_run(folder, weights, tmp_path, capsys):
     run = tmp_path / "run"
     words = [str(folder), "--weights", weights, "--epochs", "2", "--output", str(run), *QUICK_WORDS]
