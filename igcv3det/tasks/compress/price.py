@@ -138,16 +138,12 @@ class Pricer:
 
     def _signature(self, candidate: Candidate) -> object:
         """What the measurement depends on: blocks in the middle of a stage are alike."""
-        parts = self._parts
-        part = parts[candidate.position]
         names = self.teacher.neighbours(candidate.position)
         if len(names) != 3 or not all(name.startswith("block") for name in names):
             return candidate.key
-        around = [parts[name] for name in names]
+        around = [self._parts[name] for name in names]
         shapes = [(p.stride, [self._shapes[n] for n in (p.reads, *p.outputs)]) for p in around]
-        blocks = [
-            self.original[p.outputs[-1].replace("x", "blocks.")] for p in around if p is not part
-        ]
+        blocks = [self.original[p.outputs[-1].replace("x", "blocks.")] for p in around]
         return repr((shapes, blocks, list(candidate.changes.values())))
 
     def _chain(self, network: nn.Module, design: Design, around: Sequence[str]) -> Call:

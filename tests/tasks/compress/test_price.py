@@ -1,4 +1,8 @@
-"""Prices on a machine that other work disturbs."""
+"""Prices on a machine that other work disturbs, and of blocks that differ themselves."""
+
+import dataclasses
+
+from tasks.compress.networks import MOBILENETV2, explicit_of, teacher_of
 
 from igcv3det.measure.latency import Timing
 from igcv3det.tasks.compress import price
@@ -31,3 +35,22 @@ def test_of_disturbed_measurements_alone_the_fastest_counts(monkeypatch):
     attempts = [slow, faster, slow, slow, slow]
     assert len(attempts) == price.ATTEMPTS
     assert _measured(monkeypatch, *attempts) == ([4.0, 3.0], price.ATTEMPTS)
+
+
+def test_blocks_that_differ_between_alike_neighbours_have_prices_of_their_own(monkeypatch):
+    monkeypatch.setattr(price, "_quiet_in_turn", lambda calls: [1.0] * len(calls))
+    config = explicit_of(MOBILENETV2).config
+    blocks = config.backbone.blocks
+    middle = next(b for b in blocks if b.stage == 4 and b.shortcut)
+    widths = (96, 128, 96, 64, 96)
+    own = tuple(dataclasses.replace(middle, hidden=hidden) for hidden in widths)
+    start = blocks.index(middle)
+    listed = (*blocks[:start], *own, *(b for b in blocks if b.stage > 4))
+    backbone = dataclasses.replace(config.backbone, blocks=listed)
+    teacher = teacher_of(dataclasses.replace(config, backbone=backbone))
+    pricer, candidates = price.Pricer(teacher, "torch", 1), teacher.candidates()
+    for number, hidden in ((start + 1, 128), (start + 3, 64)):
+        (gone,) = [c for c in candidates[f"block{number}"] if c.name == "nothing"]
+        # two 1x1 between 16 channels, 9 weights of the depthwise, norms of two values a channel
+        weights = 2 * 16 * hidden + 9 * hidden + 2 * (hidden + hidden + 16)
+        assert pricer.price(gone).parameters == -weights
