@@ -13,6 +13,7 @@ from igcv3det.tasks.compress.design import (
     starts_stage,
     two_blocks,
     values,
+    with_groups,
 )
 
 ORIGINAL = "original"
@@ -58,7 +59,7 @@ def block_candidates(
         tap: number of the block whose expansion the network reads, which must stay as wide.
 
     Raises:
-        ValueError: a block of these stages has channels that no groups divide.
+        ValueError: a block of these stages cannot be grouped.
     """
     design = backbone_design(backbone)
     found: dict[str, list[Candidate]] = {}
@@ -76,7 +77,8 @@ def block_candidates(
             own = [c for c in own if _is_grouped(c.changes.get(f"blocks.{number}", (block,)))]
             if not own:
                 raise ValueError(
-                    f"block {number}: none of the groups {GROUPS} divides its channels"
+                    f"--grouped-stages {block.stage}: block {number} of stage {block.stage} cannot "
+                    f"be grouped: {_why_not_grouped(block)}"
                 )
         found[name] = own
     return found
@@ -95,7 +97,7 @@ def _blocks(
     assert block.hidden is not None
     if block.groups == (1, 1):
         for groups in GROUPS:
-            grouped = dataclasses.replace(block, groups=groups, relu="depthwise")
+            grouped = with_groups(block, groups)
             if fits(groups, entering, block.hidden, block.channels):
                 yield f"groups {groups[0]}x{groups[1]}", {key: (grouped,)}
         if fits((2, 2), entering, block.hidden, block.channels):
@@ -133,6 +135,14 @@ def fits(groups: Groups, entering: int, hidden: int, leaving: int) -> bool:
 def rounded(channels: float, divisor: int = _LANES) -> int:
     """The nearest width that a vector register fills."""
     return max(divisor, round(channels / divisor) * divisor)
+
+
+def _why_not_grouped(block: BlockConfig) -> str:
+    if block.hidden is None:
+        return "it has no expansion"
+    if block.groups != (1, 1):
+        return f"only one of its 1x1 convolutions is, {block.groups}"
+    return f"none of the groups {GROUPS} divides its channels"
 
 
 def _is_grouped(blocks: tuple[BlockConfig, ...]) -> bool:

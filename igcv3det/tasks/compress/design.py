@@ -106,7 +106,12 @@ def starts_stage(backbone: BackboneConfig) -> list[bool]:
     return [stage > before for before, stage in pairwise(stages)]
 
 
+def with_groups(block: BlockConfig, groups: Groups) -> BlockConfig:
+    """The paper's block of a dense one's channels; its permutation moves single channels."""
+    return dataclasses.replace(block, groups=groups, relu="depthwise", super_channels=None)
+
+
 def two_blocks(block: BlockConfig, groups: Groups) -> tuple[BlockConfig, BlockConfig]:
     """IGCV3-D's two blocks in the place of one (paper section 4.3)."""
-    first = dataclasses.replace(block, groups=groups, relu="depthwise")
+    first = with_groups(block, groups)
     return first, dataclasses.replace(first, hidden=block.channels * 6, shortcut=True)

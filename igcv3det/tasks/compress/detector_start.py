@@ -11,12 +11,18 @@ from torch import Tensor, nn
 from igcv3det.fastpath.block_variants import Block
 from igcv3det.models.layers import ChannelPermutation
 from igcv3det.tasks.compress.detector_parts import LastPart, PredictionPart
-from igcv3det.tasks.compress.folded import Affine, fold, fold_block, set_folded
+from igcv3det.tasks.compress.folded import (
+    Affine,
+    cells_of,
+    fold,
+    fold_block,
+    fold_pointwise,
+    set_folded,
+)
 from igcv3det.tasks.compress.initial import (
     block_source,
+    fill,
     fit_projection,
-    group,
-    narrow,
     sample,
     set_projection,
 )
@@ -31,7 +37,7 @@ def start_prediction(
     part.regression.load_state_dict(original.regression.state_dict())
     depthwise, *_ = cast(nn.Sequential, original.classification)
     cast(nn.Sequential, part.classification)[0].load_state_dict(depthwise.state_dict())
-    affine = fold(cast(nn.Sequential, original.classification)[-1])
+    affine = fold_pointwise(cast(nn.Sequential, original.classification))
     rows = sample(depthwise(inputs))
     split_pointwise(
         cast(nn.Sequential, part.classification), affine, rows, metrics[part.outputs[0]]
@@ -57,16 +63,15 @@ def split_pointwise(layer: nn.Sequential, affine: Affine, rows: Tensor, metric: 
     covariance = moments(rows, rows).covariance
     ins = torch.arange(weight.shape[1]).chunk(reduce.groups)
     outs = torch.arange(weight.shape[0]).chunk(predict.groups)
-    rank = reduce.out_channels // (reduce.groups * predict.groups)
     left = torch.zeros(predict.out_channels, reduce.out_channels)
     right = torch.zeros(reduce.out_channels, reduce.in_channels)
-    start = 0
-    for own in ins:
-        for out in outs:
+    branches, readers = cells_of(reduce.out_channels, layer[2], (reduce.groups, predict.groups))
+    for branch, own in enumerate(ins):
+        for reader, out in enumerate(outs):
+            (cell,) = torch.where((branches == branch) & (readers == reader))
             block = weight[out][:, own]
-            factors = reduced_rank(block, covariance[own][:, own], metric[out][:, out], rank)
-            left[out, start : start + rank], right[start : start + rank, own] = factors
-            start += rank
+            factors = reduced_rank(block, covariance[own][:, own], metric[out][:, out], len(cell))
+            left[out[:, None], cell], right[cell[:, None], own] = factors
     order = torch.arange(reduce.out_channels)
     if isinstance(layer[2], ChannelPermutation):
         order = torch.from_numpy(layer[2].index)
@@ -97,7 +102,8 @@ def start_last(part: LastPart, original: LastPart, inputs: Tensor, metrics: Metr
         depthwise = fold(other[0])
         set_folded(layer[0], Affine(depthwise.weight[kept], depthwise.bias[kept]))
         hidden = sample(other[0](whole))
-        target = hidden @ fold(other[-1]).weight[:, :, 0, 0].T + fold(other[-1]).bias
+        pointwise = fold_pointwise(other)
+        target = hidden @ pointwise.weight[:, :, 0, 0].T + pointwise.bias
         single = nn.Conv2d(len(kept), target.shape[1], 1)
         set_projection(single, hidden[:, kept], target)
         split_pointwise(layer, fold(single), hidden[:, kept], metric)
@@ -120,12 +126,8 @@ def _start_first_extra(
     folded = source.folded._replace(expand=fold(single))
     inputs = whole[:, kept]
     source = replace(source, folded=folded, inputs=inputs)
-    convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
-    if convs[0].groups > 1:
-        group(block, source)
-        return
-    narrow(block, source)
-    fit_projection(block, inputs, source.target)
+    if fill(block, source) is None:
+        fit_projection(block, inputs, source.target)
 
 
 def _most_useful(part: LastPart, original: LastPart, whole: Tensor, metrics: Metrics) -> Tensor:
@@ -137,14 +139,17 @@ def _most_useful(part: LastPart, original: LastPart, whole: Tensor, metrics: Met
     for reader, name in zip(readers, part.outputs, strict=False):
         layer = cast(nn.Sequential, reader)
         hidden = layer[0](whole)
-        weight = fold(layer[-1]).weight[:, :, 0, 0]
+        weight = fold_pointwise(layer).weight[:, :, 0, 0]
         energy = ((metrics[name] @ weight) * weight).sum(dim=0) * cells(hidden).var(dim=0)
         effect += energy * hidden[0, 0].numel()
     if original.extra is not None:
-        block = cast(Block, original.extra)
-        expand, _, project = (fold(block.get_submodule(n)).weight for n in block.PARTS)
-        out = project[:, :, 0, 0]
+        block = fold_block(cast(Block, original.extra))
+        assert block.expand is not None
+        out = block.project.weight[:, :, 0, 0]
         by_hidden = ((metrics[part.outputs[2]] @ out) * out).sum(dim=0)  # [E]
-        energy = (by_hidden[:, None] * expand[:, :, 0, 0].square()).sum(dim=0)
+        energy = (by_hidden[:, None] * block.expand.weight[:, :, 0, 0].square()).sum(dim=0)
         effect += energy * cells(whole).var(dim=0) * whole[0, 0].numel() / 4
-    return torch.topk(effect, conv.out_channels).indices.sort().values
+    # a grouped 1x1 keeps equally many channels of each group
+    by_group = effect.reshape(conv.groups, -1)
+    kept = by_group.topk(conv.out_channels // conv.groups).indices.sort().values
+    return (kept + torch.arange(conv.groups)[:, None] * by_group.shape[1]).flatten()

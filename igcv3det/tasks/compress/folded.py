@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from igcv3det.config import Groups
 from igcv3det.fastpath.block_variants import Block, block_convs, dense_elements, gather_weight
 from igcv3det.models.layers import BATCH_NORMS, ChannelPermutation
 
@@ -70,8 +71,51 @@ def fold_block(block: Block) -> FoldedBlock:
     )
 
 
+def fold_pointwise(layer: nn.Sequential) -> Affine:
+    """All 1x1 convolutions of a prediction layer behind its depthwise one, as one dense 1x1.
+
+    Args:
+        layer: depthwise convolution, then one 1x1 or two, grouped or not, with a permutation
+            between them.
+    """
+    _, first, *others = layer
+    found = _dense(fold(first), first)
+    for module in others:
+        if isinstance(module, ChannelPermutation):
+            order = torch.from_numpy(module.index)
+            found = Affine(found.weight[order], found.bias[order])
+            continue
+        weight, bias = _dense(fold(module), module)
+        matrix = weight[:, :, 0, 0]
+        product = matrix @ found.weight[:, :, 0, 0]
+        found = Affine(product[:, :, None, None], matrix @ found.bias + bias)
+    return found
+
+
+def cells_of(channels: int, permutation: nn.Module, groups: Groups) -> tuple[Tensor, Tensor]:
+    """Where the channels between two 1x1 convolutions come from and go to.
+
+    Args:
+        channels: E, between the two.
+        permutation: between them; any other layer moves no channels.
+        groups: (G1, G2) of the two.
+
+    Returns:
+        For each output channel of the first, [E] int64 each: its own group, and the group of the
+        second that reads it.
+    """
+    order = np.arange(channels)
+    if isinstance(permutation, ChannelPermutation):
+        order = permutation.index
+    first, second = groups
+    read = torch.from_numpy(np.argsort(order)) // (channels // second)
+    return torch.arange(channels) // (channels // first), read
+
+
 def _dense(affine: Affine, sequence: nn.Module) -> Affine:
-    conv = cast(nn.Conv2d, cast(nn.Sequential, sequence)[0])
+    """The weight of a 1x1, bare or at the start of a sequence, without groups."""
+    conv = sequence if isinstance(sequence, nn.Conv2d) else cast(nn.Sequential, sequence)[0]
+    assert isinstance(conv, nn.Conv2d)
     if conv.groups == 1:
         return affine
     elements = torch.from_numpy(dense_elements(conv))

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from igcv3det.fastpath.block_variants import Block, block_convs
 from igcv3det.models.layers import ChannelPermutation
-from igcv3det.tasks.compress.folded import Affine, FoldedBlock, fold, set_folded
+from igcv3det.tasks.compress.folded import Affine, FoldedBlock, cells_of, fold, set_folded
 from igcv3det.tasks.compress.least_squares import cells, eliminate, fit, moments
 
 _CELLS = 60_000  # rows of a fit: more change little
@@ -104,7 +104,8 @@ def group(block: Block, source: Source) -> Tensor:
     columns = torch.arange(len(mean)).chunk(first.groups)
     inside = [_within(weight, covariance, own) for own in columns]
     gain = _gain(source, weight, covariance, inside, last.groups)
-    order = _assign(gain)
+    branches, readers = cells_of(len(weight), block.p1, (first.groups, last.groups))
+    order = _assign(gain[:, branches, readers])
     parts = order.chunk(first.groups)
     own_weight = torch.cat([inside[n][0][members] for n, members in enumerate(parts)])
     whole = torch.zeros_like(weight)
@@ -121,6 +122,19 @@ def group(block: Block, source: Source) -> Tensor:
     set_folded(block.get_submodule(block.PARTS[1]), own)
     fit_projection(block, source.inputs, source.target)
     return order
+
+
+def fill(block: Block, source: Source) -> Tensor | None:
+    """Gives a block its weights by `group` or `narrow`, in place.
+
+    Returns:
+        The order of a grouped one's hidden channels.
+    """
+    expand, _, project = block_convs(block)
+    if expand.groups > 1 or project.groups > 1:
+        return group(block, source)
+    narrow(block, source)
+    return None
 
 
 @torch.no_grad()
@@ -158,12 +172,9 @@ def _gain(
 
 
 def _assign(gain: Tensor) -> Tensor:
-    """[E]: hidden channels sorted by cell, each cell of the same size, with the greatest gain."""
-    units, first, second = gain.shape
-    size = units // (first * second)
-    costs = gain.reshape(units, -1).repeat_interleave(size, dim=1)
-    rows, columns = linear_sum_assignment(costs.numpy(), maximize=True)
-    order = torch.empty(units, dtype=torch.int64)
+    """[E]: the hidden channel at each place, with the greatest sum of gains [E, places]."""
+    rows, columns = linear_sum_assignment(gain.numpy(), maximize=True)
+    order = torch.empty(len(gain), dtype=torch.int64)
     order[torch.from_numpy(columns)] = torch.from_numpy(rows)
     return order
 

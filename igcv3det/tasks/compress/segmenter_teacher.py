@@ -89,7 +89,7 @@ class SegmenterTeacher(Teacher):
         narrower = [
             (f"channels {share:g}", {"last": width})
             for share, width in widths.items()
-            if width < last and config.head == "lraspp"
+            if width < last and config.head == "lraspp" and self.design["last_groups"] == 1
         ]
         found["last"] = with_original("last", narrower)
         if FINE in self.outputs:

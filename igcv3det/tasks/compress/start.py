@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from igcv3det.fastpath.block_variants import Block
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.folded import fold_block
-from igcv3det.tasks.compress.initial import block_source, group, narrow
+from igcv3det.tasks.compress.initial import block_source, fill, narrow
 from igcv3det.tasks.compress.parts import TAP, BlocksPart, Part
 from igcv3det.tasks.compress.teacher import Metrics, Teacher
 
@@ -75,9 +75,4 @@ def _start_blocks(
 
 def start_block(block: Block, original: Block, inputs: Tensor, metric: Tensor) -> Tensor | None:
     """Gives a block or extra layer its initial weights; returns the order of a grouped one."""
-    source = block_source(fold_block(original), original, inputs, metric)
-    convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
-    if convs[0].groups > 1 or convs[-1].groups > 1:
-        return group(block, source)
-    narrow(block, source)
-    return None
+    return fill(block, block_source(fold_block(original), original, inputs, metric))

@@ -74,7 +74,7 @@ class Teacher(ABC):
         """All candidates by position, the original first.
 
         Raises:
-            ValueError: a block of ``grouped_stages`` has channels that no groups divide.
+            ValueError: a block of ``grouped_stages`` cannot be grouped.
         """
 
     @abstractmethod

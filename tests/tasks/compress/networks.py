@@ -1,5 +1,7 @@
 """Small networks whose norms and weights are not those of a fresh network."""
 
+import dataclasses
+
 import torch
 from torch import nn
 
@@ -22,6 +24,20 @@ IGCV3 = DetectorConfig(
     backbone=BackboneConfig(width=0.25, repeats=(1, 2, 1, 2, 1, 2, 1)),
     head=HeadConfig(extra_channels=(32, 32)),
 )
+COMPRESSED = dataclasses.replace(
+    MOBILENETV2,
+    num_classes=9,
+    backbone=BackboneConfig(width=0.25, repeats=(1, 1, 1, 1, 1, 2, 1)),
+    head=HeadConfig(
+        extra_channels=(64, 64, 64),
+        activation="sigmoid",
+        extra_hidden=(24, 36, 32),
+        extra_groups=((2, 2), (4, 4), (1, 1)),
+        class_ranks=(24, 40, 24, 20, None),
+        class_groups=((1, 1), (2, 2), (2, 2), (1, 1), (1, 1)),
+    ),
+)
+"""Split class layers and grouped, narrowed extra layers, as the search leaves them."""
 
 
 def small_detector(config, seed=0):
