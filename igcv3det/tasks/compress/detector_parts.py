@@ -76,7 +76,9 @@ class LastPart(Part):
         self.prediction = PredictionPart("", 1, detector)
         self.extra = detector.extras.layers[0] if len(detector.extras.layers) else None
         self.reads = reads
-        self.outputs = self.prediction.outputs + (("map2",) if self.extra is not None else ())
+        self.outputs = self.prediction.outputs
+        if self.extra is not None:
+            self.stride, self.outputs = ExtraPart.stride, (*self.outputs, "map2")
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps of logits and offsets, and the first extra map."""

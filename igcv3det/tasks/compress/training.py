@@ -192,9 +192,9 @@ def _batch(
     inputs = _window(files[part.reads], rows, start, (height, width))
     targets = {}
     for name in part.outputs:
-        scale = files[name].shape[-1] / whole[-1]  # the fine map has the input's size
-        step = part.stride if scale > 1 else 1
-        targets[name] = _window(files[name], rows, (y * step, x * step), (side * step,) * 2)
+        is_fine = files[name].shape[-2:] == entering  # of the input's size
+        window = (start, (height, width)) if is_fine else ((y, x), (side, side))
+        targets[name] = _window(files[name], rows, *window)
     return inputs, targets
 
 
