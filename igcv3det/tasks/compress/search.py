@@ -161,9 +161,13 @@ class Search:
         }
 
     def options_by_position(self) -> dict[str, list[tuple[Candidate, Option]]]:
-        """Candidates that can be chosen, with costs as shares of the original's."""
+        """Candidates that can be chosen, with costs as shares of the original's.
+
+        Raises:
+            ValueError: a position without any; the message names it.
+        """
         whole = self.own_costs
-        return {
+        found = {
             position: [
                 (own.candidate, Option(_shares(own.price, whole), own.loss))
                 for own in judged
@@ -171,6 +175,9 @@ class Search:
             ]
             for position, judged in self.judged().items()
         }
+        if empty := [position for position, own in found.items() if not own]:
+            raise ValueError(f"--grouped-stages: no candidate of {empty[0]} could be trained")
+        return found
 
     def file_of(self, candidate: Candidate) -> Path:
         """The weights of a trained candidate."""

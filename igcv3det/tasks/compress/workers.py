@@ -117,7 +117,11 @@ def _end_with_parent() -> None:
 
 
 def train_candidate(candidate: Candidate) -> Trained:
-    """Trains a candidate in a worker and writes its files; the JSON file last."""
+    """Trains a candidate in a worker and writes its files; the JSON file last.
+
+    Raises:
+        RuntimeError: an error that no candidate should cause; it names the candidate.
+    """
     assert _worker is not None
     path = _worker.work / "candidates" / f"{candidate.key}.safetensors"
     started = time.monotonic()
@@ -126,6 +130,10 @@ def train_candidate(candidate: Candidate) -> Trained:
         losses: dict[str, float | None] = {**_train(candidate, _worker, path)}
     except (FloatingPointError, torch.linalg.LinAlgError) as failure:  # type: ignore[attr-defined]
         losses, error = {"loss": None}, str(failure).partition("\n")[0]
+    except OSError:  # of the disk, not of the candidate
+        raise
+    except Exception as failure:
+        raise RuntimeError(f"{candidate.key}: {type(failure).__name__}: {failure}") from failure
     result = {**losses, "error": error, "s": time.monotonic() - started}
     atomic_write(path.with_suffix(".json"), json.dumps(result), durable=False)
     return Trained(candidate.key, losses["loss"], error, peak_so_far_mib())

@@ -17,7 +17,9 @@ from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.detector_parts import head_outputs
 from igcv3det.tasks.compress.features import FeatureStore, write_features
 from igcv3det.tasks.compress.parts import IMAGES, run_parts
+from igcv3det.tasks.compress.price import Price
 from igcv3det.tasks.compress.report import off_note
+from igcv3det.tasks.compress.search import Judged, Search
 from igcv3det.weight_files import write_safetensors
 
 
@@ -31,6 +33,27 @@ def test_a_candidate_that_cannot_be_made_is_left_out(tmp_path, monkeypatch):
     assert str(trained) == "block3-hidden_0.5 left out: the loss is not finite"
     kept = json.loads((tmp_path / "candidates" / "block3-hidden_0.5.json").read_text())
     assert kept["loss"] is None
+
+
+def test_an_error_that_ends_the_search_names_the_candidate(tmp_path, monkeypatch):
+    def fail(*_):
+        raise IndexError("index 9 is out of range")
+
+    monkeypatch.setattr(workers, "_worker", SimpleNamespace(work=tmp_path))
+    monkeypatch.setattr(workers, "_train", fail)
+    with pytest.raises(RuntimeError, match=r"^last-channels_0\.5: IndexError: index 9 is out"):
+        workers.train_candidate(Candidate("last", "channels 0.5", {"any": 1}))
+    assert not list(tmp_path.iterdir())  # it is trained again
+
+
+def test_a_part_without_candidates_is_named(monkeypatch):
+    price = Price(1.0, 1.0, 1.0)
+    failed = Judged(Candidate("block3", "groups 2x2", {"any": 1}), price, float("nan"))
+    kept = Judged(Candidate("stem", "original", {}), price, 0.0)
+    monkeypatch.setattr(Search, "own_costs", price)
+    monkeypatch.setattr(Search, "judged", lambda _: {"stem": [kept], "block3": [failed]})
+    with pytest.raises(ValueError, match="--grouped-stages: no candidate of block3 could be"):
+        Search.__new__(Search).options_by_position()
 
 
 def test_features_on_a_full_disk(tmp_path):
