@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Option(NamedTuple):
@@ -49,34 +50,80 @@ def choose(positions: Sequence[Sequence[Option]], budgets: Mapping[str, float]) 
         >>> choose([[keep, first], [keep, second]], {"latency": 0.7})
         [0, 1]
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
     if not all(positions):
         raise ValueError(f"position {[bool(p) for p in positions].index(False)} has no candidates")
     options = [option for own in positions for option in own]
-    costs = {m: np.array([option.costs[m] for option in options]) for m in budgets}
-    losses = np.array([option.loss for option in options])
-    if not all(np.isfinite(values).all() for values in (losses, *costs.values())):
+    if not np.isfinite([[o.loss, *(o.costs[m] for m in budgets)] for o in options]).all():
         raise ValueError("costs and losses must be finite")
+    table = _Table.of(positions, tuple(budgets))
     for measure, budget in budgets.items():
         if (least := least_cost(positions, measure)) > budget + 1e-9:
             raise ValueError(
                 f"{measure} {budget:g}: no combination is that small; the least is {least:.3f}"
             )
-    owner = np.repeat(np.arange(len(positions)), [len(own) for own in positions])
-    one_each = (owner[None, :] == np.arange(len(positions))[:, None]).astype(float)
+    left = np.ones(len(table.losses), dtype=bool)
+    while True:
+        chosen = _solve(table, budgets, left)
+        # an option that loses more than all the chosen ones together is in no better combination
+        total = table.losses[chosen].sum()
+        kept = left & (table.losses <= total)
+        if kept.sum() == left.sum():
+            starts = np.searchsorted(table.owner, np.arange(len(positions)))
+            return [int(index - start) for index, start in zip(chosen, starts, strict=True)]
+        left = kept
+
+
+class _Table(NamedTuple):
+    """All options in a row.
+
+    Attributes:
+        owner: their positions.
+        costs: by measure.
+        losses: above the least of the position.
+    """
+
+    owner: NDArray[np.int64]
+    costs: dict[str, NDArray[np.float64]]
+    losses: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, positions: Sequence[Sequence[Option]], measures: Sequence[str]) -> _Table:
+        """The table of the options of each position."""
+        owner = np.repeat(np.arange(len(positions)), [len(own) for own in positions])
+        options = [option for own in positions for option in own]
+        costs = {m: np.array([option.costs[m] for option in options]) for m in measures}
+        least = np.array([min(option.loss for option in own) for own in positions])
+        losses = np.array([option.loss for option in options]) - least[owner]
+        return cls(owner, costs, losses)
+
+
+def _solve(
+    table: _Table, budgets: Mapping[str, float], left: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """The rows chosen among those that are left.
+
+    The solver's tolerances are absolute, so losses are divided by the greatest of them.
+
+    Raises:
+        ValueError: no combination keeps the budgets.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    rows = np.flatnonzero(left)
+    owner, losses = table.owner[rows], table.losses[rows]
+    one_each = (owner[None, :] == np.unique(owner)[:, None]).astype(float)
     found = milp(
-        losses / max(float(np.abs(losses).max()), np.finfo(float).tiny),
-        integrality=np.ones(len(options)),
+        losses / max(float(losses.max()), np.finfo(float).tiny),
+        integrality=np.ones(len(rows)),
         bounds=Bounds(0, 1),
         constraints=[
             LinearConstraint(one_each, 1, 1),
-            *(LinearConstraint(costs[m][None, :], ub=budgets[m] - 1) for m in budgets),
+            *(LinearConstraint(table.costs[m][rows][None, :], ub=budgets[m] - 1) for m in budgets),
         ],
+        options={"mip_rel_gap": 0.0},
     )
     if found.x is None:
         together = ", ".join(f"{m} {budget:g}" for m, budget in budgets.items())
         raise ValueError(f"no combination keeps all of {together} together")
-    chosen = np.flatnonzero(found.x > 0.5)
-    starts = np.searchsorted(owner, np.arange(len(positions)))
-    return [int(index - start) for index, start in zip(chosen, starts, strict=True)]
+    chosen: NDArray[np.int64] = rows[found.x > 0.5]
+    return chosen

@@ -39,6 +39,21 @@ def test_choice_is_the_best_of_all_combinations(seed):
         assert sum(o.loss for o in picked) == pytest.approx(best, abs=1e-5)
 
 
+@pytest.mark.parametrize("huge", [1e4, 1e8, 1e12, 1e30])
+def test_a_huge_loss_hides_no_differences(huge):
+    """The least losses: 1 + 0 within 0.7, 1 + 4 within 0.4, 1 + 60 within 0.36."""
+    keep = Option({"latency": 0}, 0)
+    first = [keep, *(_option(-0.3, loss) for loss in (5, 1)), _option(-0.31, huge)]
+    second = [keep, _option(-0.3, 4), _option(-0.35, 60)]
+    assert choose([first, second], {"latency": 0.7}) == [2, 0]
+    assert choose([first, second], {"latency": 0.4}) == [2, 1]
+    assert choose([first, second], {"latency": 0.36}) == [2, 2]
+
+
+def _option(latency, loss):
+    return Option({"latency": latency}, loss)
+
+
 def test_a_budget_out_of_reach_names_the_least():
     positions = [[Option({"latency": 0}, 0), Option({"latency": -0.25}, 1)]]
     with pytest.raises(ValueError, match=r"latency 0\.5: .* the least is 0\.750"):
