@@ -1,17 +1,31 @@
 """Detectors whose class and extra layers are split, grouped or narrowed already."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
-from tasks.compress.networks import COMPRESSED, MOBILENETV2, SIZE, explicit_of, teacher_of
+from tasks.compress.networks import (
+    COMPRESSED,
+    MOBILENETV2,
+    SIZE,
+    explicit_of,
+    small_detector,
+    teacher_of,
+)
 from torch import nn
 from torch.testing import assert_close
 
 pytest.importorskip("scipy")
+from igcv3det.checkpoint import load_detector, save_detector
+from igcv3det.cli.compress import main
+from igcv3det.shapes.dataset import write_shapes
+from igcv3det.tasks.compress import price
 from igcv3det.tasks.compress.candidates import Candidate
+from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
 from igcv3det.tasks.compress.folded import fold_pointwise
 from igcv3det.tasks.compress.parts import IMAGES, run_parts
+from igcv3det.tasks.compress.search import Search
 from igcv3det.tasks.compress.start import start_candidate
 
 
@@ -153,3 +167,27 @@ def test_blocks_that_cannot_be_grouped_are_named_with_the_reason():
     config = _with_backbone(blocks=tuple(blocks))
     with pytest.raises(ValueError, match=r"--grouped-stages 2: block 2 .* only one .*\(1, 2\)"):
         teacher_of(config).candidates((2,))
+
+
+@pytest.mark.slow
+def test_all_candidates_of_a_compressed_detector(tmp_path, monkeypatch):
+    """From the file to a smaller one; a candidate that failed would be without a loss."""
+    monkeypatch.setattr(price, "ROUNDS", 1)
+    monkeypatch.setattr(price, "ATTEMPTS", 1)
+    monkeypatch.setattr(Search, "_may_be_chosen", lambda *_: True)  # the dearer ones too
+    checkpoint, output = tmp_path / "model.safetensors", tmp_path / "out"
+    save_detector(small_detector(COMPRESSED), checkpoint)
+    write_shapes(tmp_path, train=44, val=1, image_size=SIZE)
+    arguments = f"--checkpoint {checkpoint} --images {tmp_path}/train2017 --output {output}"
+    options = "--steps 1 --finish-steps 1 --workers 1 --threads 1 --backend torch --parameters 0.7"
+    assert main([*arguments.split(), *options.split()]) == 0
+    records = sorted((output / "work" / "candidates").glob("*.json"))
+    teacher = DetectorTeacher.load(str(checkpoint))
+    offered = [c for own in teacher.candidates().values() for c in own if not c.is_original]
+    assert [path.stem for path in records] == sorted(c.key for c in offered)
+    assert [json.loads(path.read_text())["error"] for path in records] == [""] * len(offered)
+    whole, smaller = (
+        sum(p.numel() for p in load_detector(str(path)).parameters())
+        for path in (checkpoint, output / "parameters0.7.safetensors")
+    )
+    assert smaller <= 0.7 * whole
