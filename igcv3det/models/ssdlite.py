@@ -157,11 +157,20 @@ class SSDLiteHead(nn.Module):
         self.columns = columns
         _initialise(self, config.init_std)
         if config.activation == "sigmoid":
-            for layer in self.classification:
-                assert isinstance(layer, nn.Sequential)
+            for layer in self.class_layers().values():
                 nn.init.constant_(
-                    layer[-1].get_parameter("bias"), -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR)
+                    layer.get_parameter("bias"), -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR)
                 )
+
+    def class_layers(self) -> dict[str, nn.Conv2d]:
+        """The 1x1 that gives the scores of each map by its name, the last of its layers."""
+        found = {}
+        for level, layer in enumerate(self.classification):
+            assert isinstance(layer, nn.Sequential)
+            predict = layer[-1]
+            assert isinstance(predict, nn.Conv2d)
+            found[f"classification.{level}.{len(layer) - 1}"] = predict
+        return found
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
         """Predictions of all maps in order: cells row by row, the anchors of a cell together."""

@@ -6,6 +6,7 @@ import logging
 import re
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
@@ -18,7 +19,6 @@ from igcv3det.structures import Categories
 
 logger = logging.getLogger(__name__)
 
-CLASS_LAYER = re.compile(r"head\.classification\.\d+\.1\.(weight|bias)")
 _OF_LEVEL = re.compile(r"(head\.(?:classification|regression))\.(\d+)\.(.*)")
 _OF_STRIDE8 = ("stride8.", "head.classification.0.", "head.regression.0.")
 
@@ -30,7 +30,8 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> DetectorConfig
     have keep their weights, whatever their order and number, and so does the background; the others
     keep their random initialisation and are named in the log. Where no name is shared and the
     number of classes is the same, they are taken in order (they may have been renamed); where the
-    number differs, all are reinitialised.
+    number differs, all are reinitialised. In a split class layer (``head.class_ranks``) this is
+    about the last 1x1; the one before it keeps its weights.
 
     The detector may have a map of stride 8 (``anchors.stride8_scale``) that the weights lack: its
     layers are then new, all others keep their weights.
@@ -68,13 +69,8 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> DetectorConfig
         shared = match_names(detector.categories, source.categories)
         _log_classes(model, source.categories, detector.categories, shared)
         if shared or len(source.categories) != len(detector.categories):
-            own = _with_levels_of(source, detector.state_dict(), detector)
-            columns = len(detector.categories) + 1, len(source.categories) + 1
             kept = {0: 0, **shared} if shared else {}  # with the background
-            for name in filter(CLASS_LAYER.fullmatch, weights):
-                if name not in own:
-                    continue  # of a map of stride 8 that the detector does not have
-                weights[name] = _with_rows(own[name], weights[name], columns, kept)
+            weights |= _class_layers(model, detector, source, kept)
     weights = _with_levels_of(detector, weights, source)
     if (detector.stride8 is None) != (source.stride8 is None):
         logger.info(
@@ -107,14 +103,69 @@ def _with_levels_of(
     }
 
 
+def _class_layers(
+    model: str | Path, detector: SSDLite, source: SSDLite, kept: dict[int, int]
+) -> dict[str, Tensor]:
+    """The detector's class layers with the trained rows of kept labels, under the source's names.
+
+    Those of a map of stride 8 that one of them does not have are left out.
+    """
+    own, trained = _with_levels_of(source, detector.state_dict(), detector), source.state_dict()
+    columns = detector.head.columns, source.head.columns
+    found, moved = {}, 0
+    for layer, conv in source.head.class_layers().items():
+        if f"head.{layer}.weight" not in own:
+            continue
+        rows = _same_group(len(own[f"head.{layer}.bias"]) // columns[0], columns, kept, conv.groups)
+        moved += sum(int((~own_rows).sum()) for own_rows in rows.values())
+        for name in (f"head.{layer}.weight", f"head.{layer}.bias"):
+            found[name] = _with_rows(own[name], trained[name], columns, kept, rows)
+    if moved:
+        logger.info(
+            "%s: rows of kept classes reinitialised: %d, which this number of classes puts into "
+            "another group of head.class_groups",
+            model,
+            moved,
+        )
+    return found
+
+
+def _same_group(
+    anchors: int, columns: tuple[int, int], kept: dict[int, int], groups: int
+) -> dict[int, Tensor]:
+    """[A] bool by kept label: its row is in the same group of both detectors' class layers.
+
+    A row of another group has weights for other channels.
+    """
+    cells = torch.arange(anchors)
+    own, trained = (cells * count for count in columns)
+    return {
+        label: (own + label) * groups // (anchors * columns[0])
+        == (trained + before) * groups // (anchors * columns[1])
+        for label, before in kept.items()
+    }
+
+
 def _with_rows(
-    own: Tensor, trained: Tensor, columns: tuple[int, int], kept: dict[int, int]
+    own: Tensor,
+    trained: Tensor,
+    columns: tuple[int, int],
+    kept: dict[int, int],
+    taken: dict[int, Tensor],
 ) -> Tensor:
-    """A class layer's weight or bias, [A * (K + 1), ...], with the trained rows of kept labels."""
+    """A class layer's weight or bias, [A * (K + 1), ...], with the trained rows of kept labels.
+
+    Args:
+        own: of the detector to train.
+        trained: of the trained one.
+        columns: K + 1 of both.
+        kept: the trained one's label by label.
+        taken: [A] bool by label, of which anchors.
+    """
     rows = own.clone().reshape(-1, columns[0], *own.shape[1:])
     trained_rows = trained.reshape(-1, columns[1], *trained.shape[1:])
     for label, before in kept.items():
-        rows[:, label] = trained_rows[:, before]
+        rows[taken[label], label] = trained_rows[taken[label], before]
     return rows.reshape(own.shape)
 
 

@@ -12,9 +12,13 @@ from igcv3det.detector import build_detector
 from igcv3det.structures import Categories
 from igcv3det.tasks.detect.fine_tuning import load_for_fine_tuning
 
+SPLIT = {"class_ranks": (8, None, 8, 4), "class_groups": ((1, 1), (1, 1), (2, 2), (1, 2))}
+"""Heads whose class layer is the second, the third or the fourth of a map's."""
 
-def build(categories):
-    config = dataclasses.replace(tiny.DETECTOR, num_classes=len(categories))
+
+def build(categories, head=None):
+    head = dataclasses.replace(tiny.DETECTOR.head, **(head or {}))
+    config = dataclasses.replace(tiny.DETECTOR, num_classes=len(categories), head=head)
     return build_detector(config, categories)
 
 
@@ -26,11 +30,14 @@ def named(*names):
 def loaded(tmp_path, caplog):
     """Logits [anchors, columns] of a detector of some classes and of one that starts from it."""
 
-    def load(source, target):
+    def load(source, target, head=None):
         torch.manual_seed(0)
-        before = build(named(*source)).eval()
-        after = build(named(*target)).eval()
-        fresh = after.head.classification[0][1].weight.clone()
+        before = build(named(*source), head).eval()
+        after = build(named(*target), head).eval()
+        for detector in (before, after):
+            for layer in detector.head.classification:
+                torch.nn.init.normal_(layer[-1].bias)
+        fresh = after.head.classification[0][-1].weight.clone()
         save_detector(before, tmp_path / "source.safetensors")
         with caplog.at_level(logging.INFO):
             load_for_fine_tuning(after, tmp_path / "source.safetensors")
@@ -38,13 +45,16 @@ def loaded(tmp_path, caplog):
         with torch.no_grad():
             old, new = before(image), after(image)
         assert torch.equal(old.offsets, new.offsets)
-        return old.logits[0], new.logits[0], (fresh, after.head.classification[0][1].weight)
+        return old.logits[0], new.logits[0], (fresh, after.head.classification[0][-1].weight)
 
     return load
 
 
-def test_known_classes_keep_their_columns_and_the_background(loaded, caplog):
-    old, new, (fresh, weight) = loaded(("cat", "dog", "cup"), ("bird", "cup", "cat", "fox", "owl"))
+@pytest.mark.parametrize("head", [None, SPLIT], ids=["one 1x1", "split"])
+def test_known_classes_keep_their_columns_and_the_background(loaded, caplog, head):
+    old, new, (fresh, weight) = loaded(
+        ("cat", "dog", "cup"), ("bird", "cup", "cat", "fox", "owl"), head
+    )
     torch.testing.assert_close(new[:, [0, 2, 3]], old[:, [0, 3, 1]])
     unknown = [1, 4, 5]
     columns = (-1, 6, *fresh.shape[1:])
@@ -71,3 +81,26 @@ def test_another_number_of_unknown_classes_reinitialises_their_layers(loaded, ca
         "classification head reinitialised for 3 of 3 classes: red cell, white cell, platelet"
         in caplog.text
     )
+
+
+def test_rows_that_come_into_another_group_are_reinitialised(tmp_path, caplog):
+    # six anchors in four groups, of 6 rows before and of 9 after
+    head = {"class_ranks": (8, None, None, None), "class_groups": ((1, 4), *[(1, 1)] * 3)}
+    torch.manual_seed(0)
+    source = build(named("a", "b", "c"), head)
+    target = build(named("a", "b", "c", "d", "e"), head)
+    fresh = target.head.classification[0][-1].weight.clone().reshape(6, 6, 2)
+    save_detector(source, tmp_path / "source.safetensors")
+    with caplog.at_level(logging.INFO):
+        load_for_fine_tuning(target, tmp_path / "source.safetensors")
+    found = target.head.classification[0][-1].weight.reshape(6, 6, 2)
+    trained = source.head.classification[0][-1].weight.reshape(6, 4, 2)
+    # the second anchor's 4, 5 | 6, 7 and 6, 7, 8 | 9; the fifth's 16, 17 | 18, 19 and 24 to 26 | 27
+    kept = {(a, label) for a in range(6) for label in range(4)} - {(1, 2), (4, 2)}
+    for anchor in range(6):
+        for label in range(6):
+            wanted = trained if (anchor, label) in kept else fresh
+            assert torch.equal(found[anchor, label], wanted[anchor, label])
+    assert "rows of kept classes reinitialised: 2," in caplog.text
+    reduce = [detector.head.classification[0][1].weight for detector in (source, target)]
+    assert torch.equal(*reduce)
