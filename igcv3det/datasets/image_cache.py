@@ -67,7 +67,8 @@ def decoded_images(
     own = height if height == width else (height, width)
     if cache is None:
         return _in_memory(resized(), shape)
-    key = hashlib.sha256(f"{FORMAT} {own} {fingerprint}".encode()).hexdigest()[:16]
+    text = f"{FORMAT} {own} {fingerprint}".encode("utf-8", "surrogatepass")  # with any file names
+    key = hashlib.sha256(text).hexdigest()[:16]
     shown = height if height == width else f"{height}x{width}"
     pixels = cache / f"{name}-{shown}px-{key}.npy"
     rows = pixels.with_suffix(".json")
@@ -128,9 +129,9 @@ class ImageCache:
                 raise ValueError(f"{paths[0].parent}: none of its images can be read")
 
         self.fingerprint = "".join(
-            f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
+            f"{path}\0{length}\0{time}\0"
             for path in paths
-            for status in (path.stat(),)
+            for length, time in (size_and_time(path),)
         )
         decoded = decoded_images(resized, len(paths), side, Path(cache), "images", self.fingerprint)
         self.pixels = decoded.pixels
@@ -155,6 +156,18 @@ def images_in(folder: str | Path) -> list[Path]:
     if not paths:
         raise FileNotFoundError(f"{folder}: holds no image ({', '.join(sorted(EXTENSIONS))})")
     return paths
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """A file's size in bytes and time of change in ns; -1, -1 where the system does not tell.
+
+    That is so for a link that leads nowhere: reading it says what is wrong.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def _in_memory(resized: Iterator[Image | None], shape: tuple[int, ...]) -> DecodedImages:

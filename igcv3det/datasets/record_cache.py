@@ -60,7 +60,8 @@ def cached_splits(data_format: str, path: Path, open_splits: Callable[[Path], Sp
     count, fingerprint = _fingerprint(root)
     if count < MIN_FILES:
         return splits
-    key = hashlib.sha256(f"{data_format} {path.resolve()}".encode()).hexdigest()[:16]
+    text = f"{data_format} {path.resolve()}".encode("utf-8", "surrogateescape")
+    key = hashlib.sha256(text).hexdigest()[:16]
     return {
         name: partial(_read, folder / f"{key}-{name}.npz", f"{_VERSION} {fingerprint}", read)
         for name, read in splits.items()

@@ -61,6 +61,8 @@ class CalibrationSet:
 def list_images(folder: str | Path, limit: int | None = None) -> list[Path]:
     """Image files of a folder sorted by name, at most ``limit`` of them, at even steps.
 
+    Links that lead nowhere are among them, for `split_readable` to name.
+
     Raises:
         FileNotFoundError: there is no such folder.
     """
@@ -68,7 +70,9 @@ def list_images(folder: str | Path, limit: int | None = None) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of images")
     files = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and path.is_file()
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in EXTENSIONS and (path.is_file() or path.is_symlink())
     )
     if limit is None or len(files) <= limit:
         return files

@@ -1,4 +1,5 @@
 import logging
+import os
 
 import cv2
 import numpy as np
@@ -53,6 +54,19 @@ def test_unreadable_images_are_left_out_and_named(folders, tmp_path, caplog):
     np.testing.assert_array_equal(store.pixels[1], cv2.resize(read_image(store.paths[1]), (32, 32)))
     assert "1.png" in caplog.text
     assert store.unreadable == 1
+
+
+def test_links_to_nothing_are_left_out_and_names_may_have_any_bytes(folders, tmp_path, caplog):
+    link, name = folders[0] / "0.png", os.fsdecode(b"caf\xe9.png")
+    link.symlink_to("nowhere.png")
+    (folders[1] / "3.png").rename(folders[1] / name)
+    with caplog.at_level(logging.WARNING):
+        store = ImageCache(folders, 32, tmp_path / "cache")
+    assert [path.name for path in store.paths] == ["1.png", "2.png", name]
+    assert store.unreadable == 1
+    assert f"left out: {link}: no such file" in caplog.text
+    write_image(folders[0] / "nowhere.png", np.zeros((10, 11, 3), np.uint8))  # the link's image
+    assert len(ImageCache(folders, 32, tmp_path / "cache")) == 5
 
 
 def test_of_many_images_only_some_are_decoded(folders, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Records of many files are kept, and read anew when a file has changed."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -35,6 +36,13 @@ def test_a_kept_record_is_that_of_the_files(tmp_path, cached, monkeypatch):
     first = Dataset(folder).read("train")
     monkeypatch.setattr(yolo_labels, "size_or_issue", None)  # is not called again
     same(first, Dataset(folder).read("train"))
+    assert len(list(cached.iterdir())) == 1
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path, cached):
+    folder, _ = write_layout(tmp_path, "yolo")
+    folder = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    same(Dataset(folder).read("train"), Dataset(folder).read("train"))
     assert len(list(cached.iterdir())) == 1
 
 

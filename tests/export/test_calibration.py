@@ -38,8 +38,10 @@ def test_images_go_through_the_detectors_preprocessing(folder):
 
 def test_what_cannot_be_read_is_left_out_and_named(folder, caplog):
     (folder / "4.png").write_bytes(b"cut off")
+    (folder / "link.png").symlink_to("nowhere.png")
     assert len(CalibrationSet(folder, PREPROCESS)) == 9
     assert "4.png" in caplog.text
+    assert "link.png: no such file" in caplog.text
 
 
 def test_no_images(tmp_path):

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from igcv3det.datasets.image_cache import size_and_time
 from igcv3det.io.images import EXTENSIONS, Image, decode_image, read_image
 
 VALIDATION_SPLITS = ("val", "test")
@@ -119,7 +120,7 @@ def list_split(root: Path, split: str) -> Split:
         names,
         tuple(path for (path, _), _ in entries),
         tuple(label for _, label in entries),
-        hashlib.sha256(content.encode()).hexdigest(),
+        hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest(),
     )
 
 
@@ -181,10 +182,9 @@ def _folder_classes(root: Path, split: str) -> dict[str, Files]:
     classes: dict[str, Files] = {}
     for folder in _folders(root / split):
         classes[folder.name] = [
-            (str(path.relative_to(root)), f"{status.st_size} {status.st_mtime_ns}")
+            (str(path.relative_to(root)), "{} {}".format(*size_and_time(path)))
             for path in folder.iterdir()
             if path.suffix.lower() in EXTENSIONS
-            for status in (path.stat(),)
         ]
     return classes
 

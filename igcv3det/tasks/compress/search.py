@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from igcv3det.datasets.image_cache import ImageCache, images_in
+from igcv3det.datasets.image_cache import ImageCache, images_in, size_and_time
 from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.measure.targets import Library
@@ -191,7 +191,8 @@ class Search:
         """What results depend on; another search must not be mixed with it."""
         images, weights = hashlib.sha256(), checksum(self.teacher.network.state_dict())
         for path in files:
-            images.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            text = f"{path.name}\0{size_and_time(path)[0]}\0"
+            images.update(text.encode("utf-8", "surrogatepass"))  # any file name
         return asdict(self.options.training) | {
             "checkpoint": f"{self.options.checkpoint} {weights[:16]}",
             "images": f"{Path(self.options.images)}, {len(files)} files",

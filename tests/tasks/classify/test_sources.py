@@ -1,10 +1,12 @@
 """Listing labelled images: classes, splits, and the errors of wrong layouts."""
 
+import os
 import shutil
 
 import pytest
 from image_folders import CLASSES, write_folder, zip_folder
 
+from igcv3det.io.images import ImageReadError
 from igcv3det.tasks.classify.sources import (
     DataError,
     list_split,
@@ -111,3 +113,15 @@ def test_the_fingerprint_depends_on_the_content(root, tmp_path):
     again = list_split(root, "train").fingerprint
     assert again == list_split(root, "train").fingerprint
     assert again != list_split(root, "test").fingerprint
+
+
+def test_a_link_to_nothing_is_named_when_it_is_read_and_names_may_have_any_bytes(folder):
+    first, second, *_ = sorted((folder / "train" / CLASSES[0]).iterdir())
+    first.rename(first.with_name(os.fsdecode(b"caf\xe9.png")))
+    split = list_split(folder, "train")
+    assert len(list(split.read_all())) == len(split)
+    second.unlink()
+    second.symlink_to("nowhere.png")
+    split = list_split(folder, "train")
+    with pytest.raises(ImageReadError, match=f"{second.name}: no such file"):
+        list(split.read_all())
