@@ -6,6 +6,7 @@ and in the command line of training, the first is a number and the second a text
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,23 @@ def read_yaml(path: str | Path) -> Any:  # noqa: ANN401
         ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def dump_inline(value: Any) -> str:  # noqa: ANN401
+    """A text of one line that `parse_yaml` reads as the value: for a command line.
+
+    Example:
+        >>> dump_inline(["photos", "a, b", "1e3"])
+        "[photos, 'a, b', '1e3']"
+    """
+    return yaml.dump(
+        value,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=True,
+        width=math.inf,
+    ).rstrip("\n")
 
 
 def dump_yaml(value: Any) -> str:  # noqa: ANN401

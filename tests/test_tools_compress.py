@@ -110,6 +110,7 @@ def test_other_budgets_need_no_training(folder, searched, few, capsys, monkeypat
     captured = capsys.readouterr()
     assert "candidates: 0 to train" in captured.out
     assert "parameters0.96.safetensors: latency" in captured.out
+    assert "--data.side 64 --data.crop.size 64 --data.held_out 8" in captured.out  # of 44 images
     assert "parameters 0.01: no combination is that small; the least is 0." in captured.err
 
 

@@ -149,6 +149,7 @@ def _points(
 def _print_point(
     options: argparse.Namespace, search: Search, point: Point, latency: float, file: Path
 ) -> None:
+    from igcv3det.datasets.image_cache import images_in
     from igcv3det.tasks.compress.front import unchanged_parts
 
     print(
@@ -157,7 +158,8 @@ def _print_point(
         f"parameters {point.costs['parameters']:.3f}"
     )
     unchanged = unchanged_parts(search, point)
-    command = search.teacher.final_command(file, unchanged, options.images)
+    count = len(images_in(options.images)) - search.unreadable
+    command = search.teacher.final_command(file, unchanged, options.images, count)
     print(f"  train it as a whole: {command}")
 
 

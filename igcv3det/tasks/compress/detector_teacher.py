@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, cast
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from igcv3det.checkpoint import load_detector, save_detector
+from igcv3det.config_files import find_config
 from igcv3det.detector import SSDLite
 from igcv3det.export_formats import RUNTIMES
 from igcv3det.fastpath.block_variants import Block
@@ -32,6 +34,9 @@ from igcv3det.tasks.compress.parts import TAP, Chain, Part
 from igcv3det.tasks.compress.start import start_block
 from igcv3det.tasks.compress.teacher import Metrics, Pixels, Teacher, Values
 from igcv3det.tasks.divergence import fisher_direction, logits_divergence, output_divergence
+from igcv3det.yaml_files import dump_inline, read_yaml
+
+_FINAL = "distill/compressed.yaml"
 
 
 class DetectorTeacher(Teacher):
@@ -124,13 +129,20 @@ class DetectorTeacher(Teacher):
         rows = [prediction_rows(x, self.network.head.columns) for x in (own, teacher)]
         return logits_divergence(rows[0], rows[1], self._activation).mean()
 
-    def final_command(self, file: Path, unchanged: Sequence[str], images: str) -> str:
+    def final_command(
+        self, file: Path, unchanged: Sequence[str], images: str, image_count: int
+    ) -> str:
         """See `Teacher.final_command`."""
-        call = (
-            f"igcv3det distill --config distill/compressed.yaml --model.teacher {self.checkpoint} "
-            f"--model.weights {file} --data.folders '[{images}]'"
-        )
-        return call + f" --model.distillation.frozen '[{','.join(unchanged)}]'" * bool(unchanged)
+        words = ["igcv3det", "distill", "--config", _FINAL, "--model.teacher", self.checkpoint]
+        words += ["--model.weights", str(file), "--data.folders", dump_inline([images])]
+        data, side = read_yaml(find_config(_FINAL))["data"], self.size[0]
+        if side != data["side"]:
+            words += ["--data.side", str(side), "--data.crop.size", str(side)]
+        if image_count < data["held_out"] + data["batch_size"]:
+            words += ["--data.held_out", str(image_count // 5)]
+        if unchanged:
+            words += ["--model.distillation.frozen", dump_inline(list(unchanged))]
+        return shlex.join(words)
 
     def deploy(self, network: nn.Module, variant: Variant) -> SSDLite:
         """See `Teacher.deploy`."""

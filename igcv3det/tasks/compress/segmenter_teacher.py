@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, cast, get_args
@@ -118,10 +119,12 @@ class SegmenterTeacher(Teacher):
         kept = {name: found[name] for name in self.outputs}
         return logits_of(kept).flatten(2).transpose(1, 2)
 
-    def final_command(self, file: Path, unchanged: Sequence[str], images: str) -> str:
+    def final_command(
+        self, file: Path, unchanged: Sequence[str], images: str, image_count: int
+    ) -> str:
         """See `Teacher.final_command`."""
-        del unchanged, images
-        return f"igcv3det train DATA --task segment --weights {file}"
+        del unchanged, images, image_count
+        return f"igcv3det train DATA --task segment --weights {shlex.quote(str(file))}"
 
     def deploy(self, network: nn.Module, variant: Variant) -> Segmenter:
         """See `Teacher.deploy`."""

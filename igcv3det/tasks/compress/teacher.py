@@ -111,13 +111,16 @@ class Teacher(ABC):
         return None
 
     @abstractmethod
-    def final_command(self, file: Path, unchanged: Sequence[str], images: str) -> str:
-        """The command that trains a network as a whole.
+    def final_command(
+        self, file: Path, unchanged: Sequence[str], images: str, image_count: int
+    ) -> str:
+        """The command that trains a network as a whole, in words that a shell takes.
 
         Args:
             file: of the network.
             unchanged: its leading stages that are the teacher's.
             images: the folder that was searched with.
+            image_count: images in it that can be read.
         """
 
     @abstractmethod
