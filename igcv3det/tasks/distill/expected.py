@@ -67,7 +67,7 @@ class ExpectedOutputs:
         own = [(d.config.image_size, d.config.anchors) for d in (self.student, self.teacher)]
         described = (names, own, self.runtime, *data.crops_description())
         folder = Path(data.cache) / f"outputs-{fingerprint(networks, *described)}"
-        self._kept = KeptOutputs(folder, data.num_crops)
+        self._kept = KeptOutputs(folder, data.num_crops, names)
         if prefix and self.objective.config.teacher_forcing_steps == 0:
             data.is_needless = self._kept.has
 

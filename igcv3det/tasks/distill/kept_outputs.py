@@ -61,6 +61,14 @@ class _File(NamedTuple):
             os.preadv(self.descriptor, [memoryview(row).cast("B")], self.start + crop * self.size)
         return found
 
+    def is_at(self, path: Path) -> bool:
+        """Whether this is still the file of that name.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return os.path.samestat(path.stat(), os.fstat(self.descriptor))
+
     def write(self, crop: int, value: NDArray[np.float16]) -> None:
         """Stores the value of a crop."""
         os.pwrite(self.descriptor, value.tobytes(), self.start + crop * self.size)
@@ -70,23 +78,25 @@ class KeptOutputs:
     """Values for the crops of a run, which later epochs and runs read.
 
     Several processes may use one folder at once. After a power failure at most the last batches
-    are computed again.
+    are computed again. The folder may be deleted at any time: a run that uses it keeps nothing
+    more, and one that finds a part of it writes all anew.
 
     Args:
         folder: of the files; made when something is written.
         count: crops.
+        names: of a crop's values.
     """
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self.folder, self.count = folder, count
+    def __init__(self, folder: Path, count: int, names: Sequence[str]) -> None:
+        self.folder, self.count, self.names = folder, count, tuple(names)
         self._done = np.zeros(count, np.uint8)
         self._files: dict[str, _File] = {}
         self._unflushed: list[int] = []
         self._batches = 0
-        if (folder / _DONE).is_file():
+        self._is_deleted = False
+        if self._is_whole():
             self._done = np.fromfile(folder / _DONE, np.uint8)
-            files = folder.glob("*.npy")
-            self._files = {path.stem: _File.opened(path) for path in files}
+            self._files = self._opened()
 
     def has(self, crops: Sequence[int]) -> bool:
         """All values of these crops are kept."""
@@ -104,6 +114,8 @@ class KeptOutputs:
         Raises:
             OSError: the disk is too small for all crops.
         """
+        if self._is_deleted:
+            return
         halves = {name: to_half(value.detach().cpu()) for name, value in outputs.items()}
         if not self._files:
             self._allocate(halves)
@@ -121,11 +133,17 @@ class KeptOutputs:
             return
         for file in self._files.values():
             os.fsync(file.descriptor)
-        with (self.folder / _DONE).open("r+b") as done:
-            for crop in self._unflushed:
-                done.seek(crop)
-                done.write(b"\1")
-        self._done[self._unflushed] = 1
+        try:
+            # marks beside other files than the open ones would be false
+            self._is_deleted = not all(
+                file.is_at(self.folder / f"{name}.npy") for name, file in self._files.items()
+            )
+            if not self._is_deleted:
+                self._mark()
+        except FileNotFoundError:
+            self._is_deleted = True
+        if self._is_deleted:
+            logger.warning("%s: files were deleted: this run keeps no more outputs", self.folder)
         self._unflushed = []
 
     def close(self) -> None:
@@ -139,7 +157,9 @@ class KeptOutputs:
         gigabytes = self.count * sum(value[0].nbytes for value in values.values()) / 1e9
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "lock"):
-            if not (self.folder / _DONE).is_file():
+            if not self._is_whole():
+                # first, so that nobody takes the new files for what the old marks say
+                (self.folder / _DONE).unlink(missing_ok=True)
                 logger.info(
                     "outputs of %d crops are kept in %s: %.1f GB",
                     self.count,
@@ -158,7 +178,22 @@ class KeptOutputs:
                     ) from error
                 with replacing(self.folder / _DONE) as partial:
                     partial.write_bytes(bytes(self.count))
-        self._files = {name: _File.opened(self.folder / f"{name}.npy") for name in values}
+        self._files = self._opened()
+
+    def _mark(self) -> None:
+        with (self.folder / _DONE).open("r+b") as done:
+            for crop in self._unflushed:
+                done.seek(crop)
+                done.write(b"\1")
+        self._done[self._unflushed] = 1
+
+    def _is_whole(self) -> bool:
+        """Whether the marks and the files of all values are there."""
+        files = [_DONE, *(f"{name}.npy" for name in self.names)]
+        return all((self.folder / name).is_file() for name in files)
+
+    def _opened(self) -> dict[str, _File]:
+        return {name: _File.opened(self.folder / f"{name}.npy") for name in self.names}
 
 
 def fingerprint(networks: Mapping[str, nn.Module], *described: object) -> str:
