@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from igcv3det.export.calibration import Array, CalibrationSet, WeightBits
-from igcv3det.export.tracing import quiet
+from igcv3det.export.tracing import quiet, silenced
 from igcv3det.runtime.session import import_extra
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def quantize_openvino(
     ranges = import_extra("nncf.quantization.range_estimator", "int8 for OpenVINO")
     overflow = nncf.OverflowFix
     # nncf.set_log_level would last, and change all handlers of its logger, also those of the caller
-    with quiet("nncf", level=logging.ERROR):
+    with quiet("nncf", level=logging.ERROR), silenced():
         quantized: openvino.Model = nncf.quantize(
             network,
             nncf.Dataset(calibration),

@@ -47,3 +47,8 @@ def test_the_callers_log_handlers_keep_their_levels(network):
         assert (logger.level, handler.level) == (level, logging.INFO)
     finally:
         logger.removeHandler(handler)
+
+
+def test_nothing_is_printed(network, capfd):
+    quantize_openvino(network, [np.zeros((1, 2, 4, 4), np.float32)] * 2)
+    assert "Statistics" not in "".join(capfd.readouterr())
