@@ -91,7 +91,8 @@ class ImageCache:
         folders: each is searched for images, not deeper.
         side: of squares, or height and width; pixels.
         cache: folder for the file.
-        most: takes so many images, chosen at random (seed 0), in random order; None takes all.
+        most: takes so many readable images, chosen at random (seed 0), in random order; None takes
+            all.
 
     Attributes:
         pixels: [N, H, W, 3] uint8 RGB, read-only.
@@ -115,17 +116,21 @@ class ImageCache:
         paths = [path for folder in folders for path in images_in(folder)]
         if most is not None:
             order = np.random.default_rng(0).permutation(len(paths))
-            paths = [paths[row] for row in order[:most]]
+            paths = [paths[row] for row in order]
+        wanted = len(paths) if most is None else min(most, len(paths))
 
         size = (side, side) if isinstance(side, int) else side
 
         def resized() -> Iterator[Image | None]:
-            none = True
+            start = found = 0
             with ThreadPoolExecutor() as pool:
-                for image in pool.map(lambda path: _stretched(path, size), paths):
-                    none &= image is None
-                    yield image
-            if none:
+                while found < wanted and start < len(paths):
+                    batch = paths[start : start + wanted - found]
+                    start += len(batch)
+                    for image in pool.map(lambda path: _stretched(path, size), batch):
+                        found += image is not None
+                        yield image
+            if not found:
                 raise ValueError(f"{paths[0].parent}: none of its images can be read")
 
         self.fingerprint = "".join(
@@ -133,10 +138,13 @@ class ImageCache:
             for path in paths
             for length, time in (size_and_time(path),)
         )
-        decoded = decoded_images(resized, len(paths), side, Path(cache), "images", self.fingerprint)
+        if most is not None:
+            self.fingerprint = f"{most}\0{self.fingerprint}"
+        decoded = decoded_images(resized, wanted, side, Path(cache), "images", self.fingerprint)
         self.pixels = decoded.pixels
         self.paths = [paths[row] for row in decoded.rows]
-        self.unreadable = len(paths) - len(self.paths)
+        tried = decoded.rows[-1] + 1 if len(self.paths) == wanted else len(paths)
+        self.unreadable = tried - len(self.paths)
 
     def __len__(self) -> int:
         """Images."""

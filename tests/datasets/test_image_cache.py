@@ -83,6 +83,23 @@ def test_of_many_images_only_some_are_decoded(folders, tmp_path, monkeypatch):
     assert len(ImageCache(folders, 32, tmp_path / "cache", most=9)) == 3
 
 
+def test_others_take_the_place_of_unreadable_images(folders, tmp_path):
+    drawn = ImageCache(folders, 32, tmp_path / "cache", most=2).paths
+    drawn[0].write_bytes(b"no image")
+    store = ImageCache(folders, 32, tmp_path / "cache", most=2)
+    assert len(store) == 2
+    assert store.unreadable == 1
+    assert store.paths[0] == drawn[1]
+    for path, pixels in zip(store.paths, store.pixels, strict=True):
+        np.testing.assert_array_equal(pixels, cv2.resize(read_image(path), (32, 32)))
+    # those that are drawn later count as well
+    write_image(store.paths[1], np.zeros((10, 11, 3), np.uint8))
+    assert ImageCache(folders, 32, tmp_path / "cache", most=2).pixels[1].max() == 0
+    store.paths[1].write_bytes(b"no image")
+    store = ImageCache(folders, 32, tmp_path / "cache", most=2)
+    assert (len(store), store.unreadable) == (1, 2)
+
+
 def test_an_interrupted_decoding_starts_again(folders, tmp_path, monkeypatch):
     def dies(path, size=None):
         raise KeyboardInterrupt
