@@ -18,6 +18,7 @@ from igcv3det.datasets.array_files import write_array_header
 from igcv3det.tasks.compress.least_squares import cells
 from igcv3det.tasks.compress.parts import IMAGES, Part, run_parts
 from igcv3det.tasks.compress.teacher import Pixels, Teacher
+from igcv3det.tasks.compress.work_folder import damaged, read_mapping
 from igcv3det.tasks.half_floats import DTYPE, to_half
 from igcv3det.weight_files import read_safetensors, write_safetensors
 
@@ -43,11 +44,18 @@ class FeatureStore:
 
     Attributes:
         count: images.
+
+    Raises:
+        FileNotFoundError: they are not complete.
+        ValueError: a damaged file; the message names it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.count = int(json.loads((folder / _DONE).read_text(encoding="utf-8"))["images"])
+        count = read_mapping(folder / _DONE).get("images")
+        if not isinstance(count, int):
+            raise damaged(folder / _DONE, "no number of images")
+        self.count = count
 
     def read(self, name: str) -> NDArray[np.float16]:
         """[N, C, H, W] of a value, mapped into memory."""

@@ -15,6 +15,7 @@ from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.measure.targets import Library
 from igcv3det.runtime.export_spec import Precision
+from igcv3det.tasks.compress.candidate_files import has_weights, recorded_loss, weights_file
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option, choose
 from igcv3det.tasks.compress.features import FISHER_IMAGES, write_features, write_fisher
@@ -104,18 +105,22 @@ class Search:
         self.candidates = self.teacher.candidates(options.grouped_stages)
         self.work = options.folder / "work"
         self.folder = WorkFolder(self.work)
-        self.folder.require_same_search(self._identity(files))
+        identity = self._identity(files)
+        self.folder.require_same_search(identity)
         size = self.teacher.size
         most = max(MIN_IMAGES, int(_FEATURE_BYTES / (_BYTES_OF_PIXEL * size[0] * size[1])))
         self._held_out = min(_HELD_OUT, len(files) // 5)
         count = self._held_out + min(options.image_count, most)
-        self.cache = ImageCache([options.images], size, self.work, most=max(MIN_IMAGES, count))
+        # not as it is spelled, which may change from call to call
+        images = Path(options.images).resolve()
+        self.cache = ImageCache([images], size, self.work, most=max(MIN_IMAGES, count))
         self.unreadable = self.cache.unreadable
         if len(self.cache) < MIN_IMAGES:
             raise ValueError(
                 f"{options.images}: {len(self.cache)} readable images; at least {MIN_IMAGES} are "
                 "needed"
             )
+        self.folder.note_search(identity)  # a refused call leaves the folder to others
         self.prices: dict[str, Price] = {}
         self.losses: dict[str, float] = {}
         self.peaks: dict[str, float] = {}
@@ -143,7 +148,7 @@ class Search:
     def prefix(self) -> str:
         """What names of the results begin with: a restricted search has its own."""
         stages = self.options.grouped_stages
-        return f"grouped{''.join(map(str, sorted(stages)))}-" if stages else ""
+        return f"grouped{''.join(map(str, sorted(set(stages))))}-" if stages else ""
 
     @property
     def own_costs(self) -> Price:
@@ -181,7 +186,11 @@ class Search:
 
     def file_of(self, candidate: Candidate) -> Path:
         """The weights of a trained candidate."""
-        return self.work / "candidates" / f"{candidate.key}.safetensors"
+        return weights_file(self.work, candidate)
+
+    def shares_of(self, candidate: Candidate) -> dict[str, float]:
+        """What a candidate costs more than the original, as shares of the original's costs."""
+        return _shares(self.prices[candidate.key], self.own_costs)
 
     @property
     def _price_key(self) -> str:
@@ -264,11 +273,11 @@ class Search:
         wanted = [c for c in everything if self._may_be_chosen(c)]
         left = []
         for candidate in wanted:
-            done = self.folder.read(f"candidates/{candidate.key}.json")
-            if done:
-                self.losses[candidate.key] = _loss(done["loss"])
-            else:
+            loss = recorded_loss(self.folder, candidate)
+            if loss is None or (math.isfinite(loss) and not has_weights(self.work, candidate)):
                 left.append(candidate)
+            else:
+                self.losses[candidate.key] = loss
         self.say(
             f"candidates: {len(left)} to train, {len(wanted) - len(left)} done before, "
             f"{len(everything) - len(wanted)} cost more than what is there"
@@ -277,7 +286,7 @@ class Search:
         options = self.options
         results = train_all(left, options.checkpoint, self.work, options.training, options.workers)
         for number, trained in enumerate(results, 1):
-            self.losses[trained.key] = _loss(trained.loss)
+            self.losses[trained.key] = math.nan if trained.loss is None else trained.loss
             self.peaks["worker"] = max(self.peaks.get("worker", 0.0), trained.peak_mib)
             ahead = (time.monotonic() - started) / number * (len(left) - number)
             self.say(f"{number} of {len(left)}: {trained}; {ahead / 60:.0f} min left")
@@ -288,10 +297,6 @@ class Search:
         if not any(c.is_original for c in self.candidates[candidate.position]):
             return True
         return any(price[measure] < 0 for measure in self.options.measures)
-
-
-def _loss(found: float | None) -> float:
-    return math.nan if found is None else found
 
 
 def _shares(price: Price, whole: Price) -> dict[str, float]:

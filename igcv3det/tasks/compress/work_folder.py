@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 from igcv3det.atomic_files import atomic_write, remove_partial
 
 _SEARCH = "search.json"
-_DAMAGED = "damaged; delete it, and the next run makes it again"
 
 
 class WorkFolder:
@@ -47,31 +46,61 @@ class WorkFolder:
             ValueError: it is damaged; the message names it.
         """
         path = self.path / name
-        if not path.is_file():
-            return {}
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: {_DAMAGED}: {error}") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{path}: {_DAMAGED}: expected a mapping")
-        return content
+        return read_mapping(path) if path.is_file() else {}
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a file as a whole."""
         atomic_write(self.path / name, json.dumps(content, indent=1), durable=False)
 
     def require_same_search(self, wanted: Mapping[str, Any]) -> None:
-        """Notes what is searched here, or compares with what was.
+        """Compares what is wanted with what was searched here, if anything was.
+
+        Paths are not compared: what they lead to is.
+
+        Args:
+            wanted: ``checkpoint`` ends with a word for its weights; ``images`` is text for the
+                message on ``sizes of images``; the others are compared as they are.
 
         Raises:
             ValueError: the folder belongs to another search; the message names the difference.
         """
         found = self.read(_SEARCH)
         for name, value in wanted.items():
-            if found and found.get(name, value) != value:
-                raise ValueError(
-                    f"{self.path.parent}: holds another search ({name} {found[name]}, not "
-                    f"{value}); choose another folder"
-                )
-        self.write(_SEARCH, {**wanted, **found})
+            if name == "images" or _told_by(name, found.get(name, value)) == _told_by(name, value):
+                continue
+            is_elsewhere = name == "sizes of images" and found.get("images") != wanted["images"]
+            shown = "images" if is_elsewhere else name
+            raise ValueError(
+                f"{self.path.parent}: holds another search ({shown} {found.get(shown)}, not "
+                f"{wanted[shown]}); choose another folder"
+            )
+
+    def note_search(self, wanted: Mapping[str, Any]) -> None:
+        """Makes this the folder of a search; what it was called by first stays."""
+        self.write(_SEARCH, {**wanted, **self.read(_SEARCH)})
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The content of one of a search's JSON files.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged; the message names it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
+    if not isinstance(content, dict):
+        raise damaged(path, "expected a mapping")
+    return content
+
+
+def damaged(path: Path, reason: str) -> ValueError:
+    """The error of a file of a search that cannot be used."""
+    return ValueError(f"{path}: damaged; delete it, and the next run makes it again: {reason}")
+
+
+def _told_by(name: str, value: object) -> object:
+    """What tells searches apart: the same file may be called otherwise."""
+    return str(value).rpartition(" ")[2] if name == "checkpoint" else value

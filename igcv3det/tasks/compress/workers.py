@@ -21,6 +21,7 @@ import torch
 from igcv3det.atomic_files import atomic_write
 from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.tasks.compress.assembly import TAP_ORDER
+from igcv3det.tasks.compress.candidate_files import weights_file
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.features import FeatureStore, read_fisher
 from igcv3det.tasks.compress.load_teacher import load_teacher
@@ -123,7 +124,7 @@ def train_candidate(candidate: Candidate) -> Trained:
         RuntimeError: an error that no candidate should cause; it names the candidate.
     """
     assert _worker is not None
-    path = _worker.work / "candidates" / f"{candidate.key}.safetensors"
+    path = weights_file(_worker.work, candidate)
     started = time.monotonic()
     error = ""
     try:

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 pytest.importorskip("scipy")
 from igcv3det.tasks.compress import workers
 from igcv3det.tasks.compress.assembly import assemble
+from igcv3det.tasks.compress.candidate_files import has_weights, weights_file
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.detector_parts import head_outputs
 from igcv3det.tasks.compress.features import FeatureStore, write_features
@@ -122,3 +123,22 @@ def test_a_detector_without_one_of_the_blocks(tmp_path):
     with torch.no_grad():
         expected = head_outputs(run_parts(parts, {IMAGES: images}), teacher.network.head.columns)
         assert_close(tuple(detector(images)), tuple(expected), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"), [((), ""), ((7, 4), "grouped47-"), ((4, 4), "grouped4-")]
+)
+def test_names_of_a_restricted_search(stages, expected):
+    own = SimpleNamespace(options=SimpleNamespace(grouped_stages=stages))
+    assert Search.prefix.fget(own) == expected
+
+
+def test_a_candidate_without_a_block_has_no_weights(tmp_path):
+    gone = Candidate("block3", "nothing", {"blocks.3": ()})
+    narrow = Candidate("block3", "hidden 0.5", {"blocks.3": (1,)})
+    for candidate in (gone, narrow):
+        assert not has_weights(tmp_path, candidate)
+        write_safetensors(weights_file(tmp_path, candidate), {}, {})
+    assert has_weights(tmp_path, gone)
+    write_safetensors(weights_file(tmp_path, narrow), {"a": torch.zeros(1)}, {})
+    assert has_weights(tmp_path, narrow)
