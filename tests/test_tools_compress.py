@@ -115,12 +115,22 @@ def test_other_budgets_need_no_training(folder, searched, few, capsys, monkeypat
 
 
 def test_a_killed_search_loses_the_candidate_in_hand(folder, searched, few, capsys):
-    done = sorted((searched / "work" / "candidates").glob("*.json"))
-    done[0].unlink()
-    (searched / "work" / "candidates" / "a.safetensors.1.partial").write_text("cut off")
+    candidates = searched / "work" / "candidates"
+    record = sorted(candidates.glob("*.json"))[0]
+    missing, cut, *_ = sorted(set(candidates.glob("*.safetensors")) - {_weights(record)})
+    before = {path: path.read_bytes() for path in (missing, cut, _weights(record))}
+    record.unlink()
+    missing.unlink()
+    cut.write_bytes(before[cut][:-8])
+    (candidates / "a.safetensors.1.partial").write_text("cut off")
     assert _call(folder, searched, "--parameters", "0.96") == 0
-    assert "candidates: 1 to train" in capsys.readouterr().out
+    assert "candidates: 3 to train" in capsys.readouterr().out
     assert not list(searched.rglob("*.partial"))
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def _weights(record):
+    return record.with_suffix(".safetensors")
 
 
 def test_a_killed_assembly_loses_the_part_in_hand(folder, searched, few, capsys, monkeypatch):
@@ -156,9 +166,53 @@ def test_a_detector_that_is_there_keeps_its_choice(folder, searched, few, capsys
     assert _call(folder, searched, "--parameters", "0.97") == 0
     assert (searched / "parameters0.97.safetensors").read_bytes() == before
     report = json.loads((searched / "report.json").read_text())
-    record = json.loads((searched / "work" / "detectors" / "parameters0.97.json").read_text())
-    replaced = {p for p, key in record["chosen"].items() if key != f"{p}-original"}
-    assert set(report["detectors"][0]["replaced"]) == replaced
+    assert set(report["detectors"][0]["replaced"]) == _replaced(searched, "parameters0.97")
+
+
+def _replaced(output, name):
+    """The replacements in a file, by its record."""
+    record = json.loads((output / "work" / "detectors" / f"{name}.json").read_text())
+    return {p for p, key in record["chosen"].items() if key != f"{p}-original"}
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_the_report_is_on_the_detector_that_is_there(folder, searched, few, is_lost):
+    files = [searched / "work" / "prices-torch-1.json"]
+    if is_lost:  # what its candidates were worth
+        files += (searched / "work" / "candidates").glob("*.json")
+    kept = {path: path.read_bytes() for path in files}
+    # as if timing anew had made its candidates dearer than the original
+    values = json.loads(kept[files[0]])
+    for key in set(values) - {key for key in values if key.endswith("-original")}:
+        values[key] = [abs(value) + 1 for value in values[key]]
+    files[0].write_text(json.dumps(values))
+    for path in files[1:]:
+        path.unlink()
+    try:
+        assert _call(folder, searched, "--parameters", "0.95") == 0
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    (row,) = json.loads((searched / "report.json").read_text())["detectors"]
+    assert set(row["replaced"]) == _replaced(searched, "parameters0.95")
+    assert row["predicted"]["parameters"] > 1
+    assert row["loss"] is None if is_lost else row["loss"] > 0
+    assert ("| not known |" in (searched / "report.md").read_text()) == is_lost
+
+
+def test_a_latency_that_is_not_met_is_said(folder, searched, few, capsys, monkeypatch):
+    monkeypatch.setattr(front, "measured_shares", lambda _, points: [0.996] * len(points))
+    # what is there already is measured too
+    for latency, status in (("0.987", 0), ("0.9", 1)):
+        name = f"latency{latency}-parameters0.95"
+        for suffix in ("safetensors", "json"):
+            own = searched if suffix == "safetensors" else searched / "work" / "detectors"
+            shutil.copy(own / f"parameters0.95.{suffix}", own / f"{name}.{suffix}")
+        budgets = ["--latency", latency, "--parameters", "0.95"]
+        assert _call(folder, searched, *budgets) == status
+        said = f"latency {latency}: not met, measured 0.996" in capsys.readouterr().err
+        assert said == bool(status)
+        assert (searched / f"{name}.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -166,8 +220,8 @@ def test_a_detector_that_is_there_keeps_its_choice(folder, searched, few, capsys
     [
         (["--image-count", "30"], "holds another search (image_count 512, not 30)"),
         (["--steps", "3"], "holds another search (steps 2, not 3)"),
-        (["--finish-steps", "2"], "parameters0.97.safetensors: made with steps 1, not 2; move it"),
-        (["--threads", "2"], "parameters0.97.safetensors: made with threads 1, not 2; move it"),
+        (["--finish-steps", "2"], "parameters0.97.safetensors: made with --finish-steps 1, not 2;"),
+        (["--threads", "2"], "parameters0.97.safetensors: made with --threads 1, not 2; move"),
         (["--parameters", "0.02"], "parameters 0.02: no combination is that small; the least is"),
     ],
 )
@@ -191,6 +245,58 @@ def test_other_weights_or_images_under_the_same_name(folder, searched, few, tmp_
     assert _call(folder, searched, "--parameters", "0.96") == 1
     assert "holds another search (sizes of images" in capsys.readouterr().err
     broken.write_bytes(b"no image")
+
+
+def test_the_same_search_spelled_otherwise(folder, searched, few, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert _call(folder, searched, "--parameters", "0.97") == 0
+    decoded = set((searched / "work").glob("images-*.npy"))
+    spelled = ["--checkpoint", "model.safetensors", "--images", "./train2017"]
+    assert _call(folder, searched, "--parameters", "0.97", *spelled) == 0
+    assert set((searched / "work").glob("images-*.npy")) == decoded
+    shutil.copytree("train2017", "other")
+    write_shapes(folder / "more", train=45, val=1, image_size=64)
+    assert _call(folder, searched, "--parameters", "0.97", "--images", "other") == 0
+    assert _call(folder, searched, "--parameters", "0.97", "--images", "more/train2017") == 1
+    assert "holds another search (images " in capsys.readouterr().err
+
+
+def test_a_refused_call_leaves_the_folder_to_others(folder, tmp_path, few, capsys):
+    images, output = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    found = sorted((folder / "train2017").glob("[!b]*"))
+    shutil.copy(found[0], images)
+    assert _call(folder, output, "--images", str(images)) == 1
+    for path in found[1:]:
+        shutil.copy(path, images)
+    assert _call(folder, output, "--images", str(images), "--parameters", "0.01") == 1
+    assert "parameters 0.01: no combination is that small" in capsys.readouterr().err
+    assert _call(folder, output, "--parameters", "0.01", "--steps", "3") == 1
+    assert "holds another search" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train/features.json", ""),
+        ("train/features.json", "{}"),
+        ("candidates/block3-groups_2x2.json", '{"error": ""}'),
+    ],
+)
+def test_damaged_files_are_named(folder, searched, few, name, text, capsys):
+    path = searched / "work" / name
+    content = path.read_bytes()
+    path.write_text(text)
+    try:
+        assert _call(folder, searched, "--parameters", "0.97") == 1
+    finally:
+        path.write_bytes(content)
+    assert f"{path}: damaged; delete it" in capsys.readouterr().err
+
+
+def test_budgets_of_one_file_name_are_one_budget(folder, searched, few, capsys):
+    assert _call(folder, searched, "--parameters", "0.97", "0.9700001") == 0
+    assert capsys.readouterr().out.count("parameters0.97.safetensors: latency") == 1
 
 
 def test_two_processes_in_one_folder(folder, searched, few, capsys):
@@ -276,6 +382,14 @@ def test_wrong_calls(folder, arguments, message, capsys):
         _call(folder, folder / "wrong", *arguments)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_results_among_the_images_are_refused(folder, capsys):
+    (folder / "link").symlink_to(folder / "train2017")
+    with pytest.raises(SystemExit) as caught:
+        _call(folder, folder / "link")
+    assert caught.value.code == 2
+    assert "--output needs another folder than --images" in capsys.readouterr().err
 
 
 def test_files_of_other_software_are_refused(folder, tmp_path, capsys):

@@ -17,8 +17,8 @@ Budgets are shares of the network's own cost; several make several networks. Two
 hold together: one value of a kind goes with all values of the other. A stopped run resumes
 where it was; other budgets need only the last steps.
 
-Exit status: 0 all done, 1 the network or the images cannot be used, or a budget cannot be met,
-2 wrong call.
+Exit status: 0 all done, 1 the network or the images cannot be used, or a budget is not met (where
+the latency that is measured last is more than 0.03 beyond it, its file is kept), 2 wrong call.
 """
 
 from __future__ import annotations
@@ -79,13 +79,20 @@ def _parse(args: list[str]) -> argparse.Namespace:
     )
     options = parser.parse_args(args)
     options.budgets = _budgets(parser, options)
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends the process where options do not go together."""
     if not set(options.grouped_stages) <= set(range(1, 8)):
         parser.error("--grouped-stages takes numbers from 1 to 7")
     if options.precision == "int8" and options.backend not in INT8_BACKENDS:
         parser.error(f"--precision int8 needs --backend {' or '.join(INT8_BACKENDS)}")
+    if options.output.resolve() == Path(options.images).resolve():
+        parser.error("--output needs another folder than --images: front.png is an image too")
     if options.finish_steps < 0:
         parser.error("--finish-steps must be >= 0")
-    return options
 
 
 def _budgets(
@@ -96,26 +103,30 @@ def _budgets(
     count = max(len(values) for values in given.values())
     if any(len(values) not in (1, count) for values in given.values()):
         parser.error("budgets of two kinds need equally many values, or one of a kind")
-    return [
-        {m: values[n if len(values) > 1 else 0] for m, values in given.items()}
+    # as precise as the files' names: two budgets of one name would be two choices for one file
+    budgets = [
+        {m: float(f"{values[n if len(values) > 1 else 0]:g}") for m, values in given.items()}
         for n in range(count)
     ]
+    return [own for n, own in enumerate(budgets) if own not in budgets[:n]]
 
 
 def _run(options: argparse.Namespace) -> int:
     from igcv3det.measure.memory import peak_so_far_mib
-    from igcv3det.tasks.compress.front import front, measured_shares, recorded_point, write_point
+    from igcv3det.tasks.compress.front import front, measured_shares, unmet_latency
+    from igcv3det.tasks.compress.network_files import is_written, write_point
     from igcv3det.tasks.compress.report import write_report
     from igcv3det.tasks.compress.training import PartTraining
 
     search = _search(options)
     finishing = PartTraining(options.finish_steps, lr=1e-3)
-    for budgets in options.budgets:
-        recorded_point(search, budgets, finishing)  # refuses another's file before any work
-    search.run(options.budgets)
+    # refuses another's file before any work
+    written = [is_written(search, budgets, finishing) for budgets in options.budgets]
+    search.run([] if any(written) else options.budgets)  # what is written is reported anyway
     points, failures = _points(search, options.budgets, finishing)
     files = [write_point(search, point, finishing, options.output) for point in points]
     shares = measured_shares(search, points)
+    failures += filter(None, map(unmet_latency, points, shares))
     curve = front(search, next(iter(options.budgets[0])))
     search.peaks["assembly"] = peak_so_far_mib()
     note = write_report(search, points, shares, curve, options.output)
@@ -134,7 +145,8 @@ def _points(
     search: Search, wanted: list[dict[str, float]], finishing: PartTraining
 ) -> tuple[list[Point], list[str]]:
     """A point for each budget that can be kept, and what is said about the others."""
-    from igcv3det.tasks.compress.front import choose_measured, recorded_point
+    from igcv3det.tasks.compress.front import choose_measured
+    from igcv3det.tasks.compress.network_files import recorded_point
 
     points, failures = [], []
     for budgets in wanted:

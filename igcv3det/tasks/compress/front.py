@@ -1,30 +1,22 @@
-"""From the judged candidates to networks on the front: choice, assembly, measurement, files."""
+"""From the judged candidates to networks on the front: choice and measurement."""
 
 from __future__ import annotations
 
-import shutil
+import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import takewhile
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from torch import nn
-
-from igcv3det.engine.norm_statistics import restore_statistics
 from igcv3det.models.igcv3 import TAP_STAGE
-from igcv3det.tasks.compress.assembly import assemble, chosen_design, finish
+from igcv3det.tasks.compress.assembly import chosen_design
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option, choose, least_cost
-from igcv3det.tasks.compress.features import FeatureStore, network_inputs, read_fisher
 from igcv3det.tasks.compress.price import Pricer
 from igcv3det.tasks.compress.search import MEASURES, Budgets, Search
-from igcv3det.tasks.compress.training import PartLoss, PartTraining
 
 _CORRECTIONS = 3
-_STATISTICS_IMAGES = 128
 _SLACK = 0.003  # of the original's latency, for the noise of a measurement
+_TOLERANCE = 0.03  # likewise, where a network that was within its budget is measured once more
 FRONT_STEPS = 24
 """Budgets between the least and 1 at which the front is drawn."""
 
@@ -36,7 +28,8 @@ class Point(NamedTuple):
         budgets: what it was chosen for, by measure.
         chosen: a candidate for each position.
         costs: predicted, by measure, as shares of the original's.
-        loss: sum of the candidates' divergences, nats for an image.
+        loss: sum of the candidates' divergences, nats for an image; NaN where the file of one of
+            them is gone.
     """
 
     budgets: Budgets
@@ -47,7 +40,7 @@ class Point(NamedTuple):
     @property
     def name(self) -> str:
         """Name of its file: measures and shares."""
-        return _name(self.budgets)
+        return name_of(self.budgets)
 
 
 def choose_point(search: Search, budgets: Budgets) -> Point:
@@ -59,44 +52,11 @@ def choose_point(search: Search, budgets: Budgets) -> Point:
     by_position = search.options_by_position()
     positions = [[option for _, option in own] for own in by_position.values()]
     indices = choose(positions, budgets)
-    return _point(budgets, [own[i] for own, i in zip(by_position.values(), indices, strict=True)])
+    return point_of(budgets, [own[i] for own, i in zip(by_position.values(), indices, strict=True)])
 
 
-def recorded_point(search: Search, budgets: Budgets, finishing: PartTraining) -> Point | None:
-    """The choice of an earlier call, which timed the networks: timing again may choose another.
-
-    Args:
-        search: done, or not: then only the record is checked.
-        budgets: of the network.
-        finishing: as for `write_point`.
-
-    Raises:
-        ValueError: its file was made with other options, or by something else.
-    """
-    name = f"{search.prefix}{_name(budgets)}"
-    path = search.options.folder / f"{name}.safetensors"
-    record = search.folder.read(_record(name))
-    wanted = _made_by(search, finishing)
-    differing = [k for k, v in wanted.items() if record.get("made_by", {}).get(k) != v]
-    if path.is_file() and not record:
-        raise ValueError(f"{path}: not made by this search; move it away")
-    if path.is_file() and differing:
-        raise ValueError(
-            f"{path}: made with {differing[0]} {record['made_by'].get(differing[0])}, not "
-            f"{wanted[differing[0]]}; move it away, or choose another folder"
-        )
-    if not record or differing or not search.losses:
-        return None
-    pairs = [
-        pair
-        for own in search.options_by_position().values()
-        for pair in own
-        if record["chosen"].get(pair[0].position) == pair[0].key
-    ]
-    return _point(budgets, pairs) if len(pairs) == len(search.candidates) else None
-
-
-def _point(budgets: Budgets, pairs: Sequence[tuple[Candidate, Option]]) -> Point:
+def point_of(budgets: Budgets, pairs: Sequence[tuple[Candidate, Option]]) -> Point:
+    """The point of a candidate for each position."""
     chosen = {c.position: c for c, _ in pairs}
     costs = {m: 1 + sum(option.costs[m] for _, option in pairs) for m in MEASURES}
     return Point(budgets, chosen, costs, sum(option.loss for _, option in pairs))
@@ -106,13 +66,9 @@ def _name(budgets: Budgets) -> str:
     return "-".join(f"{m.replace('_', '-')}{share:g}" for m, share in budgets.items())
 
 
-def _record(name: str) -> str:
-    return f"detectors/{name}.json"
-
-
-def _made_by(search: Search, finishing: PartTraining) -> dict[str, object]:
-    options = search.options
-    return {"backend": options.runtime, "threads": options.threads, **asdict(finishing)}
+def name_of(budgets: Budgets) -> str:
+    """What the file of the network for some budgets is called: measures and shares."""
+    return "-".join(f"{m.replace('_', '-')}{share:g}" for m, share in budgets.items())
 
 
 def choose_measured(search: Search, budgets: Budgets) -> Point:
@@ -146,64 +102,20 @@ def choose_measured(search: Search, budgets: Budgets) -> Point:
     return best or point
 
 
+def unmet_latency(point: Point, measured: float) -> str:
+    """What is to be said of a network that is slower than its budget, else an empty text."""
+    budget = point.budgets.get("latency", math.inf)
+    if measured <= budget + _TOLERANCE:
+        return ""
+    return f"latency {budget:g}: not met, measured {measured:.3f}"
+
+
 def front(search: Search, measure: str) -> list[Point]:
     """Points from the least share of a measure to the original's."""
     positions = [[o for _, o in own] for own in search.options_by_position().values()]
     least = least_cost(positions, measure)
     shares = [least + (1 - least) * n / FRONT_STEPS for n in range(FRONT_STEPS + 1)]
     return [choose_point(search, {measure: share + 1e-6}) for share in shares]
-
-
-def write_point(search: Search, point: Point, finishing: PartTraining, folder: Path) -> Path:
-    """Assembles a point, finishes its parts and writes the network, unless that is done.
-
-    Returns:
-        The file.
-    """
-    name = f"{search.prefix}{point.name}"
-    path = folder / f"{name}.safetensors"
-    if path.is_file():
-        return path
-    finished = search.work / "detectors" / name
-    made = {
-        "made_by": _made_by(search, finishing),
-        "chosen": {position: c.key for position, c in point.chosen.items()},
-    }
-    if search.folder.read(_record(name)) != made:
-        shutil.rmtree(finished, ignore_errors=True)
-        search.folder.write(_record(name), made)
-    search.say(f"{path.name}: assembling")
-    torch.set_num_threads(search.options.workers)
-    teacher, store = search.teacher, FeatureStore(search.work / "train")
-    files = {c.key: search.file_of(c) for c in point.chosen.values()}
-    network, order = assemble(teacher, point.chosen, files)
-    loss = PartLoss(teacher, store, read_fisher(search.work))
-    finish(
-        network,
-        teacher,
-        point.chosen,
-        loss,
-        store,
-        finishing,
-        tap_order=order,
-        finished=finished,
-        progress=lambda position: search.say(f"{path.name}: finishing {position}"),
-    )
-    _restore_norms(search, network)
-    source = f"compressed from {search.options.checkpoint} by igcv3det compress"
-    teacher.save(network, path, source)
-    shutil.rmtree(finished, ignore_errors=True)
-    return path
-
-
-def _restore_norms(search: Search, network: nn.Module) -> None:
-    """Gives the norms, which were folded, their inputs' statistics; the function stays the same.
-
-    Training with a batch's statistics, as fine-tuning does, would else start from another function.
-    """
-    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
-    rows = range(min(_STATISTICS_IMAGES, len(search.cache)))
-    restore_statistics(network, norms, network_inputs(search.teacher, search.cache.pixels, rows))
 
 
 def measured_shares(search: Search, points: Sequence[Point]) -> list[float]:
@@ -237,6 +149,6 @@ def describe_point(point: Point, measured: float | None) -> dict[str, Any]:
         "budgets": dict(point.budgets),
         "predicted": point.costs,
         "measured_latency": measured,
-        "loss": point.loss,
+        "loss": point.loss if math.isfinite(point.loss) else None,
         "replaced": replaced,
     }

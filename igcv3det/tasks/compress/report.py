@@ -109,7 +109,7 @@ def _markdown(content: dict[str, Any], networks: Sequence[dict[str, Any]]) -> st
         lines.append(
             f"| {row['name']} | {predicted['latency']:.3f} | {measured:.3f} | "
             f"{predicted['latency'] / measured - 1:+.1%} | {predicted['multiply_adds']:.3f} | "
-            f"{predicted['parameters']:.3f} | {row['loss']:.1f} |"
+            f"{predicted['parameters']:.3f} | {_loss(row['loss'])} |"
         )
     note = off_note(networks)
     lines += ["", f"**{note}**"] * bool(note)
@@ -119,6 +119,10 @@ def _markdown(content: dict[str, Any], networks: Sequence[dict[str, Any]]) -> st
         cells = [row["replaced"].get(position, "") for row in networks]
         lines.append(f"| {position} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, *_candidate_lines(content["candidates"])]) + "\n"
+
+
+def _loss(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.1f}"
 
 
 def _candidate_lines(candidates: Sequence[dict[str, Any]]) -> list[str]:
@@ -143,7 +147,7 @@ def draw_front(curve: Sequence[Point], points: Sequence[Point], measure: str, pa
     figure = Figure(figsize=(_WIDTH_INCHES, _HEIGHT_INCHES), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([p.costs[measure] for p in curve], [p.loss for p in curve], marker=".")
-    for point in points:
+    for point in (p for p in points if math.isfinite(p.loss)):
         axes.plot(point.costs[measure], point.loss, marker="o", color="tab:red")
         axes.annotate(point.name, (point.costs[measure], point.loss), fontsize=8)
     axes.set_xlabel(f"{measure.replace('_', '-')}, share of the original's")

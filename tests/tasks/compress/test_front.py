@@ -57,3 +57,15 @@ def test_the_leading_parts_that_nothing_replaced(replaced, expected):
     names = ["stem", *(f"block{n}" for n in range(17)), "last", "head0"]
     chosen = {n: Candidate(n, "any", {"changed": 1} if n in replaced else {}) for n in names}
     assert front.unchanged_parts(search, Point({}, chosen, {}, 0.0)) == expected
+
+
+@pytest.mark.parametrize(
+    ("budgets", "measured", "expected"),
+    [
+        ({"latency": 0.9}, 0.996, "latency 0.9: not met, measured 0.996"),
+        ({"latency": 0.9}, 0.909, ""),  # noise of the measurement
+        ({"parameters": 0.9}, 1.2, ""),
+    ],
+)
+def test_what_is_slower_than_its_budget(budgets, measured, expected):
+    assert front.unmet_latency(Point(budgets, {}, {}, 0.0), measured) == expected
