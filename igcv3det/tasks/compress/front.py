@@ -62,10 +62,6 @@ def point_of(budgets: Budgets, pairs: Sequence[tuple[Candidate, Option]]) -> Poi
     return Point(budgets, chosen, costs, sum(option.loss for _, option in pairs))
 
 
-def _name(budgets: Budgets) -> str:
-    return "-".join(f"{m.replace('_', '-')}{share:g}" for m, share in budgets.items())
-
-
 def name_of(budgets: Budgets) -> str:
     """What the file of the network for some budgets is called: measures and shares."""
     return "-".join(f"{m.replace('_', '-')}{share:g}" for m, share in budgets.items())

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,7 +151,7 @@ class Search:
         stages = self.options.grouped_stages
         return f"grouped{''.join(map(str, sorted(set(stages))))}-" if stages else ""
 
-    @property
+    @cached_property
     def own_costs(self) -> Price:
         """The original's costs."""
         return Price(*self.folder.read("original.json")[self._price_key])
@@ -171,10 +172,9 @@ class Search:
         Raises:
             ValueError: a position without any; the message names it.
         """
-        whole = self.own_costs
         found = {
             position: [
-                (own.candidate, Option(_shares(own.price, whole), own.loss))
+                (own.candidate, Option(self.shares_of(own.candidate), own.loss))
                 for own in judged
                 if math.isfinite(own.loss)
             ]
@@ -190,7 +190,8 @@ class Search:
 
     def shares_of(self, candidate: Candidate) -> dict[str, float]:
         """What a candidate costs more than the original, as shares of the original's costs."""
-        return _shares(self.prices[candidate.key], self.own_costs)
+        price, whole = self.prices[candidate.key], self.own_costs
+        return {m: getattr(price, m) / getattr(whole, m) for m in MEASURES}
 
     @property
     def _price_key(self) -> str:
@@ -210,13 +211,8 @@ class Search:
         }
 
     def _require_reachable(self, budgets: Sequence[Budgets]) -> None:
-        whole = self.own_costs
         positions = [
-            [
-                Option(_shares(self.prices[c.key], whole), 0.0)
-                for c in own
-                if c.is_original or self._may_be_chosen(c)
-            ]
+            [Option(self.shares_of(c), 0.0) for c in own if c.is_original or self._may_be_chosen(c)]
             for own in self.candidates.values()
         ]
         failures = []
@@ -297,7 +293,3 @@ class Search:
         if not any(c.is_original for c in self.candidates[candidate.position]):
             return True
         return any(price[measure] < 0 for measure in self.options.measures)
-
-
-def _shares(price: Price, whole: Price) -> dict[str, float]:
-    return {m: getattr(price, m) / getattr(whole, m) for m in MEASURES}
