@@ -51,7 +51,7 @@ def test_a_part_without_candidates_is_named(monkeypatch):
     price = Price(1.0, 1.0, 1.0)
     failed = Judged(Candidate("block3", "groups 2x2", {"any": 1}), price, float("nan"))
     kept = Judged(Candidate("stem", "original", {}), price, 0.0)
-    monkeypatch.setattr(Search, "own_costs", price)
+    monkeypatch.setattr(Search, "shares_of", lambda *_: price._asdict())
     monkeypatch.setattr(Search, "judged", lambda _: {"stem": [kept], "block3": [failed]})
     with pytest.raises(ValueError, match="--grouped-stages: no candidate of block3 could be"):
         Search.__new__(Search).options_by_position()
