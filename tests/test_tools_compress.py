@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from tasks.compress.networks import MOBILENETV2, small_detector
 
 pytest.importorskip("scipy")
 from igcv3det.checkpoint import load_detector, save_detector
-from igcv3det.cli.compress import main
+from igcv3det.cli.compress import _smaller_input, main
 from igcv3det.shapes.dataset import write_shapes
 from igcv3det.tasks.compress import assembly, front, price
 from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
@@ -366,6 +367,20 @@ def test_images_that_cannot_be_used_are_named(folder, tmp_path, capsys):
     arguments = ["--images", str(tmp_path / "few"), "--output", str(tmp_path / "out")]
     assert main(["--checkpoint", str(folder / "model.safetensors"), *arguments]) == 1
     assert "1 readable images; at least 40 are needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "budgets", "is_said"),
+    [
+        ("detector", [{"latency": 0.9}, {"latency": 0.8, "parameters": 0.7}], True),
+        ("detector", [{"latency": 0.9, "parameters": 0.7}], False),
+        ("detector", [{"parameters": 0.7}], False),
+        ("segmenter", [{"latency": 0.6}], False),
+    ],
+)
+def test_a_smaller_input_is_proposed_for_low_budgets(kind, budgets, is_said):
+    search = SimpleNamespace(teacher=SimpleNamespace(kind=kind))
+    assert bool(_smaller_input(search, budgets)) == is_said
 
 
 @pytest.mark.parametrize(

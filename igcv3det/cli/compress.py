@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 MEASURES = ("latency", "multiply_adds", "parameters")
 DEFAULT_LATENCIES = (0.8, 0.6)
+_SMALL = 0.85  # share of latency or multiply-adds
 INT8_BACKENDS = ("onnxruntime", "openvino")
 
 
@@ -133,8 +134,8 @@ def _run(options: argparse.Namespace) -> int:
     for point, latency, file in zip(points, shares, files, strict=True):
         _print_point(options, search, point, latency, file)
     print(_memory(search.peaks, options.workers))
-    if note:
-        print(note)
+    for line in filter(None, (note, _smaller_input(search, options.budgets))):
+        print(line)
     print(f"Tables are in {options.output / f'{search.prefix}report.md'}")
     for failure in failures:
         report("compress", failure)
@@ -173,6 +174,17 @@ def _print_point(
     count = len(images_in(options.images)) - search.unreadable
     command = search.teacher.final_command(file, unchanged, options.images, count)
     print(f"  train it as a whole: {command}")
+
+
+def _smaller_input(search: Search, budgets: list[dict[str, float]]) -> str:
+    """What to try where a budget is low."""
+    shares = [v for own in budgets for measure, v in own.items() if measure != "parameters"]
+    if search.teacher.kind != "detector" or min(shares, default=1.0) >= _SMALL:
+        return ""
+    return (
+        f"Below {_SMALL:g} a smaller input often keeps more: a result for 0.9, exported with "
+        "--image-size (docs/compress.md)"
+    )
 
 
 def _memory(peaks: dict[str, float], workers: int) -> str:
