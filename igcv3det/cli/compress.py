@@ -17,8 +17,8 @@ Budgets are shares of the network's own cost; several make several networks. Two
 hold together: one value of a kind goes with all values of the other. A stopped run resumes
 where it was; other budgets need only the last steps.
 
-Exit status: 0 all done, 1 the network or the images cannot be used, or a budget is not met (where
-the latency that is measured last is more than 0.03 beyond it, its file is kept), 2 wrong call.
+Exit status: 0 all done, 1 the network or the images cannot be used, or a budget cannot be met,
+2 wrong call. A network that is slower in the last measurement than its budget is named.
 """
 
 from __future__ import annotations
@@ -127,7 +127,6 @@ def _run(options: argparse.Namespace) -> int:
     points, failures = _points(search, options.budgets, finishing)
     files = [write_point(search, point, finishing, options.output) for point in points]
     shares = measured_shares(search, points)
-    failures += filter(None, map(unmet_latency, points, shares))
     curve = front(search, next(iter(options.budgets[0])))
     search.peaks["assembly"] = peak_so_far_mib()
     note = write_report(search, points, shares, curve, options.output)
@@ -137,8 +136,9 @@ def _run(options: argparse.Namespace) -> int:
     for line in filter(None, (note, _smaller_input(search, options.budgets))):
         print(line)
     print(f"Tables are in {options.output / f'{search.prefix}report.md'}")
-    for failure in failures:
-        report("compress", failure)
+    # slower than wanted is often other load on the machine: said, and no failure
+    for line in [*failures, *filter(None, map(unmet_latency, points, shares))]:
+        report("compress", line)
     return 1 if failures else 0
 
 
