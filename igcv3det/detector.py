@@ -240,5 +240,5 @@ def anchors_at(config: DetectorConfig, size: int) -> AnchorConfig:
         config: that the weights were trained with.
         size: of the input now, pixels.
     """
-    trained = config.anchors.trained_size or config.image_size
+    trained = config.trained_size
     return replace(config.anchors, trained_size=None if trained == size else trained)

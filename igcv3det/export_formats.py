@@ -64,6 +64,8 @@ FORMATS: dict[str, ExportFormat] = {
 """All formats by name."""
 RUNTIMES = {known.runtime: known for known in FORMATS.values() if known.runtime}
 """Those that can run here, by library."""
+INT8_PARTS = ("onnx", "openvino")
+"""Names of those in which a part of a network can be written in int8, not only a detector."""
 EXPORTED_SUFFIXES = frozenset(known.suffix for known in FORMATS.values())
 
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import integers, positive_int, share
 from igcv3det.cli.command import command_parser, report, run_command
-from igcv3det.export_formats import RUNTIMES
+from igcv3det.export_formats import FORMATS, INT8_PARTS, RUNTIMES
 
 if TYPE_CHECKING:
     from igcv3det.tasks.compress.front import Point
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 MEASURES = ("latency", "multiply_adds", "parameters")
 DEFAULT_LATENCIES = (0.8, 0.6)
 _SMALL = 0.85  # share of latency or multiply-adds
-INT8_BACKENDS = ("onnxruntime", "openvino")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -86,10 +85,11 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Ends the process where options do not go together."""
+    backends = [FORMATS[name].runtime for name in INT8_PARTS]
     if not set(options.grouped_stages) <= set(range(1, 8)):
         parser.error("--grouped-stages takes numbers from 1 to 7")
-    if options.precision == "int8" and options.backend not in INT8_BACKENDS:
-        parser.error(f"--precision int8 needs --backend {' or '.join(INT8_BACKENDS)}")
+    if options.precision == "int8" and options.backend not in backends:
+        parser.error(f"--precision int8 needs --backend {' or '.join(backends)}")
     if options.output.resolve() == Path(options.images).resolve():
         parser.error("--output needs another folder than --images: front.png is an image too")
     if options.finish_steps < 0:
@@ -162,7 +162,6 @@ def _points(
 def _print_point(
     options: argparse.Namespace, search: Search, point: Point, latency: float, file: Path
 ) -> None:
-    from igcv3det.datasets.image_cache import images_in
     from igcv3det.tasks.compress.front import unchanged_parts
 
     print(
@@ -171,8 +170,7 @@ def _print_point(
         f"parameters {point.costs['parameters']:.3f}"
     )
     unchanged = unchanged_parts(search, point)
-    count = len(images_in(options.images)) - search.unreadable
-    command = search.teacher.final_command(file, unchanged, options.images, count)
+    command = search.teacher.final_command(file, unchanged, options.images, search.readable)
     print(f"  train it as a whole: {command}")
 
 

@@ -283,3 +283,8 @@ class DetectorConfig:
             "head.class_ranks and class_groups go without anchors.stride8_scale",
             self.anchors.stride8_scale,
         )
+
+    @property
+    def trained_size(self) -> int:
+        """Side of the input that the weights were trained at, and the anchors' shares are of."""
+        return self.anchors.trained_size or self.image_size

@@ -17,12 +17,9 @@ from igcv3det.export.network import fix_padding
 from igcv3det.export.onnx_quantization import quantize_onnx
 from igcv3det.export.openvino_quantization import quantize_openvino
 from igcv3det.export.tracing import trace_onnx
-from igcv3det.export_formats import format_of
+from igcv3det.export_formats import INT8_PARTS, format_of
 from igcv3det.runtime.export_spec import INPUT
 from igcv3det.runtime.session import import_extra
-
-INT8_FORMATS = ("onnx", "openvino")
-"""Those in which `write_module` quantises."""
 
 
 def write_module(
@@ -39,7 +36,8 @@ def write_module(
         example: [1, C, H, W], the only shape that the file takes.
         outputs: names, where the format keeps them.
         path: its ending chooses the format, which is one that can run here.
-        calibration: inputs, for int8 instead of float32, in `INT8_FORMATS`.
+        calibration: inputs, for int8 instead of float32, in the formats of
+            `igcv3det.export_formats.INT8_PARTS`.
 
     Raises:
         ImportError: a package of the format's extra is missing.
@@ -49,8 +47,8 @@ def write_module(
     module = copy.deepcopy(module)
     fix_padding(module, example)
     name = format_of(path).name
-    if calibration is not None and name not in INT8_FORMATS:
-        raise ValueError(f"{path}: modules are written in int8 as {' or '.join(INT8_FORMATS)} only")
+    if calibration is not None and name not in INT8_PARTS:
+        raise ValueError(f"{path}: modules are written in int8 as {' or '.join(INT8_PARTS)} only")
     if name == "ncnn":
         layers, content = convert_for_ncnn(module, example, path)
         path.write_text("\n".join([*layers, ""]), encoding="utf-8")

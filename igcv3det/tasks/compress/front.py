@@ -11,7 +11,6 @@ from igcv3det.models.igcv3 import TAP_STAGE
 from igcv3det.tasks.compress.assembly import chosen_design
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option, choose, least_cost
-from igcv3det.tasks.compress.price import Pricer
 from igcv3det.tasks.compress.search import MEASURES, Budgets, Search
 
 _CORRECTIONS = 3
@@ -116,10 +115,8 @@ def front(search: Search, measure: str) -> list[Point]:
 
 def measured_shares(search: Search, points: Sequence[Point]) -> list[float]:
     """Latency of whole networks as shares of the original's, timed in turn."""
-    teacher = search.teacher
-    options = search.options
-    pricer = Pricer(teacher, options.backend, options.threads, options.precision)
-    designs = [pricer.original, *(chosen_design(teacher, point.chosen) for point in points)]
+    pricer = search.pricer()
+    designs = [pricer.original, *(chosen_design(search.teacher, p.chosen) for p in points)]
     whole, *others = pricer.whole(designs)
     return [milliseconds / whole for milliseconds in others]
 

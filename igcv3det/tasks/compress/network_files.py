@@ -14,7 +14,7 @@ from torch import nn
 
 from igcv3det.engine.norm_statistics import restore_statistics
 from igcv3det.tasks.compress.assembly import assemble, finish
-from igcv3det.tasks.compress.candidate_files import recorded_loss
+from igcv3det.tasks.compress.candidate_files import recorded_loss, weights_file
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option
 from igcv3det.tasks.compress.features import FeatureStore, network_inputs, read_fisher
@@ -37,7 +37,7 @@ def is_written(search: Search, budgets: Budgets, finishing: PartTraining) -> boo
     Raises:
         ValueError: its file was made with other options, or by something else.
     """
-    path = _path(search, budgets)
+    path = _path(search, budgets, search.options.folder)
     if path.is_file():
         _require_same(path, search.folder.read(_record(path.stem)), _made_by(search, finishing))
     return path.is_file()
@@ -52,7 +52,7 @@ def recorded_point(search: Search, budgets: Budgets, finishing: PartTraining) ->
     Raises:
         ValueError: as `is_written`.
     """
-    path = _path(search, budgets)
+    path = _path(search, budgets, search.options.folder)
     record = search.folder.read(_record(path.stem))
     if is_written(search, budgets, finishing):
         return point_of(budgets, _of_file(search, record.get("chosen", {}), path))
@@ -67,8 +67,8 @@ def recorded_point(search: Search, budgets: Budgets, finishing: PartTraining) ->
     return point_of(budgets, pairs) if len(pairs) == len(search.candidates) else None
 
 
-def _path(search: Search, budgets: Budgets) -> Path:
-    return search.options.folder / f"{search.prefix}{name_of(budgets)}.safetensors"
+def _path(search: Search, budgets: Budgets, folder: Path) -> Path:
+    return folder / f"{search.prefix}{name_of(budgets)}.safetensors"
 
 
 def _require_same(path: Path, record: Mapping[str, Any], wanted: Mapping[str, object]) -> None:
@@ -116,8 +116,8 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
     Returns:
         The file.
     """
-    name = f"{search.prefix}{point.name}"
-    path = folder / f"{name}.safetensors"
+    path = _path(search, point.budgets, folder)
+    name = path.stem
     if path.is_file():
         return path
     finished = search.work / "detectors" / name
@@ -131,7 +131,7 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
     search.say(f"{path.name}: assembling")
     torch.set_num_threads(search.options.workers)
     teacher, store = search.teacher, FeatureStore(search.work / "train")
-    files = {c.key: search.file_of(c) for c in point.chosen.values()}
+    files = {c.key: weights_file(search.work, c) for c in point.chosen.values()}
     network, order = assemble(teacher, point.chosen, files)
     loss = PartLoss(teacher, store, read_fisher(search.work))
     finish(

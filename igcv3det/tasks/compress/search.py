@@ -16,7 +16,7 @@ from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.measure.targets import Library
 from igcv3det.runtime.export_spec import Precision
-from igcv3det.tasks.compress.candidate_files import has_weights, recorded_loss, weights_file
+from igcv3det.tasks.compress.candidate_files import has_weights, recorded_loss
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option, choose
 from igcv3det.tasks.compress.features import FISHER_IMAGES, write_features, write_fisher
@@ -85,6 +85,7 @@ class Search:
     Attributes:
         teacher: the network.
         unreadable: number of images that could not be read.
+        readable: number of the others in the folder, as far as they were tried.
         peaks: greatest memory of this process until the end of each stage, and of a worker, MiB.
 
     Raises:
@@ -116,6 +117,7 @@ class Search:
         images = Path(options.images).resolve()
         self.cache = ImageCache([images], size, self.work, most=max(MIN_IMAGES, count))
         self.unreadable = self.cache.unreadable
+        self.readable = len(files) - self.unreadable
         if len(self.cache) < MIN_IMAGES:
             raise ValueError(
                 f"{options.images}: {len(self.cache)} readable images; at least {MIN_IMAGES} are "
@@ -184,14 +186,15 @@ class Search:
             raise ValueError(f"--grouped-stages: no candidate of {empty[0]} could be trained")
         return found
 
-    def file_of(self, candidate: Candidate) -> Path:
-        """The weights of a trained candidate."""
-        return weights_file(self.work, candidate)
-
     def shares_of(self, candidate: Candidate) -> dict[str, float]:
         """What a candidate costs more than the original, as shares of the original's costs."""
         price, whole = self.prices[candidate.key], self.own_costs
         return {m: getattr(price, m) / getattr(whole, m) for m in MEASURES}
+
+    def pricer(self) -> Pricer:
+        """Measures as the options say."""
+        options = self.options
+        return Pricer(self.teacher, options.backend, options.threads, options.precision)
 
     @property
     def _price_key(self) -> str:
@@ -240,8 +243,7 @@ class Search:
         """Prices before anything else computes, because that would disturb them."""
         name = f"prices-{self._price_key.replace(' ', '-')}.json"
         known = self.folder.read(name)
-        options = self.options
-        pricer = Pricer(self.teacher, options.backend, options.threads, options.precision)
+        pricer = self.pricer()
         whole = self.folder.read("original.json")
         if self._price_key not in whole:
             (latency,) = pricer.whole([pricer.original])

@@ -58,8 +58,7 @@ def choose_anchors(
     """
     boxes, labels = _sample(*_shares(store))
     # shapes are shares of the size that the weights were trained at
-    trained = config.anchors.trained_size or config.image_size
-    sides = (boxes[:, 2:] - boxes[:, :2]) * (config.image_size / trained)
+    sides = (boxes[:, 2:] - boxes[:, :2]) * (config.image_size / config.trained_size)
     counts = np.bincount(labels)
     own = cell_shapes(config.anchors, len(feature_sizes))
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
-from igcv3det.config import DetectorConfig
 from igcv3det.datasets.category_map import match_names
 from igcv3det.description import FREE_IN_FINE_TUNING, contradictions
 from igcv3det.detection.anchors import anchors_per_cell
@@ -23,7 +22,7 @@ _OF_LEVEL = re.compile(r"(head\.(?:classification|regression))\.(\d+)\.(.*)")
 _OF_STRIDE8 = ("stride8.", "head.classification.0.", "head.regression.0.")
 
 
-def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> DetectorConfig:
+def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
     """Copies a trained detector's weights, in place.
 
     Classes are matched by name (`datasets.category_map.match_names`): those that both detectors
@@ -39,9 +38,6 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> DetectorConfig
     Args:
         detector: the one to train.
         model: a name of pretrained weights, or a self-describing ``.safetensors`` or ``.ckpt``.
-
-    Returns:
-        The configuration that the weights were trained with.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -77,7 +73,6 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> DetectorConfig
             "%s: %s a map of stride 8", model, "has" if detector.stride8 is None else "lacks"
         )
     detector.load_state_dict({**detector.state_dict(), **weights})
-    return source.config
 
 
 def _anchors_per_cell(detector: SSDLite, other: SSDLite) -> list[int]:
