@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +9,10 @@ from tasks.compress.networks import MOBILENETV2, small_detector
 
 pytest.importorskip("scipy")
 from igcv3det.checkpoint import load_detector, save_detector
-from igcv3det.cli.compress import _smaller_input, main
+from igcv3det.cli.compress import main
+from igcv3det.measure.complexity import count_multiply_adds
 from igcv3det.shapes.dataset import write_shapes
-from igcv3det.tasks.compress import assembly, front, price
+from igcv3det.tasks.compress import agreement, assembly, front, price
 from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
 from igcv3det.tasks.compress.work_folder import WorkFolder
 
@@ -217,6 +217,43 @@ def test_a_latency_that_is_not_met_is_said(folder, searched, few, capsys, monkey
         assert (searched / f"{name}.safetensors").exists()
 
 
+def test_a_smaller_input(folder, few, tmp_path, capsys, monkeypatch):
+    """A budget of multiply-adds below what the parts alone can reach at the detector's own size."""
+    detector = small_detector(MOBILENETV2)
+    for name, bias in detector.head.named_parameters():
+        if "classification" in name and bias.shape == (6 * 3,):
+            bias.data.normal_(std=0.5)  # a fresh network finds nothing
+    save_detector(detector, tmp_path / "model.safetensors")
+    budget = ["--checkpoint", str(tmp_path / "model.safetensors"), "--multiply-adds", "0.9"]
+    monkeypatch.setattr(agreement, "IMAGES", 6)
+    monkeypatch.setattr(agreement, "VIEWS", ((1.0, True),))
+    output = tmp_path / "out"
+    assert _call(folder, output, *budget, "--image-size", "64", "56", "60") == 0
+    printed = capsys.readouterr().out
+    assert "multiply-adds0.9: at 56 px agreement 0." in printed
+    (row,) = json.loads((output / "report.json").read_text())["detectors"]
+    assert {"56", "60"} <= set(row["agreement"]) <= {"56", "60", "64"}
+    found = load_detector(output / "multiply-adds0.9.safetensors")
+    side = found.config.image_size
+    assert row["input"] == [side, side]
+    assert row["agreement"][str(side)] == max(row["agreement"].values())
+    assert found.config.trained_size == 64
+    assert f"| {side}x{side} |" in (output / "report.md").read_text()
+    assert "## Input sizes" in (output / "report.md").read_text()
+    own = count_multiply_adds(detector, (1, 3, 64, 64))
+    share = count_multiply_adds(found, (1, 3, side, side)) / own
+    assert share == pytest.approx(row["predicted"]["multiply_adds"])
+    assert share <= 0.9
+    monkeypatch.setattr(front, "choose_point", None)  # what is there is kept, its size too
+    monkeypatch.setattr(front, "front", lambda *_: [])
+    monkeypatch.setattr("igcv3det.tasks.compress.report.draw_front", lambda *_: None)
+    assert _call(folder, output, *budget, "--image-size", "60", "64", "56") == 0
+    (again,) = json.loads((output / "report.json").read_text())["detectors"]
+    assert again | {"measured_latency": row["measured_latency"]} == row
+    assert _call(folder, output, *budget) == 1
+    assert "made with --image-size [56, 60, 64], not None; move it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -367,20 +404,6 @@ def test_images_that_cannot_be_used_are_named(folder, tmp_path, capsys):
     arguments = ["--images", str(tmp_path / "few"), "--output", str(tmp_path / "out")]
     assert main(["--checkpoint", str(folder / "model.safetensors"), *arguments]) == 1
     assert "1 readable images; at least 40 are needed" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("kind", "budgets", "is_said"),
-    [
-        ("detector", [{"latency": 0.9}, {"latency": 0.8, "parameters": 0.7}], True),
-        ("detector", [{"latency": 0.9, "parameters": 0.7}], False),
-        ("detector", [{"parameters": 0.7}], False),
-        ("segmenter", [{"latency": 0.6}], False),
-    ],
-)
-def test_a_smaller_input_is_proposed_for_low_budgets(kind, budgets, is_said):
-    search = SimpleNamespace(teacher=SimpleNamespace(kind=kind))
-    assert bool(_smaller_input(search, budgets)) == is_said
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ Every part of the network gets cheaper replacements (narrower blocks, IGCV3's gr
 block; of detectors split and narrower prediction layers, of segmenters a narrower last 1x1). Each
 starts from the network's weights, is trained alone against its features and judged by what it
 changes in the outputs; its latency is measured on the backend. The best combination for each budget
-is assembled and written to DIR, with report.md, report.json and front.png. Train it further as a
+is assembled and written to DIR, with report.md, report.json and front.png. Of a detector, smaller
+inputs are tried as well, which leave time for more of the network. Train the result further as a
 whole with the printed command: `igcv3det distill` for detectors, for segmenters `igcv3det train`
 on images with masks.
 
@@ -33,12 +34,12 @@ from igcv3det.export_formats import FORMATS, INT8_PARTS, RUNTIMES
 
 if TYPE_CHECKING:
     from igcv3det.tasks.compress.front import Point
+    from igcv3det.tasks.compress.input_size import InputSizes
     from igcv3det.tasks.compress.search import Search
     from igcv3det.tasks.compress.training import PartTraining
 
 MEASURES = ("latency", "multiply_adds", "parameters")
 DEFAULT_LATENCIES = (0.8, 0.6)
-_SMALL = 0.85  # share of latency or multiply-adds
 
 
 def main(args: list[str] | None = None) -> int:
@@ -66,6 +67,25 @@ def _parse(args: list[str]) -> argparse.Namespace:
     help_ = "that is timed; the results are float32 (default: fp32)"
     add("--precision", choices=["fp32", "int8"], default="fp32", help=help_)
     add("--threads", type=positive_int, default=2, help="of the backend (default: 2)")
+    _add_search_options(parser)
+    options = parser.parse_args(args)
+    options.budgets = _budgets(parser, options)
+    _check(parser, options)
+    return options
+
+
+def _add_search_options(parser: argparse.ArgumentParser) -> None:
+    """What is tried, and for how long."""
+    add = parser.add_argument
+    add(
+        "--image-size",
+        type=positive_int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="sides of a detector's input that are tried, pixels (default: the detector's own, and "
+        "for budgets of latency or multiply-adds smaller ones)",
+    )
     add("--workers", type=positive_int, default=2, help="candidates trained at once (default: 2)")
     add("--image-count", type=positive_int, default=512, help="images trained on (default: 512)")
     add("--steps", type=positive_int, default=160, help="for each candidate (default: 160)")
@@ -77,10 +97,6 @@ def _parse(args: list[str]) -> argparse.Namespace:
         metavar="N,N",
         help="stages, 1 to 7, in which only IGCV3's grouped blocks are allowed",
     )
-    options = parser.parse_args(args)
-    options.budgets = _budgets(parser, options)
-    _check(parser, options)
-    return options
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -115,16 +131,19 @@ def _budgets(
 def _run(options: argparse.Namespace) -> int:
     from igcv3det.measure.memory import peak_so_far_mib
     from igcv3det.tasks.compress.front import front, measured_shares, unmet_latency
+    from igcv3det.tasks.compress.input_size import InputSizes
     from igcv3det.tasks.compress.network_files import is_written, write_point
     from igcv3det.tasks.compress.report import write_report
     from igcv3det.tasks.compress.training import PartTraining
 
     search = _search(options)
+    sizes = InputSizes(search)
     finishing = PartTraining(options.finish_steps, lr=1e-3)
     # refuses another's file before any work
     written = [is_written(search, budgets, finishing) for budgets in options.budgets]
-    search.run([] if any(written) else options.budgets)  # what is written is reported anyway
-    points, failures = _points(search, options.budgets, finishing)
+    # what is written is reported anyway
+    search.run([] if any(written) else [sizes.at_most(own) for own in options.budgets])
+    points, failures = _points(sizes, options.budgets, finishing)
     files = [write_point(search, point, finishing, options.output) for point in points]
     shares = measured_shares(search, points)
     curve = front(search, next(iter(options.budgets[0])))
@@ -133,8 +152,8 @@ def _run(options: argparse.Namespace) -> int:
     for point, latency, file in zip(points, shares, files, strict=True):
         _print_point(options, search, point, latency, file)
     print(_memory(search.peaks, options.workers))
-    for line in filter(None, (note, _smaller_input(search, options.budgets))):
-        print(line)
+    if note:
+        print(note)
     print(f"Tables are in {options.output / f'{search.prefix}report.md'}")
     # slower than wanted is often other load on the machine: said, and no failure
     for line in [*failures, *filter(None, map(unmet_latency, points, shares))]:
@@ -143,17 +162,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _points(
-    search: Search, wanted: list[dict[str, float]], finishing: PartTraining
+    sizes: InputSizes, wanted: list[dict[str, float]], finishing: PartTraining
 ) -> tuple[list[Point], list[str]]:
     """A point for each budget that can be kept, and what is said about the others."""
-    from igcv3det.tasks.compress.front import choose_measured
     from igcv3det.tasks.compress.network_files import recorded_point
 
     points, failures = [], []
     for budgets in wanted:
         try:
-            recorded = recorded_point(search, budgets, finishing)
-            points.append(recorded or choose_measured(search, budgets))
+            recorded = recorded_point(sizes.search, budgets, finishing)
+            points.append(recorded or sizes.choose(budgets))
         except ValueError as error:
             failures.append(str(error))
     return points, failures
@@ -164,25 +182,15 @@ def _print_point(
 ) -> None:
     from igcv3det.tasks.compress.front import unchanged_parts
 
+    size = "" if point.size is None else f"{point.size[1]} px, "
     print(
-        f"{file}: latency {latency:.3f} (predicted {point.costs['latency']:.3f}), "
+        f"{file}: {size}latency {latency:.3f} (predicted {point.costs['latency']:.3f}), "
         f"multiply-adds {point.costs['multiply_adds']:.3f}, "
         f"parameters {point.costs['parameters']:.3f}"
     )
     unchanged = unchanged_parts(search, point)
     command = search.teacher.final_command(file, unchanged, options.images, search.readable)
     print(f"  train it as a whole: {command}")
-
-
-def _smaller_input(search: Search, budgets: list[dict[str, float]]) -> str:
-    """What to try where a budget is low."""
-    shares = [v for own in budgets for measure, v in own.items() if measure != "parameters"]
-    if search.teacher.kind != "detector" or min(shares, default=1.0) >= _SMALL:
-        return ""
-    return (
-        f"Below {_SMALL:g} a smaller input often keeps more: a result for 0.9, exported with "
-        "--image-size (docs/compress.md)"
-    )
 
 
 def _memory(peaks: dict[str, float], workers: int) -> str:
@@ -209,6 +217,7 @@ def _search(options: argparse.Namespace) -> Search:
         image_count=options.image_count,
         grouped_stages=tuple(options.grouped_stages),
         measures=tuple(options.budgets[0]),
+        image_sizes=tuple(options.image_size),
         training=PartTraining(options.steps),
     )
     return Search(wanted, say=lambda line: print(line, flush=True))

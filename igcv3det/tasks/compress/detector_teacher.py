@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from igcv3det.checkpoint import load_detector, save_detector
 from igcv3det.config_files import find_config
-from igcv3det.detector import SSDLite
+from igcv3det.detector import SSDLite, at_input_size
 from igcv3det.export_formats import RUNTIMES
 from igcv3det.fastpath.block_variants import Block
 from igcv3det.fastpath.deploy import Variant, deploy
@@ -32,7 +32,7 @@ from igcv3det.tasks.compress.detector_parts import (
 from igcv3det.tasks.compress.detector_start import start_last, start_prediction
 from igcv3det.tasks.compress.parts import TAP, Chain, Part
 from igcv3det.tasks.compress.start import start_block
-from igcv3det.tasks.compress.teacher import Metrics, Pixels, Teacher, Values
+from igcv3det.tasks.compress.teacher import Metrics, Pixels, Size, Teacher, Values
 from igcv3det.tasks.divergence import fisher_direction, logits_divergence, output_divergence
 from igcv3det.yaml_files import dump_inline, read_yaml
 
@@ -82,6 +82,11 @@ class DetectorTeacher(Teacher):
     def build(self, design: Design) -> SSDLite:
         """See `Teacher.build`."""
         return build(design, self.network)
+
+    def at_size(self, network: nn.Module, size: Size) -> SSDLite:
+        """See `Teacher.at_size`."""
+        detector = cast(SSDLite, network)
+        return detector if size == self.size else at_input_size(detector, size[0])
 
     def split(self, network: nn.Module, design: Design) -> dict[str, Part]:
         """See `Teacher.split`."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from igcv3det.models.igcv3 import TAP_STAGE
 from igcv3det.tasks.compress.assembly import chosen_design
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option, choose, least_cost
+from igcv3det.tasks.compress.input_costs import at_own_size, multiply_adds, original_costs
 from igcv3det.tasks.compress.search import MEASURES, Budgets, Search
+from igcv3det.tasks.compress.teacher import Size
 
 _CORRECTIONS = 3
 _SLACK = 0.003  # of the original's latency, for the noise of a measurement
@@ -27,14 +30,18 @@ class Point(NamedTuple):
         budgets: what it was chosen for, by measure.
         chosen: a candidate for each position.
         costs: predicted, by measure, as shares of the original's.
-        loss: sum of the candidates' divergences, nats for an image; NaN where the file of one of
-            them is gone.
+        loss: sum of the candidates' divergences at the original's input size, nats for an image;
+            NaN where the file of one of them is gone.
+        size: (height, width) of its input, pixels; None is the original's.
+        tried: side of the input to AP against the original's detections, of the sizes tried.
     """
 
     budgets: Budgets
     chosen: dict[str, Candidate]
     costs: dict[str, float]
     loss: float
+    size: Size | None = None
+    tried: Mapping[int, float] = MappingProxyType({})
 
     @property
     def name(self) -> str:
@@ -42,23 +49,43 @@ class Point(NamedTuple):
         return name_of(self.budgets)
 
 
-def choose_point(search: Search, budgets: Budgets) -> Point:
+def choose_point(search: Search, budgets: Budgets, size: Size | None = None) -> Point:
     """The network of least loss within the budgets.
+
+    Args:
+        search: done.
+        budgets: shares of the original's costs at its own input size.
+        size: (height, width) of the network's input; None is the original's.
 
     Raises:
         ValueError: no combination keeps them; the message names the least.
     """
     by_position = search.options_by_position()
     positions = [[option for _, option in own] for own in by_position.values()]
-    indices = choose(positions, budgets)
-    return point_of(budgets, [own[i] for own, i in zip(by_position.values(), indices, strict=True)])
+    inner = budgets if size is None else at_own_size(search, budgets, size)
+    try:
+        indices = choose(positions, inner)
+    except ValueError as error:
+        if size is None:
+            raise
+        raise ValueError(f"{name_of(budgets)} at {size[1]} px: {error}") from error
+    pairs = [own[i] for own, i in zip(by_position.values(), indices, strict=True)]
+    return point_of(search, budgets, pairs, size)
 
 
-def point_of(budgets: Budgets, pairs: Sequence[tuple[Candidate, Option]]) -> Point:
+def point_of(
+    search: Search,
+    budgets: Budgets,
+    pairs: Sequence[tuple[Candidate, Option]],
+    size: Size | None = None,
+) -> Point:
     """The point of a candidate for each position."""
     chosen = {c.position: c for c, _ in pairs}
     costs = {m: 1 + sum(option.costs[m] for _, option in pairs) for m in MEASURES}
-    return Point(budgets, chosen, costs, sum(option.loss for _, option in pairs))
+    if size is not None:
+        costs["latency"] *= original_costs(search, size)["latency"]
+        costs["multiply_adds"] = multiply_adds(search, chosen_design(search.teacher, chosen), size)
+    return Point(budgets, chosen, costs, sum(option.loss for _, option in pairs), size)
 
 
 def name_of(budgets: Budgets) -> str:
@@ -66,35 +93,44 @@ def name_of(budgets: Budgets) -> str:
     return "-".join(f"{m.replace('_', '-')}{share:g}" for m, share in budgets.items())
 
 
-def choose_measured(search: Search, budgets: Budgets) -> Point:
-    """As `choose_point`, with the measured latency of the whole network within its budget.
+def choose_measured(search: Search, budgets: Budgets, size: Size | None = None) -> Point:
+    """As `choose_point`, with the costs of the whole network within the budgets.
 
     Where the sum of the parts' latencies promises too much or too little, the choice is repeated
-    with a budget that is corrected by the difference.
+    with a budget that is corrected by the difference; so are multiply-adds at another input size.
 
     Raises:
         ValueError: as `choose_point`.
     """
-    point = choose_point(search, budgets)
-    if "latency" not in budgets:
-        return point
-    wanted = corrected = budgets["latency"]
-    best: Point | None = None
+    point = choose_point(search, budgets, size)
+    corrected, best = dict(budgets), None
     for _ in range(_CORRECTIONS):
-        (share,) = measured_shares(search, [point])
-        search.say(f"{point.name}: latency {share:.3f}, predicted {point.costs['latency']:.3f}")
-        if share <= wanted and (best is None or point.loss < best.loss):
+        excess = _excess(search, point)
+        if all(e <= 0 for e in excess.values()) and (best is None or point.loss < best.loss):
             best = point
-        difference = wanted - share - _SLACK
-        if abs(difference) < _SLACK:
+        changes = {m: -e - _SLACK for m, e in excess.items() if m == "latency" or e > 0}
+        if all(abs(change) < _SLACK for change in changes.values()):
             break
-        corrected += difference
+        for measure, change in changes.items():
+            corrected[measure] += change
         try:
-            closer = choose_point(search, {**budgets, "latency": corrected})
+            closer = choose_point(search, corrected, size)
         except ValueError:
             break
         point = closer._replace(budgets=budgets)
     return best or point
+
+
+def _excess(search: Search, point: Point) -> dict[str, float]:
+    """What the whole network costs beyond its budgets, where its parts' costs do not tell."""
+    excess = {}
+    if "latency" in point.budgets:
+        (share,) = measured_shares(search, [point])
+        search.say(f"{point.name}: latency {share:.3f}, predicted {point.costs['latency']:.3f}")
+        excess["latency"] = share - point.budgets["latency"]
+    if "multiply_adds" in point.budgets and point.size is not None:
+        excess["multiply_adds"] = point.costs["multiply_adds"] - point.budgets["multiply_adds"]
+    return excess
 
 
 def unmet_latency(point: Point, measured: float) -> str:
@@ -116,8 +152,9 @@ def front(search: Search, measure: str) -> list[Point]:
 def measured_shares(search: Search, points: Sequence[Point]) -> list[float]:
     """Latency of whole networks as shares of the original's, timed in turn."""
     pricer = search.pricer()
-    designs = [pricer.original, *(chosen_design(search.teacher, p.chosen) for p in points)]
-    whole, *others = pricer.whole(designs)
+    own = search.teacher.size
+    networks = [(chosen_design(search.teacher, p.chosen), p.size or own) for p in points]
+    whole, *others = pricer.whole([(pricer.original, own), *networks])
     return [milliseconds / whole for milliseconds in others]
 
 
@@ -140,6 +177,7 @@ def describe_point(point: Point, measured: float | None) -> dict[str, Any]:
     return {
         "name": point.name,
         "budgets": dict(point.budgets),
+        "agreement": dict(point.tried),
         "predicted": point.costs,
         "measured_latency": measured,
         "loss": point.loss if math.isfinite(point.loss) else None,

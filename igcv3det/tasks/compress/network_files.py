@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,11 @@ from igcv3det.tasks.compress.search import Budgets, Search
 from igcv3det.tasks.compress.training import PartLoss, PartTraining
 
 _STATISTICS_IMAGES = 128
-_SHOWN = {"steps": "--finish-steps", "threads": "--threads"}  # others have no option of one value
+_SHOWN = {
+    "steps": "--finish-steps",
+    "threads": "--threads",
+    "image_sizes": "--image-size",
+}  # others have no option of one value
 
 
 def is_written(search: Search, budgets: Budgets, finishing: PartTraining) -> bool:
@@ -55,7 +59,8 @@ def recorded_point(search: Search, budgets: Budgets, finishing: PartTraining) ->
     path = _path(search, budgets, search.options.folder)
     record = search.folder.read(_record(path.stem))
     if is_written(search, budgets, finishing):
-        return point_of(budgets, _of_file(search, record.get("chosen", {}), path))
+        pairs = _of_file(search, record.get("chosen", {}), path)
+        return _recorded(search, budgets, pairs, record)
     if record.get("made_by") != _made_by(search, finishing):
         return None
     pairs = [
@@ -64,7 +69,20 @@ def recorded_point(search: Search, budgets: Budgets, finishing: PartTraining) ->
         for pair in own
         if record["chosen"].get(pair[0].position) == pair[0].key
     ]
-    return point_of(budgets, pairs) if len(pairs) == len(search.candidates) else None
+    if len(pairs) < len(search.candidates):
+        return None
+    return _recorded(search, budgets, pairs, record)
+
+
+def _recorded(
+    search: Search,
+    budgets: Budgets,
+    pairs: Sequence[tuple[Candidate, Option]],
+    record: Mapping[str, Any],
+) -> Point:
+    side, tried = record.get("image_size"), record.get("agreement", {})
+    point = point_of(search, budgets, pairs, None if side is None else (side, side))
+    return point._replace(tried={int(size): float(value) for size, value in tried.items()})
 
 
 def _path(search: Search, budgets: Budgets, folder: Path) -> Path:
@@ -107,7 +125,13 @@ def _record(name: str) -> str:
 
 def _made_by(search: Search, finishing: PartTraining) -> dict[str, object]:
     options = search.options
-    return {"backend": options.runtime, "threads": options.threads, **asdict(finishing)}
+    sizes = sorted(options.image_sizes) or None
+    return {
+        "backend": options.runtime,
+        "threads": options.threads,
+        "image_sizes": sizes,
+        **asdict(finishing),
+    }
 
 
 def write_point(search: Search, point: Point, finishing: PartTraining, folder: Path) -> Path:
@@ -124,6 +148,8 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
     made = {
         "made_by": _made_by(search, finishing),
         "chosen": {position: c.key for position, c in point.chosen.items()},
+        "image_size": None if point.size is None else point.size[0],
+        "agreement": {str(side): value for side, value in point.tried.items()},
     }
     if search.folder.read(_record(name)) != made:
         shutil.rmtree(finished, ignore_errors=True)
@@ -147,7 +173,7 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
     )
     _restore_norms(search, network)
     source = f"compressed from {search.options.checkpoint} by igcv3det compress"
-    teacher.save(network, path, source)
+    teacher.save(teacher.at_size(network, point.size or teacher.size), path, source)
     shutil.rmtree(finished, ignore_errors=True)
     return path
 

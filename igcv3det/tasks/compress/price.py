@@ -27,7 +27,7 @@ from igcv3det.runtime.sessions import open_session
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design
 from igcv3det.tasks.compress.parts import IMAGES, Chain, run_parts
-from igcv3det.tasks.compress.teacher import Teacher
+from igcv3det.tasks.compress.teacher import Size, Teacher
 
 ROUNDS = 100  # of a candidate and the original in turn
 ATTEMPTS = 5
@@ -127,12 +127,17 @@ class Pricer:
             self._known[key] = Price(after - before, opened.multiply_adds, opened.parameters)
         return self._known[key]
 
-    def whole(self, designs: Sequence[Design]) -> list[float]:
-        """Milliseconds of whole networks, timed in turn."""
+    def whole(self, networks: Sequence[tuple[Design, Size]]) -> list[float]:
+        """Milliseconds of whole networks, timed in turn.
+
+        Args:
+            networks: the design of each, and (height, width) of its input.
+        """
         calls = {}
-        x = torch.randn(self._images)
-        for number, design in enumerate(designs):
-            deployed = self.teacher.deploy(self.teacher.build(design), self._variant)
+        for number, (design, size) in enumerate(networks):
+            network = self.teacher.at_size(self.teacher.build(design), size)
+            deployed = self.teacher.deploy(network, self._variant)
+            x = torch.randn(1, 3, *size)
             calls[str(number)] = self._open(*self.teacher.whole(deployed, design), x)
         return _quiet_in_turn(calls)
 

@@ -49,7 +49,8 @@ def write_report(
         "images": {"used": len(search.cache), "unreadable": search.unreadable},
         "original": own._asdict(),
         f"{teacher.kind}s": [
-            describe_point(point, share) for point, share in zip(points, measured, strict=True)
+            describe_point(point, share) | {"input": list(point.size or teacher.size)}
+            for point, share in zip(points, measured, strict=True)
         ],
         "front": [describe_point(point, None) for point in curve],
         "peak_memory_mib": search.peaks,
@@ -98,17 +99,18 @@ def _markdown(content: dict[str, Any], networks: Sequence[dict[str, Any]]) -> st
         f"{own['parameters'] / 1e6:.2f} M parameters.",
         "",
         f"Shares of the original; loss: {content['divergence']} in nats for an image, the sum over "
-        "the replaced parts, before any training together.",
+        "the replaced parts at the original's input size, before any training together.",
         "",
-        f"| {content['kind']} | latency, predicted | measured | off | multiply-adds | "
+        f"| {content['kind']} | input, px | latency, predicted | measured | off | multiply-adds | "
         "parameters | loss |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in networks:
         predicted, measured = row["predicted"], row["measured_latency"]
         lines.append(
-            f"| {row['name']} | {predicted['latency']:.3f} | {measured:.3f} | "
-            f"{predicted['latency'] / measured - 1:+.1%} | {predicted['multiply_adds']:.3f} | "
+            f"| {row['name']} | {'x'.join(map(str, row['input']))} | {predicted['latency']:.3f} | "
+            f"{measured:.3f} | {predicted['latency'] / measured - 1:+.1%} | "
+            f"{predicted['multiply_adds']:.3f} | "
             f"{predicted['parameters']:.3f} | {_loss(row['loss'])} |"
         )
     note = off_note(networks)
@@ -118,7 +120,25 @@ def _markdown(content: dict[str, Any], networks: Sequence[dict[str, Any]]) -> st
     for position in dict.fromkeys(row["position"] for row in content["candidates"]):
         cells = [row["replaced"].get(position, "") for row in networks]
         lines.append(f"| {position} | " + " | ".join(cells) + " |")
+    lines += _agreement_lines(networks)
     return "\n".join([*lines, *_candidate_lines(content["candidates"])]) + "\n"
+
+
+def _agreement_lines(networks: Sequence[dict[str, Any]]) -> list[str]:
+    tried = {row["name"]: row["agreement"] for row in networks if row["agreement"]}
+    if not tried:
+        return []
+    lines = [
+        *("", "## Input sizes", ""),
+        "AP against the original's detections, of the network of least loss for each size.",
+        "",
+        "| side, px | " + " | ".join(tried) + " |",
+        "|---:" * (len(tried) + 1) + "|",
+    ]
+    for side in sorted({side for own in tried.values() for side in own}):
+        cells = [f"{own[side]:.3f}" if side in own else "" for own in tried.values()]
+        lines.append(f"| {side} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _loss(value: float | None) -> str:

@@ -53,6 +53,7 @@ class SearchOptions:
     image_count: int = 512
     grouped_stages: tuple[int, ...] = ()
     measures: tuple[str, ...] = ("latency",)
+    image_sizes: tuple[int, ...] = ()
     training: PartTraining = field(default_factory=PartTraining)
 
     @property
@@ -156,7 +157,7 @@ class Search:
     @cached_property
     def own_costs(self) -> Price:
         """The original's costs."""
-        return Price(*self.folder.read("original.json")[self._price_key])
+        return Price(*self.folder.read("original.json")[self.price_key])
 
     def judged(self) -> dict[str, list[Judged]]:
         """All candidates by position."""
@@ -197,7 +198,8 @@ class Search:
         return Pricer(self.teacher, options.backend, options.threads, options.precision)
 
     @property
-    def _price_key(self) -> str:
+    def price_key(self) -> str:
+        """What latencies are recorded by: runtime and threads."""
         return f"{self.options.runtime} {self.options.threads}"
 
     def _identity(self, files: Sequence[Path]) -> dict[str, object]:
@@ -241,13 +243,13 @@ class Search:
 
     def _measure_prices(self) -> None:
         """Prices before anything else computes, because that would disturb them."""
-        name = f"prices-{self._price_key.replace(' ', '-')}.json"
+        name = f"prices-{self.price_key.replace(' ', '-')}.json"
         known = self.folder.read(name)
         pricer = self.pricer()
         whole = self.folder.read("original.json")
-        if self._price_key not in whole:
-            (latency,) = pricer.whole([pricer.original])
-            whole[self._price_key] = [latency, *pricer.counts]
+        if self.price_key not in whole:
+            (latency,) = pricer.whole([(pricer.original, self.teacher.size)])
+            whole[self.price_key] = [latency, *pricer.counts]
             whole["machine"] = describe_machine()
             self.folder.write("original.json", whole)
         everything = [c for own in self.candidates.values() for c in own]

@@ -23,6 +23,7 @@ Metrics = Mapping[str, Tensor]
 Values = Mapping[str, Tensor]
 """Values of parts by name."""
 Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
 
 
 class Teacher(ABC):
@@ -44,7 +45,7 @@ class Teacher(ABC):
     backends: ClassVar[Sequence[str]]
     network: nn.Module
     design: Design
-    size: tuple[int, int]
+    size: Size
     blocks: tuple[BlockConfig, ...]
     outputs: tuple[str, ...]
 
@@ -55,6 +56,16 @@ class Teacher(ABC):
         Raises:
             ValueError: the design's parts do not fit together.
         """
+
+    def at_size(self, network: nn.Module, size: Size) -> nn.Module:
+        """A network of any design for inputs of another (height, width), pixels.
+
+        Raises:
+            ValueError: this kind of network keeps its input size.
+        """
+        if size != self.size:
+            raise ValueError(f"--image-size: a {self.kind} keeps its input size")
+        return network
 
     @abstractmethod
     def split(self, network: nn.Module, design: Design) -> dict[str, Part]:

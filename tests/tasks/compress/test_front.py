@@ -19,7 +19,7 @@ from igcv3det.tasks.compress.front import Point
     ],
 )
 def test_the_whole_network_keeps_the_budget_and_uses_it(monkeypatch, error, expected):
-    def choose(search, budgets):
+    def choose(search, budgets, size):
         share = round(budgets["latency"], 3)
         return Point(budgets, {}, {"latency": share}, loss=100 * (1 - share))
 
@@ -36,7 +36,7 @@ def test_the_whole_network_keeps_the_budget_and_uses_it(monkeypatch, error, expe
 
 
 def test_budgets_without_latency_measure_nothing(monkeypatch):
-    monkeypatch.setattr(front, "choose_point", lambda _, budgets: Point(budgets, {}, {}, 0.0))
+    monkeypatch.setattr(front, "choose_point", lambda _, budgets, size: Point(budgets, {}, {}, 0.0))
     monkeypatch.setattr(front, "measured_shares", None)
     assert front.choose_measured(None, {"parameters": 0.5}).budgets == {"parameters": 0.5}
 

@@ -1,0 +1,101 @@
+"""How well a detector finds what the original finds: without annotations, at any input size.
+
+The divergence compares cells, which another input size does not have. Nor can the original's own
+detections be the ground truth: which weak objects it finds, and its boxes, depend on where its
+cells lie, and a detector of the same size has the same cells. So the original looks at several
+sizes and at mirrored images, and what it finds is fused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from igcv3det.datasets.box_labels import ImageBoxes, write_labels
+from igcv3det.detector import SSDLite, at_input_size
+from igcv3det.evaluation.dataset_inference import average_precision
+from igcv3det.fastpath.deploy import deploy
+from igcv3det.io.images import Image, read_image
+from igcv3det.predictor import Predictor
+from igcv3det.structures import Detections
+from igcv3det.tasks.compress.work_folder import read_mapping
+from igcv3det.tasks.distill.fusion import fuse
+
+THRESHOLD = 0.3
+"""Score after fusion from which a detection counts as an object."""
+_VIEW_THRESHOLD = 0.1  # of one view: a lower one hardly changes what is fused, and takes longer
+IMAGES = 256
+"""At most."""
+VIEWS = (
+    *((1.0, True), (16 / 15, False), (16 / 15, True), (17 / 15, False), (17 / 15, True)),
+    *((19 / 15, False), (14 / 15, True), (13 / 15, True)),
+)
+"""Side of the input as a share of the original's, and whether the image is mirrored.
+
+Of the choices that were tried, these are closest to AP on annotated images
+(docs/research/compression.md).
+"""
+
+
+class Agreement:
+    """AP of detectors with what the original finds as ground truth.
+
+    Args:
+        original: in evaluation mode.
+        images: at least one; the first `IMAGES` are used.
+        truth: JSON file of what the original finds, which is written unless it is there.
+
+    Attributes:
+        objects: number of objects in ``truth``.
+
+    Raises:
+        ValueError: ``truth`` is damaged; the message names it.
+    """
+
+    def __init__(self, original: SSDLite, images: Sequence[Path], truth: Path) -> None:
+        self._truth, self._folder = truth, images[0].parent
+        if not truth.is_file():
+            _write_truth(original, images[:IMAGES], truth)
+        self.objects = len(read_mapping(truth).get("annotations", []))
+
+    def of(self, detector: SSDLite) -> float:
+        """AP of a detector, in 0..1.
+
+        Raises:
+            ValueError: the original has no detections.
+        """
+        return average_precision(deploy(detector, "torch"), self._truth, self._folder)[0]
+
+
+def _write_truth(original: SSDLite, images: Sequence[Path], truth: Path) -> None:
+    side = original.config.image_size
+    views = [
+        (_predictor(at_input_size(original, round(side * share))), is_mirrored)
+        for share, is_mirrored in VIEWS
+    ]
+    boxes, sizes = {}, {}
+    for path in images:
+        image = read_image(path)
+        height, width = image.shape[:2]
+        found = fuse([_detect(*view, image) for view in views], score_threshold=_VIEW_THRESHOLD)
+        found = found[found.scores >= THRESHOLD]
+        shares = found.boxes / torch.tensor([width, height, width, height])
+        boxes[path.name] = ImageBoxes(shares, found.labels, found.scores)
+        sizes[path.name] = width, height
+    write_labels(truth, boxes, sizes, original.categories)
+
+
+def _predictor(detector: SSDLite) -> Predictor:
+    return Predictor(deploy(detector, "torch"), score_threshold=_VIEW_THRESHOLD)
+
+
+def _detect(predictor: Predictor, is_mirrored: bool, image: Image) -> Detections:
+    """Detections in pixels of the image as it is."""
+    if not is_mirrored:
+        return predictor(image)
+    found = predictor(image[:, ::-1].copy())
+    boxes = found.boxes.clone()
+    boxes[:, [0, 2]] = image.shape[1] - boxes[:, [2, 0]]
+    return Detections(boxes, found.scores, found.labels, found.categories)

@@ -1,0 +1,118 @@
+"""The choice of the input's size: a smaller input leaves time for more of the network.
+
+For each size the network of least loss within the budgets is chosen, and the one whose detections
+agree best with the original's is taken. The parts keep the weights that they have, the anchors
+their pixels (`igcv3det.detector.at_input_size`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import cached_property
+from typing import cast
+
+import torch
+
+from igcv3det.detector import SSDLite
+from igcv3det.tasks.compress.agreement import THRESHOLD, Agreement
+from igcv3det.tasks.compress.assembly import assemble
+from igcv3det.tasks.compress.candidate_files import weights_file
+from igcv3det.tasks.compress.front import Point, choose_measured, choose_point
+from igcv3det.tasks.compress.input_costs import SIZED_MEASURES
+from igcv3det.tasks.compress.search import Budgets, Search
+
+_STEPS = 75  # in the side of the original's input: 4 of 300 px
+_SMALLER = 4  # steps below the side by the number of pixels: time shrinks more slowly
+_PATIENCE = 4  # sides in a row that are no better
+_LEAST = 32  # px
+_FILE = "agreements.json"
+
+
+class InputSizes:
+    """The sizes of a detector's input that are tried.
+
+    Args:
+        search: done before `choose`. Without ``image_sizes`` in its options, sides are tried
+            upwards from one at which the original alone should keep the budgets, until several in a
+            row are no better.
+
+    Raises:
+        ValueError: a size that the network cannot have.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.own = search.teacher.size[0]
+        for side in search.options.image_sizes:
+            search.teacher.at_size(search.teacher.network, (side, side))
+
+    def at_most(self, budgets: Budgets) -> Budgets:
+        """What a network costs at the original's input size if it keeps the budgets at any.
+
+        Latency shrinks no faster than the number of pixels.
+        """
+        pixels = (self.own / min([self.own, *self.search.options.image_sizes])) ** 2
+        return {m: v * pixels if m in SIZED_MEASURES else v for m, v in budgets.items()}
+
+    def choose(self, budgets: Budgets) -> Point:
+        """The network for some budgets at the input size at which it keeps most.
+
+        Raises:
+            ValueError: no combination keeps them at any of the sizes; the message names the least.
+        """
+        sides = self._sides(budgets)
+        tried = self._try(budgets, sides) if len(sides) > 1 else {}
+        best = max(tried, key=lambda side: (tried[side], side)) if tried else sides[-1]
+        size = None if best == self.own else (best, best)
+        return choose_measured(self.search, budgets, size)._replace(tried=tried)
+
+    def _sides(self, budgets: Budgets) -> list[int]:
+        """Ascending."""
+        given = self.search.options.image_sizes
+        shares = [share for measure, share in budgets.items() if measure in SIZED_MEASURES]
+        if given or not shares or self.search.teacher.kind != "detector":
+            return sorted(given) or [self.own]
+        step = max(1, round(self.own / _STEPS))
+        least = max(_LEAST, self.own * math.sqrt(min(shares)) - _SMALLER * step)
+        return [self.own - n * step for n in range(int((self.own - least) / step), -1, -1)]
+
+    def _try(self, budgets: Budgets, sides: list[int]) -> dict[int, float]:
+        """Agreement by side; without those at which no network keeps the budgets."""
+        if not self._agreement.objects:
+            self.search.say(
+                f"the original finds nothing with a score of {THRESHOLD:g}: its input size is kept"
+            )
+            return {}
+        patience = math.inf if self.search.options.image_sizes else _PATIENCE
+        tried: dict[int, float] = {}
+        for side in sides:
+            try:
+                point = choose_point(self.search, budgets, (side, side))
+            except ValueError:
+                continue
+            tried[side] = self._agreement_of(point, side)
+            self.search.say(f"{point.name}: at {side} px agreement {tried[side]:.3f}")
+            if len(tried) - 1 - list(tried.values()).index(max(tried.values())) >= patience:
+                break
+        return tried
+
+    @cached_property
+    def _agreement(self) -> Agreement:
+        self.search.say("detections of the original, for the choice of the input's size")
+        torch.set_num_threads(self.search.options.workers)
+        original = cast(SSDLite, self.search.teacher.network)
+        return Agreement(original, self.search.cache.paths, self.search.work / "detections.json")
+
+    def _agreement_of(self, point: Point, side: int) -> float:
+        keys = " ".join(candidate.key for candidate in point.chosen.values())
+        name = f"{side} {hashlib.sha256(keys.encode()).hexdigest()[:16]}"
+        known = self.search.folder.read(_FILE)
+        if name not in known:
+            torch.set_num_threads(self.search.options.workers)
+            teacher = self.search.teacher
+            files = {c.key: weights_file(self.search.work, c) for c in point.chosen.values()}
+            network, _ = assemble(teacher, point.chosen, files)
+            known[name] = self._agreement.of(cast(SSDLite, teacher.at_size(network, (side, side))))
+            self.search.folder.write(_FILE, known)
+        return float(known[name])
