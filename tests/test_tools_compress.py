@@ -226,7 +226,7 @@ def test_a_smaller_input(folder, few, tmp_path, capsys, monkeypatch):
     save_detector(detector, tmp_path / "model.safetensors")
     budget = ["--checkpoint", str(tmp_path / "model.safetensors"), "--multiply-adds", "0.9"]
     monkeypatch.setattr(agreement, "IMAGES", 6)
-    monkeypatch.setattr(agreement, "VIEWS", ((1.0, True),))
+    monkeypatch.setattr(agreement, "VIEWS", (1.0,))
     output = tmp_path / "out"
     assert _call(folder, output, *budget, "--image-size", "64", "56", "60") == 0
     printed = capsys.readouterr().out

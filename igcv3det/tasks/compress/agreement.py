@@ -2,8 +2,8 @@
 
 The divergence compares cells, which another input size does not have. Nor can the original's own
 detections be the ground truth: which weak objects it finds, and its boxes, depend on where its
-cells lie, and a detector of the same size has the same cells. So the original looks at several
-sizes and at mirrored images, and what it finds is fused.
+cells lie, and a detector of the same size has the same cells. So the original looks at the mirrored
+image at several sizes, and what it finds is fused.
 """
 
 from __future__ import annotations
@@ -28,14 +28,11 @@ THRESHOLD = 0.3
 _VIEW_THRESHOLD = 0.1  # of one view: a lower one hardly changes what is fused, and takes longer
 IMAGES = 256
 """At most."""
-VIEWS = (
-    *((1.0, True), (16 / 15, False), (16 / 15, True), (17 / 15, False), (17 / 15, True)),
-    *((19 / 15, False), (14 / 15, True), (13 / 15, True)),
-)
-"""Side of the input as a share of the original's, and whether the image is mirrored.
+_AT_ONCE = 16  # images
+VIEWS = tuple(n / 15 for n in range(11, 18))
+"""Sides of the input as shares of the original's.
 
-Of the choices that were tried, these are closest to AP on annotated images
-(docs/research/compression.md).
+They lie around the sizes that are compared. Other choices are in docs/research/compression.md.
 """
 
 
@@ -71,19 +68,19 @@ class Agreement:
 
 def _write_truth(original: SSDLite, images: Sequence[Path], truth: Path) -> None:
     side = original.config.image_size
-    views = [
-        (_predictor(at_input_size(original, round(side * share))), is_mirrored)
-        for share, is_mirrored in VIEWS
-    ]
+    views = [_predictor(at_input_size(original, round(side * share))) for share in VIEWS]
     boxes, sizes = {}, {}
-    for path in images:
-        image = read_image(path)
-        height, width = image.shape[:2]
-        found = fuse([_detect(*view, image) for view in views], score_threshold=_VIEW_THRESHOLD)
-        found = found[found.scores >= THRESHOLD]
-        shares = found.boxes / torch.tensor([width, height, width, height])
-        boxes[path.name] = ImageBoxes(shares, found.labels, found.scores)
-        sizes[path.name] = width, height
+    for start in range(0, len(images), _AT_ONCE):
+        paths = images[start : start + _AT_ONCE]
+        pixels = [read_image(path) for path in paths]
+        by_view = [_detect_mirrored(view, pixels) for view in views]
+        for path, image, views_of_it in zip(paths, pixels, zip(*by_view, strict=True), strict=True):
+            height, width = image.shape[:2]
+            found = fuse(views_of_it, score_threshold=_VIEW_THRESHOLD)
+            found = found[found.scores >= THRESHOLD]
+            shares = found.boxes / torch.tensor([width, height, width, height])
+            boxes[path.name] = ImageBoxes(shares, found.labels, found.scores)
+            sizes[path.name] = width, height
     write_labels(truth, boxes, sizes, original.categories)
 
 
@@ -91,11 +88,11 @@ def _predictor(detector: SSDLite) -> Predictor:
     return Predictor(deploy(detector, "torch"), score_threshold=_VIEW_THRESHOLD)
 
 
-def _detect(predictor: Predictor, is_mirrored: bool, image: Image) -> Detections:
-    """Detections in pixels of the image as it is."""
-    if not is_mirrored:
-        return predictor(image)
-    found = predictor(image[:, ::-1].copy())
-    boxes = found.boxes.clone()
-    boxes[:, [0, 2]] = image.shape[1] - boxes[:, [2, 0]]
-    return Detections(boxes, found.scores, found.labels, found.categories)
+def _detect_mirrored(predictor: Predictor, images: Sequence[Image]) -> list[Detections]:
+    """Detections in mirrored images, in pixels of the images as they are."""
+    detections = []
+    for image, found in zip(images, predictor([x[:, ::-1].copy() for x in images]), strict=True):
+        boxes = found.boxes.clone()
+        boxes[:, [0, 2]] = image.shape[1] - boxes[:, [2, 0]]
+        detections.append(Detections(boxes, found.scores, found.labels, found.categories))
+    return detections
