@@ -247,7 +247,7 @@ def test_a_smaller_input(folder, few, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(front, "choose_point", None)  # what is there is kept, its size too
     monkeypatch.setattr(front, "front", lambda *_: [])
     monkeypatch.setattr("igcv3det.tasks.compress.report.draw_front", lambda *_: None)
-    assert _call(folder, output, *budget, "--image-size", "60", "64", "56") == 0
+    assert _call(folder, output, *budget, "--image-size", "60", "64", "56", "60") == 0
     (again,) = json.loads((output / "report.json").read_text())["detectors"]
     assert again | {"measured_latency": row["measured_latency"]} == row
     assert _call(folder, output, *budget) == 1

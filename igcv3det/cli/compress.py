@@ -130,7 +130,7 @@ def _budgets(
 
 def _run(options: argparse.Namespace) -> int:
     from igcv3det.measure.memory import peak_so_far_mib
-    from igcv3det.tasks.compress.front import front, measured_shares, unmet_latency
+    from igcv3det.tasks.compress.front import front, measured_shares, unmet
     from igcv3det.tasks.compress.input_size import InputSizes
     from igcv3det.tasks.compress.network_files import is_written, write_point
     from igcv3det.tasks.compress.report import write_report
@@ -156,7 +156,7 @@ def _run(options: argparse.Namespace) -> int:
         print(note)
     print(f"Tables are in {options.output / f'{search.prefix}report.md'}")
     # slower than wanted is often other load on the machine: said, and no failure
-    for line in [*failures, *filter(None, map(unmet_latency, points, shares))]:
+    for line in [*failures, *filter(None, map(unmet, points, shares))]:
         report("compress", line)
     return 1 if failures else 0
 
@@ -217,7 +217,7 @@ def _search(options: argparse.Namespace) -> Search:
         image_count=options.image_count,
         grouped_stages=tuple(options.grouped_stages),
         measures=tuple(options.budgets[0]),
-        image_sizes=tuple(options.image_size),
+        image_sizes=tuple(sorted(set(options.image_size))),
         training=PartTraining(options.steps),
     )
     return Search(wanted, say=lambda line: print(line, flush=True))

@@ -15,7 +15,8 @@ import torch
 
 from igcv3det.datasets.box_labels import ImageBoxes, write_labels
 from igcv3det.detector import SSDLite, at_input_size
-from igcv3det.evaluation.dataset_inference import average_precision
+from igcv3det.evaluation import CocoEvaluator
+from igcv3det.evaluation.dataset_inference import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD
 from igcv3det.fastpath.deploy import deploy
 from igcv3det.io.images import Image, read_image
 from igcv3det.predictor import Predictor
@@ -28,7 +29,9 @@ THRESHOLD = 0.3
 _VIEW_THRESHOLD = 0.1  # of one view: a lower one hardly changes what is fused, and takes longer
 IMAGES = 256
 """At most."""
-_AT_ONCE = 16  # images
+LEAST_SIDE = 32
+"""Of an input, pixels."""
+_AT_ONCE = 4  # images, which may be large
 VIEWS = tuple(n / 15 for n in range(11, 18))
 """Sides of the input as shares of the original's.
 
@@ -52,26 +55,33 @@ class Agreement:
     """
 
     def __init__(self, original: SSDLite, images: Sequence[Path], truth: Path) -> None:
-        self._truth, self._folder = truth, images[0].parent
+        self._truth, self._images = truth, images[:IMAGES]
         if not truth.is_file():
-            _write_truth(original, images[:IMAGES], truth)
+            _write_truth(original, self._images, truth)
         self.objects = len(read_mapping(truth).get("annotations", []))
 
     def of(self, detector: SSDLite) -> float:
-        """AP of a detector, in 0..1.
-
-        Raises:
-            ValueError: the original has no detections.
-        """
-        return average_precision(deploy(detector, "torch"), self._truth, self._folder)[0]
+        """AP of a detector, in 0..1; NaN where there are no objects."""
+        predictor = Predictor(
+            deploy(detector, "torch"),
+            score_threshold=SCORE_THRESHOLD,
+            detections_per_image=DETECTIONS_PER_IMAGE,
+        )
+        evaluator = CocoEvaluator(self._truth, predictor.categories)
+        ids = {entry.file_name: entry.image_id for entry in evaluator.ground_truth.images}
+        for paths in _chunks(self._images):
+            # oriented, as for the truth: an evaluation of annotated images reads pixels as stored
+            found = predictor([read_image(path) for path in paths])
+            evaluator.update([ids[path.name] for path in paths], found)
+        return evaluator.compute()["AP"]
 
 
 def _write_truth(original: SSDLite, images: Sequence[Path], truth: Path) -> None:
     side = original.config.image_size
-    views = [_predictor(at_input_size(original, round(side * share))) for share in VIEWS]
+    sides = dict.fromkeys(max(LEAST_SIDE, round(side * share)) for share in VIEWS)
+    views = [_predictor(at_input_size(original, own)) for own in sides]
     boxes, sizes = {}, {}
-    for start in range(0, len(images), _AT_ONCE):
-        paths = images[start : start + _AT_ONCE]
+    for paths in _chunks(images):
         pixels = [read_image(path) for path in paths]
         by_view = [_detect_mirrored(view, pixels) for view in views]
         for path, image, views_of_it in zip(paths, pixels, zip(*by_view, strict=True), strict=True):
@@ -82,6 +92,10 @@ def _write_truth(original: SSDLite, images: Sequence[Path], truth: Path) -> None
             boxes[path.name] = ImageBoxes(shares, found.labels, found.scores)
             sizes[path.name] = width, height
     write_labels(truth, boxes, sizes, original.categories)
+
+
+def _chunks(paths: Sequence[Path]) -> list[Sequence[Path]]:
+    return [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
 
 
 def _predictor(detector: SSDLite) -> Predictor:

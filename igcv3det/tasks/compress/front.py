@@ -68,7 +68,9 @@ def choose_point(search: Search, budgets: Budgets, size: Size | None = None) -> 
     except ValueError as error:
         if size is None:
             raise
-        raise ValueError(f"{name_of(budgets)} at {size[1]} px: {error}") from error
+        raise ValueError(
+            f"{name_of(budgets)} at {size[1]} px, in shares of the original's costs there: {error}"
+        ) from error
     pairs = [own[i] for own, i in zip(by_position.values(), indices, strict=True)]
     return point_of(search, budgets, pairs, size)
 
@@ -94,7 +96,7 @@ def name_of(budgets: Budgets) -> str:
 
 
 def choose_measured(search: Search, budgets: Budgets, size: Size | None = None) -> Point:
-    """As `choose_point`, with the costs of the whole network within the budgets.
+    """As `choose_point`, with the costs of the whole network within the budgets where possible.
 
     Where the sum of the parts' latencies promises too much or too little, the choice is repeated
     with a budget that is corrected by the difference; so are multiply-adds at another input size.
@@ -133,12 +135,16 @@ def _excess(search: Search, point: Point) -> dict[str, float]:
     return excess
 
 
-def unmet_latency(point: Point, measured: float) -> str:
-    """What is to be said of a network that is slower than its budget, else an empty text."""
+def unmet(point: Point, measured: float) -> str:
+    """What is to be said of a network that costs more than its budgets, else an empty text."""
     budget = point.budgets.get("latency", math.inf)
-    if measured <= budget + _TOLERANCE:
-        return ""
-    return f"latency {budget:g}: not met, measured {measured:.3f}"
+    found = []
+    if measured > budget + _TOLERANCE:
+        found.append(f"latency {budget:g}: not met, measured {measured:.3f}")
+    budget = point.budgets.get("multiply_adds", math.inf)
+    if point.size is not None and point.costs["multiply_adds"] > budget:
+        found.append(f"multiply_adds {budget:g}: not met, {point.costs['multiply_adds']:.3f}")
+    return "; ".join(found)
 
 
 def front(search: Search, measure: str) -> list[Point]:

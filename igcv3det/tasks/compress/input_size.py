@@ -15,7 +15,7 @@ from typing import cast
 import torch
 
 from igcv3det.detector import SSDLite
-from igcv3det.tasks.compress.agreement import THRESHOLD, Agreement
+from igcv3det.tasks.compress.agreement import LEAST_SIDE, THRESHOLD, Agreement
 from igcv3det.tasks.compress.assembly import assemble
 from igcv3det.tasks.compress.candidate_files import weights_file
 from igcv3det.tasks.compress.front import Point, choose_measured, choose_point
@@ -25,7 +25,7 @@ from igcv3det.tasks.compress.search import Budgets, Search
 _STEPS = 75  # in the side of the original's input: 4 of 300 px
 _SMALLER = 4  # steps below the side by the number of pixels: time shrinks more slowly
 _PATIENCE = 4  # sides in a row that are no better
-_LEAST = 32  # px
+_ROUNDING = 1.25
 _FILE = "agreements.json"
 
 
@@ -48,22 +48,34 @@ class InputSizes:
             search.teacher.at_size(search.teacher.network, (side, side))
 
     def at_most(self, budgets: Budgets) -> Budgets:
-        """What a network costs at the original's input size if it keeps the budgets at any.
+        """A bound on a network's costs at the original's input size if it keeps the budgets at any.
 
-        Latency shrinks no faster than the number of pixels.
+        Costs shrink hardly faster than the number of pixels: sides of maps are rounded up.
         """
-        pixels = (self.own / min([self.own, *self.search.options.image_sizes])) ** 2
+        least = min([self.own, *self.search.options.image_sizes])
+        pixels = 1.0 if least == self.own else _ROUNDING * (self.own / least) ** 2
         return {m: v * pixels if m in SIZED_MEASURES else v for m, v in budgets.items()}
 
     def choose(self, budgets: Budgets) -> Point:
         """The network for some budgets at the input size at which it keeps most.
 
         Raises:
-            ValueError: no combination keeps them at any of the sizes; the message names the least.
+            ValueError: no combination keeps them at any of the sizes, or, where none are given, at
+                the original's; the message names the least.
         """
+        if not self.search.options.image_sizes:
+            choose_point(self.search, budgets)
         sides = self._sides(budgets)
-        tried = self._try(budgets, sides) if len(sides) > 1 else {}
-        best = max(tried, key=lambda side: (tried[side], side)) if tried else sides[-1]
+        tried: dict[int, float] = {}
+        if len(sides) > 1 and self._agreement.objects:
+            tried = self._try(budgets, sides)
+            best = max(tried, key=lambda side: (tried[side], side)) if tried else sides[0]
+        else:
+            best = self.own if self.own in sides else sides[-1]
+            if len(sides) > 1:
+                self.search.say(
+                    f"the original finds nothing with a score of {THRESHOLD:g}: {best} px is taken"
+                )
         size = None if best == self.own else (best, best)
         return choose_measured(self.search, budgets, size)._replace(tried=tried)
 
@@ -74,16 +86,11 @@ class InputSizes:
         if given or not shares or self.search.teacher.kind != "detector":
             return sorted(given) or [self.own]
         step = max(1, round(self.own / _STEPS))
-        least = max(_LEAST, self.own * math.sqrt(min(shares)) - _SMALLER * step)
+        least = max(LEAST_SIDE, self.own * math.sqrt(min(shares)) - _SMALLER * step)
         return [self.own - n * step for n in range(int((self.own - least) / step), -1, -1)]
 
     def _try(self, budgets: Budgets, sides: list[int]) -> dict[int, float]:
         """Agreement by side; without those at which no network keeps the budgets."""
-        if not self._agreement.objects:
-            self.search.say(
-                f"the original finds nothing with a score of {THRESHOLD:g}: its input size is kept"
-            )
-            return {}
         patience = math.inf if self.search.options.image_sizes else _PATIENCE
         tried: dict[int, float] = {}
         for side in sides:

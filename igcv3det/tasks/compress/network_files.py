@@ -125,11 +125,10 @@ def _record(name: str) -> str:
 
 def _made_by(search: Search, finishing: PartTraining) -> dict[str, object]:
     options = search.options
-    sizes = sorted(options.image_sizes) or None
     return {
         "backend": options.runtime,
         "threads": options.threads,
-        "image_sizes": sizes,
+        "image_sizes": list(options.image_sizes) or None,
         **asdict(finishing),
     }
 

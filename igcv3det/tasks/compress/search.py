@@ -213,6 +213,7 @@ class Search:
             "images": f"{Path(self.options.images)}, {len(files)} files",
             "sizes of images": images.hexdigest()[:16],
             "image_count": self.options.image_count,
+            "input": list(self.teacher.size),
         }
 
     def _require_reachable(self, budgets: Sequence[Budgets]) -> None:

@@ -68,4 +68,12 @@ def test_the_leading_parts_that_nothing_replaced(replaced, expected):
     ],
 )
 def test_what_is_slower_than_its_budget(budgets, measured, expected):
-    assert front.unmet_latency(Point(budgets, {}, {}, 0.0), measured) == expected
+    assert front.unmet(Point(budgets, {}, {}, 0.0), measured) == expected
+
+
+def test_multiply_adds_that_another_input_size_does_not_keep():
+    costs = {"multiply_adds": 0.448}
+    budgets = {"latency": 0.5, "multiply_adds": 0.3}
+    expected = "latency 0.5: not met, measured 0.600; multiply_adds 0.3: not met, 0.448"
+    assert front.unmet(Point(budgets, {}, costs, 0.0, (240, 240)), 0.6) == expected
+    assert front.unmet(Point(budgets, {}, {"multiply_adds": 0.3}, 0.0, (240, 240)), 0.4) == ""
