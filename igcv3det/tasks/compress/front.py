@@ -85,7 +85,7 @@ def point_of(
     chosen = {c.position: c for c, _ in pairs}
     costs = {m: 1 + sum(option.costs[m] for _, option in pairs) for m in MEASURES}
     if size is not None:
-        costs["latency"] *= original_costs(search, size)["latency"]
+        costs["latency"] *= original_costs(search, size, ["latency"])["latency"]
         costs["multiply_adds"] = multiply_adds(search, chosen_design(search.teacher, chosen), size)
     return Point(budgets, chosen, costs, sum(option.loss for _, option in pairs), size)
 

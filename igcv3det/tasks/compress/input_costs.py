@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from igcv3det.measure.complexity import count_multiply_adds
 from igcv3det.tasks.compress.design import Design
 from igcv3det.tasks.compress.search import Budgets, Search
@@ -11,15 +13,23 @@ SIZED_MEASURES = ("latency", "multiply_adds")
 """The measures that a smaller input makes smaller."""
 
 
-def original_costs(search: Search, size: Size) -> dict[str, float]:
+def original_costs(search: Search, size: Size, measures: Iterable[str]) -> dict[str, float]:
     """What the original costs for inputs of a size, as shares of its own; timed once.
 
     Args:
         search: with prices.
         size: (height, width), pixels.
+        measures: those that are asked for.
     """
-    if size == search.teacher.size:
-        return {"latency": 1.0, "multiply_adds": 1.0, "parameters": 1.0}
+    costs = dict.fromkeys(measures, 1.0)
+    if size != search.teacher.size and "latency" in costs:
+        costs["latency"] = _latency(search, size)
+    if size != search.teacher.size and "multiply_adds" in costs:
+        costs["multiply_adds"] = multiply_adds(search, search.teacher.design, size)
+    return costs
+
+
+def _latency(search: Search, size: Size) -> float:
     file, key = f"sizes-{search.price_key.replace(' ', '-')}.json", _text(size)
     known = search.folder.read(file)
     if key not in known:
@@ -27,8 +37,7 @@ def original_costs(search: Search, size: Size) -> dict[str, float]:
         own, other = search.pricer().whole([(original, search.teacher.size), (original, size)])
         known[key] = other / own
         search.folder.write(file, known)
-    counted = multiply_adds(search, search.teacher.design, size)
-    return {"latency": known[key], "multiply_adds": counted, "parameters": 1.0}
+    return float(known[key])
 
 
 def multiply_adds(search: Search, design: Design, size: Size) -> float:
@@ -42,7 +51,7 @@ def at_own_size(search: Search, budgets: Budgets, size: Size) -> dict[str, float
 
     The parts are taken to have the same shares of the latency at all sizes.
     """
-    costs = original_costs(search, size)
+    costs = original_costs(search, size, budgets)
     return {measure: share / costs[measure] for measure, share in budgets.items()}
 
 

@@ -16,16 +16,15 @@ import torch
 
 from igcv3det.detector import SSDLite
 from igcv3det.tasks.compress.agreement import LEAST_SIDE, THRESHOLD, Agreement
-from igcv3det.tasks.compress.assembly import assemble
-from igcv3det.tasks.compress.candidate_files import weights_file
 from igcv3det.tasks.compress.front import Point, choose_measured, choose_point
 from igcv3det.tasks.compress.input_costs import SIZED_MEASURES
+from igcv3det.tasks.compress.network_files import assemble_point
 from igcv3det.tasks.compress.search import Budgets, Search
 
 _STEPS = 75  # in the side of the original's input: 4 of 300 px
 _SMALLER = 4  # steps below the side by the number of pixels: time shrinks more slowly
 _PATIENCE = 4  # sides in a row that are no better
-_ROUNDING = 1.25
+_ROUNDING = 1.25  # costs shrink at most by so much more than the number of pixels
 _FILE = "agreements.json"
 
 
@@ -50,7 +49,7 @@ class InputSizes:
     def at_most(self, budgets: Budgets) -> Budgets:
         """A bound on a network's costs at the original's input size if it keeps the budgets at any.
 
-        Costs shrink hardly faster than the number of pixels: sides of maps are rounded up.
+        Sides of maps are rounded up, so costs do not shrink exactly as the number of pixels does.
         """
         least = min([self.own, *self.search.options.image_sizes])
         pixels = 1.0 if least == self.own else _ROUNDING * (self.own / least) ** 2
@@ -93,6 +92,7 @@ class InputSizes:
         """Agreement by side; without those at which no network keeps the budgets."""
         patience = math.inf if self.search.options.image_sizes else _PATIENCE
         tried: dict[int, float] = {}
+        best, waited = -math.inf, 0
         for side in sides:
             try:
                 point = choose_point(self.search, budgets, (side, side))
@@ -100,7 +100,9 @@ class InputSizes:
                 continue
             tried[side] = self._agreement_of(point, side)
             self.search.say(f"{point.name}: at {side} px agreement {tried[side]:.3f}")
-            if len(tried) - 1 - list(tried.values()).index(max(tried.values())) >= patience:
+            waited = 0 if tried[side] > best else waited + 1
+            best = max(best, tried[side])
+            if waited >= patience:
                 break
         return tried
 
@@ -118,8 +120,7 @@ class InputSizes:
         if name not in known:
             torch.set_num_threads(self.search.options.workers)
             teacher = self.search.teacher
-            files = {c.key: weights_file(self.search.work, c) for c in point.chosen.values()}
-            network, _ = assemble(teacher, point.chosen, files)
+            network, _ = assemble_point(self.search, point)
             known[name] = self._agreement.of(cast(SSDLite, teacher.at_size(network, (side, side))))
             self.search.folder.write(_FILE, known)
         return float(known[name])

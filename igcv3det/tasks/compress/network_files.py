@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from igcv3det.engine.norm_statistics import restore_statistics
 from igcv3det.tasks.compress.assembly import assemble, finish
@@ -133,6 +133,12 @@ def _made_by(search: Search, finishing: PartTraining) -> dict[str, object]:
     }
 
 
+def assemble_point(search: Search, point: Point) -> tuple[nn.Module, Tensor | None]:
+    """`igcv3det.tasks.compress.assembly.assemble` with the candidates of a search."""
+    files = {c.key: weights_file(search.work, c) for c in point.chosen.values()}
+    return assemble(search.teacher, point.chosen, files)
+
+
 def write_point(search: Search, point: Point, finishing: PartTraining, folder: Path) -> Path:
     """Assembles a point, finishes its parts and writes the network, unless that is done.
 
@@ -156,8 +162,7 @@ def write_point(search: Search, point: Point, finishing: PartTraining, folder: P
     search.say(f"{path.name}: assembling")
     torch.set_num_threads(search.options.workers)
     teacher, store = search.teacher, FeatureStore(search.work / "train")
-    files = {c.key: weights_file(search.work, c) for c in point.chosen.values()}
-    network, order = assemble(teacher, point.chosen, files)
+    network, order = assemble_point(search, point)
     loss = PartLoss(teacher, store, read_fisher(search.work))
     finish(
         network,
