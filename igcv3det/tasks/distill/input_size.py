@@ -8,12 +8,15 @@ between the cells, the scores of small objects would be blurred.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igcv3det.detection.box_coder import BoxCoder
 from igcv3det.detector import SSDLite
+from igcv3det.structures import Target
 
 
 def resized(images: Tensor, own: int, other: int) -> Tensor:
@@ -25,6 +28,12 @@ def resized(images: Tensor, own: int, other: int) -> Tensor:
         return images
     side = round(images.shape[-1] * own / other)
     return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def resized_targets(targets: Sequence[Target], own: int, other: int) -> list[Target]:
+    """Boxes in pixels of images for a network of size ``other``, in pixels of `resized` images."""
+    share = own / other
+    return [x._replace(boxes=x.boxes * share, crowds=x.crowds * share) for x in targets]
 
 
 class Reencoding(nn.Module):

@@ -27,7 +27,7 @@ from igcv3det.tasks.distill.channel_map import build_channel_maps
 from igcv3det.tasks.distill.config import DistillationConfig
 from igcv3det.tasks.distill.expected import ExpectedOutputs
 from igcv3det.tasks.distill.initial import initialise_student, student_config
-from igcv3det.tasks.distill.input_size import resized
+from igcv3det.tasks.distill.input_size import resized, resized_targets
 from igcv3det.tasks.distill.start import detector_parts, take_statistics
 from igcv3det.tasks.distill.student import STAGES, DistillationObjective
 from igcv3det.tasks.distill.teacher import (
@@ -132,33 +132,26 @@ class DistillationModule(LightningModule):
         """Checks that data and strategy fit the loss.
 
         Raises:
-            ValueError: ``box_weight`` is set, but the data has no boxes or crops of another size
-                than the detector's, or the teacher has another input size; that is so, and crops
-                are not of the teacher's; or several processes train, some of whose parameters get
-                no gradient.
+            ValueError: ``box_weight`` is set, but the data has no boxes; crops are not of the
+                teacher's input size, and ``box_weight`` is set or the student has another one; or
+                several processes train, some of whose parameters get no gradient.
         """
         self._require_float32()
         self._require_gradients()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         size, of_teacher = self._sizes
-        if size != of_teacher and data.crop.size != of_teacher:
-            raise ValueError(
-                "model.detector.image_size is not the teacher's: data.crop.size must be the "
-                f"teacher's {of_teacher}, it is {data.crop.size}"
+        has_boxes = self.distillation.box_weight > 0
+        if has_boxes and not data.boxes:
+            raise ValueError("model.distillation.box_weight is set: data.boxes must name files")
+        if data.crop.size != of_teacher and (has_boxes or size != of_teacher):
+            why = (
+                "model.detector.image_size is not the teacher's"
+                if size != of_teacher
+                else "model.distillation.box_weight is set"
             )
-        if self.distillation.box_weight > 0:
-            if size != of_teacher:
-                raise ValueError(
-                    "model.distillation.box_weight is set: the student must have the teacher's "
-                    f"input size, {of_teacher}, it has {size}"
-                )
-            if not data.boxes:
-                raise ValueError("model.distillation.box_weight is set: data.boxes must name files")
-            if data.crop.size != size:
-                raise ValueError(
-                    f"model.distillation.box_weight is set: data.crop.size must be the detector's "
-                    f"{size}, it is {data.crop.size}"
-                )
+            raise ValueError(
+                f"{why}: data.crop.size must be the teacher's {of_teacher}, it is {data.crop.size}"
+            )
 
     def _require_float32(self) -> None:
         types = {parameter.dtype for parameter in self.detector.parameters()}
@@ -270,6 +263,7 @@ class DistillationModule(LightningModule):
             images = resized(images, *self._sizes)
         terms, outputs = self.objective.losses(self.detector, images, expected, forced=forced)
         if outputs is not None and self.distillation.box_weight > 0:
+            targets = resized_targets(targets, *self._sizes)
             terms |= self.criterion(outputs, self.detector.anchors, targets)
         return terms
 

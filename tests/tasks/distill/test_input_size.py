@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from igcv3det.config import BackboneConfig, OptimConfig
+from igcv3det.datasets.box_labels import ImageBoxes, write_labels
 from igcv3det.detection.box_coder import BoxCoder
 from igcv3det.detector import anchors_at, at_input_size
 from igcv3det.tasks.distill.input_size import Reencoding, resized
@@ -111,8 +112,37 @@ def test_crops_must_have_the_teachers_size_where_the_student_has_another(folder)
         trainer.fit(module(folder, WHOLE_STUDENT, 48), datamodule=small)
 
 
-def test_a_loss_on_boxes_needs_the_teachers_size(folder):
+def write_boxes(folder, student):
+    """The same box in the middle of every image: a quarter to three quarters of both sides."""
+    names = [path.name for path in (folder / "images").iterdir()]
+    box = ImageBoxes(torch.tensor([[0.25, 0.25, 0.75, 0.75]]), torch.tensor([1]), torch.ones(1))
+    path = folder / "boxes.json"
+    sizes = dict.fromkeys(names, (96, 96))
+    write_labels(path, dict.fromkeys(names, box), sizes, student.categories)
+    return str(path)
+
+
+def test_boxes_are_those_of_the_students_pixels(folder):
+    student = module(folder, dataclasses.replace(WHOLE_STUDENT, box_weight=1.0), 48)
+    crops = data(folder, 2)
+    crops.categories = student.categories
+    crops.boxes = (write_boxes(folder, student),)
+    seen = []
+    student.criterion.register_forward_pre_hook(lambda _, arguments: seen.append(arguments))
+    make_trainer(folder, 1, max_steps=1, limit_val_batches=0).fit(student, datamodule=crops)
+    ((_, anchors, targets),) = seen
+    assert anchors.shape == student.detector.anchors.shape
+    for target in targets:
+        assert_close(target.boxes, torch.tensor([[12.0, 12.0, 36.0, 36.0]]))
+    assert float(student.losses["box"]) > 0
+
+
+def test_a_loss_on_boxes_needs_whole_crops(folder):
+    student = module(folder, dataclasses.replace(WHOLE_STUDENT, box_weight=1.0), 64)
+    crops = data(folder, 2)
+    crops.categories = student.categories
+    crops.boxes = (write_boxes(folder, student),)
+    crops.crop = dataclasses.replace(crops.crop, size=48)
     trainer = make_trainer(folder, 1, max_steps=1, limit_val_batches=0)
-    config = dataclasses.replace(WHOLE_STUDENT, box_weight=1.0)
-    with pytest.raises(ValueError, match="must have the teacher's input size, 64, it has 48"):
-        trainer.fit(module(folder, config, 48), datamodule=data(folder, 2))
+    with pytest.raises(ValueError, match=r"box_weight is set: data\.crop\.size must be the teach"):
+        trainer.fit(student, datamodule=crops)
