@@ -52,6 +52,11 @@ def random_crops(pixels: Tensor, config: CropConfig, entropy: tuple[int, ...]) -
     return Crops(_coloured(images, config.colour, random), regions)
 
 
+def crop_regions(batch: int, side: int, config: CropConfig, entropy: tuple[int, ...]) -> Tensor:
+    """The regions of `random_crops` of images of ``side`` pixels, without the images."""
+    return torch.from_numpy(_regions(batch, side, config, np.random.default_rng(entropy)))
+
+
 def boxes_in_crops(boxes: Tensor, region: Tensor, size: int) -> Tensor:
     """Boxes of a square image in pixels of a crop of it; they may lie outside the crop.
 

@@ -26,7 +26,7 @@ from igcv3det.engine.sampler import EpochBatches, Key
 from igcv3det.structures import Categories, Target
 from igcv3det.tasks.distill.batches import Batch, ImageBatches, Rows
 from igcv3det.tasks.distill.config import CropConfig
-from igcv3det.tasks.distill.crops import Crops, boxes_in_crops, random_crops
+from igcv3det.tasks.distill.crops import Crops, boxes_in_crops, crop_regions, random_crops
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +144,8 @@ class DistillationDataModule(LightningDataModule):
             found = random_crops(pixels, crop, (0, *keys[0]))
         elif self.crops_per_image:
             crops = self._fixed_crops(keys)
-            if self.is_needless(crops) and not self._labels:
-                return Batch(pixels.new_empty(len(keys), 3, 0, 0).float(), [], crops)
+            if self.is_needless(crops):
+                return self._without_images(pixels, rows, crops)
             one_by_one = [
                 random_crops(pixels[i : i + 1], crop, (self.seed, number))
                 for i, number in enumerate(crops)
@@ -158,6 +158,12 @@ class DistillationDataModule(LightningDataModule):
         for channel, (mean, std) in enumerate(channels):  # copying tensors would stall a GPU
             images[:, channel].sub_(mean).div_(std)
         return Batch(images, self._targets(rows, regions, images.device), crops)
+
+    def _without_images(self, pixels: Tensor, rows: list[int], crops: list[int]) -> Batch:
+        side = pixels.shape[1]
+        found = [crop_regions(1, side, self.crop, (self.seed, number)) for number in crops]
+        images = pixels.new_empty(len(rows), 3, 0, 0).float()
+        return Batch(images, self._targets(rows, torch.cat(found), images.device), crops)
 
     @property
     def num_crops(self) -> int:

@@ -61,6 +61,31 @@ def test_fixed_crops_come_again_after_as_many_epochs_as_there_are(images):
     assert torch.equal(alone.images[0], first.images[1])
 
 
+def test_boxes_of_a_crop_are_the_same_without_its_image(images):
+    categories = Categories(names=("a", "b"), ids=(1, 2))
+    random = np.random.default_rng(1)
+    boxes, sizes = {}, {}
+    for path in images.iterdir():
+        corners = torch.from_numpy(np.sort(random.random((5, 2, 2), np.float32), axis=1))
+        labels = torch.from_numpy(random.integers(1, 3, 5))
+        boxes[path.name] = ImageBoxes(corners.reshape(5, 4), labels, torch.full((5,), 0.5))
+        sizes[path.name] = (50, 40)
+    path = images.parent / "boxes.json"
+    write_labels(path, boxes, sizes, categories)
+    data = _datamodule(images, crops_per_image=2, boxes=(str(path),), categories=categories)
+    rows = np.array([0, 3, 4])
+    batch = data._pixels(rows), [(1, row) for row in rows.tolist()]
+    whole = data.on_after_batch_transfer(batch, 0)
+    data.is_needless = lambda crops: True
+    without = data.on_after_batch_transfer(batch, 0)
+    assert without.images.shape == (3, 3, 0, 0)
+    assert without.crops == whole.crops
+    assert sum(len(target.boxes) for target in whole.targets) > 0
+    for one, other in zip(whole.targets, without.targets, strict=True):
+        assert torch.equal(one.boxes, other.boxes)
+        assert torch.equal(one.labels, other.labels)
+
+
 def test_too_few_images_are_refused(images):
     with pytest.raises(ValueError, match="6 images are too few"):
         _datamodule(images, held_out=5)
