@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from igcv3det.atomic_files import atomic_write, replacing
 from igcv3det.datasets.array_files import write_array_header
+from igcv3det.io.folders import images_in
 from igcv3det.io.images import EXTENSIONS, Image, ImageReadError, read_image
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class ImageCache:
         *,
         most: int | None = None,
     ) -> None:
-        paths = [path for folder in folders for path in images_in(folder)]
+        paths = [path for folder in folders for path in require_images(folder)]
         if most is not None:
             order = np.random.default_rng(0).permutation(len(paths))
             paths = [paths[row] for row in order]
@@ -151,16 +152,13 @@ class ImageCache:
         return len(self.paths)
 
 
-def images_in(folder: str | Path) -> list[Path]:
-    """The images of a folder, sorted.
+def require_images(folder: str | Path) -> list[Path]:
+    """The images of a folder, by name.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder of images")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    paths = images_in(folder)
     if not paths:
         raise FileNotFoundError(f"{folder}: holds no image ({', '.join(sorted(EXTENSIONS))})")
     return paths

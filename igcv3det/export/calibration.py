@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from igcv3det.io.images import EXTENSIONS, Image, ImageReadError, read_image
+from igcv3det.io.folders import images_in
+from igcv3det.io.images import Image, ImageReadError, read_image
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +67,7 @@ def list_images(folder: str | Path, limit: int | None = None) -> list[Path]:
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder of images")
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in EXTENSIONS and (path.is_file() or path.is_symlink())
-    )
+    files = images_in(folder)
     if limit is None or len(files) <= limit:
         return files
     return [files[index * len(files) // limit] for index in range(limit)]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import cv2
 
 from igcv3det.io.addresses import Address, parse_address
+from igcv3det.io.folders import files_in
 from igcv3det.io.frames import Frame, UnreadableSource
 from igcv3det.io.images import EXTENSIONS, ImageReadError, read_image
 from igcv3det.io.videos import VIDEO_EXTENSIONS, read_video
@@ -118,12 +119,12 @@ def _by_numbers(path: Path) -> tuple[str, list[str | int], str]:
 
 def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
     """Images and videos by name, and a notice if there are other files."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() or path.is_symlink())
+    files = files_in(folder)
     taken = [path for path in files if path.suffix.lower() in EXTENSIONS | VIDEO_EXTENSIONS]
     others = Counter(
         path.suffix.lower() or "without an ending"
         for path in set(files).difference(taken)
-        if not path.is_dir() and not path.name.startswith(".")
+        if not path.name.startswith(".")
     )
     if not others:
         return taken, []

@@ -74,10 +74,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _photographs(folder: Path, detector: SSDLite) -> Iterator[Tensor]:
     """Network inputs [1, 3, S, S] of up to 300 images, at equal intervals of their names."""
+    from igcv3det.io.folders import images_in
     from igcv3det.io.images import EXTENSIONS, read_image
     from igcv3det.preprocess import Preprocess
 
-    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in EXTENSIONS)
+    paths = images_in(folder)
     if not paths:
         raise ValueError(
             f"--statistics {folder}: no images there ({', '.join(sorted(EXTENSIONS))})"

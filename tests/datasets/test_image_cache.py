@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from igcv3det.datasets import image_cache
-from igcv3det.datasets.image_cache import ImageCache, images_in
+from igcv3det.datasets.image_cache import ImageCache, require_images
 from igcv3det.io.images import read_image, write_image
 
 
@@ -125,7 +125,7 @@ def test_folders_without_images(tmp_path):
         ImageCache([tmp_path / "none"], 32, tmp_path)
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(FileNotFoundError, match="holds no image"):
-        images_in(tmp_path)
+        require_images(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"x")
     with pytest.raises(ValueError, match="none of its images"):
         ImageCache([tmp_path], 32, tmp_path / "cache")

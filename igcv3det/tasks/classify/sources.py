@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from igcv3det.datasets.image_cache import size_and_time
+from igcv3det.io.folders import images_in
 from igcv3det.io.images import EXTENSIONS, Image, decode_image, read_image
 
 VALIDATION_SPLITS = ("val", "test")
@@ -183,8 +184,7 @@ def _folder_classes(root: Path, split: str) -> dict[str, Files]:
     for folder in _folders(root / split):
         classes[folder.name] = [
             (str(path.relative_to(root)), "{} {}".format(*size_and_time(path)))
-            for path in folder.iterdir()
-            if path.suffix.lower() in EXTENSIONS
+            for path in images_in(folder)
         ]
     return classes
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from igcv3det.datasets.image_cache import ImageCache, images_in, size_and_time
+from igcv3det.datasets.image_cache import ImageCache, require_images, size_and_time
 from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.measure.targets import Library
@@ -98,7 +98,7 @@ class Search:
 
     def __init__(self, options: SearchOptions, say: Say) -> None:
         self.options, self.say = options, say
-        files = images_in(options.images)
+        files = require_images(options.images)
         self.teacher = load_teacher(options.checkpoint)
         if options.backend not in self.teacher.backends:
             raise ValueError(

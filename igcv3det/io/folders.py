@@ -1,0 +1,35 @@
+"""The files of one folder, without those of its inner folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from igcv3det.io.images import EXTENSIONS
+
+
+def files_in(folder: str | Path) -> list[Path]:
+    """Files by name, and links that lead nowhere: reading one says what is wrong.
+
+    Pipes, sockets and devices, whose reading may never end, are left out.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry) for entry in entries if entry.is_file() or _is_dead(entry))
+
+
+def images_in(folder: str | Path) -> list[Path]:
+    """Files whose names end like an image's, by name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of images")
+    return [path for path in files_in(folder) if path.suffix.lower() in EXTENSIONS]
+
+
+def _is_dead(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not Path(entry).exists()

@@ -1,0 +1,52 @@
+"""Files that are listed: not those that a reader would wait for."""
+
+import os
+
+import numpy as np
+import pytest
+
+from igcv3det.datasets.image_cache import ImageCache
+from igcv3det.export.calibration import list_images
+from igcv3det.io.folders import files_in, images_in
+from igcv3det.io.images import write_image
+from igcv3det.io.sources import find_sources
+
+IMAGE = np.zeros((40, 40, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An image, a link to nothing, a link to an image, text, a pipe and a link to it, a folder."""
+    folder = tmp_path / "images"
+    write_image(folder / "b.png", IMAGE)
+    (folder / "a.jpg").symlink_to(folder / "none.jpg")
+    (folder / "c.JPG").symlink_to(folder / "b.png")
+    (folder / "notes.txt").write_text("x")
+    os.mkfifo(folder / "d.jpg")
+    (folder / "e.jpg").symlink_to(folder / "d.jpg")
+    (folder / "f.jpg").mkdir()
+    return folder
+
+
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+
+
+@needs_pipes
+def test_pipes_and_folders_are_no_files(folder):
+    assert [path.name for path in files_in(folder)] == ["a.jpg", "b.png", "c.JPG", "notes.txt"]
+    assert [path.name for path in images_in(folder)] == ["a.jpg", "b.png", "c.JPG"]
+
+
+@needs_pipes
+def test_no_reader_of_folders_waits_for_a_pipe(folder):
+    expected = ["a.jpg", "b.png", "c.JPG"]
+    assert [path.name for path in find_sources([folder]).files] == expected
+    assert [path.name for path in list_images(folder)] == expected
+    cache = ImageCache([folder], 32, folder.parent / "cache")
+    assert [path.name for path in cache.paths] == expected[1:]
+    assert cache.unreadable == 1
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none: no such folder of images"):
+        images_in(tmp_path / "none")
