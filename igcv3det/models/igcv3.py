@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from igcv3det.config import STAGES, BackboneConfig, BlockConfig, Padding
 from igcv3det.models.igcv3_block import IGCV3Block
-from igcv3det.models.layers import conv_norm, initialise, norm_layer, set_padding
+from igcv3det.models.layers import conv_norm, initialise, named, norm_layer, set_padding
 from igcv3det.models.sections import NUM_SECTIONS, tapped_features
 
 EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
@@ -98,9 +98,10 @@ class IGCV3(nn.Module):
         self.feature_reductions = (math.prod(strides[: 1 + TAP_STAGE]), math.prod(strides))
         self.stem = conv_norm(3, first, 3, norm, stride=strides[0], relu=True)
         self.blocks = nn.ModuleList(_build(configs, first, strides[1:], config))
-        self.last = conv_norm(
-            configs[-1].channels, last, 1, norm, groups=config.last_groups, relu=True
-        )
+        with named("backbone.last_groups"):
+            self.last = conv_norm(
+                configs[-1].channels, last, 1, norm, groups=config.last_groups, relu=True
+            )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(last, num_classes) if num_classes else None
         self._initialise(config.zero_init)
@@ -207,9 +208,14 @@ def _build(
 ) -> Iterator[IGCV3Block]:
     norm = norm_layer(config.norm_eps, config.norm_momentum)
     stage = 0
-    for block in configs:
+    for index, block in enumerate(configs):
         stride = strides[block.stage - 1] if block.stage > stage else 1
-        yield IGCV3Block(in_channels, block, stride=stride, norm=norm, p1=config.p1, p2=config.p2)
+        place = f"backbone.blocks[{index}]" if config.blocks else f"backbone, block {index}"
+        with named(place):
+            own = IGCV3Block(
+                in_channels, block, stride=stride, norm=norm, p1=config.p1, p2=config.p2
+            )
+        yield own
         in_channels, stage = block.channels, block.stage
 
 

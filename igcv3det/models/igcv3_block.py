@@ -119,9 +119,9 @@ def check_groups(groups: Groups, in_channels: int, expanded: int, out_channels: 
     """
     first, second = groups
     for count, channels, what in (
-        (first, in_channels, "G1 must divide the block's input"),
+        (first, in_channels, "G1 must divide the input"),
         (second, expanded, "G2 must divide the expanded"),
-        (second, out_channels, "G2 must divide the block's output"),
+        (second, out_channels, "G2 must divide the output"),
     ):
         if channels % count:
             raise ValueError(f"groups={groups}: {what} channels, here {channels}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -51,6 +53,15 @@ def conv_norm(
     if relu:
         layers.append(nn.ReLU6(inplace=True))
     return nn.Sequential(*layers)
+
+
+@contextmanager
+def named(field: str) -> Iterator[None]:
+    """Puts the field of the configuration before the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from error
 
 
 class ChannelPermutation(nn.Module):

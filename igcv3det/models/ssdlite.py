@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from igcv3det.config import Groups, HeadConfig
 from igcv3det.models.igcv3_block import check_complementary, check_groups
-from igcv3det.models.layers import ChannelPermutation, conv_norm, norm_layer
+from igcv3det.models.layers import ChannelPermutation, conv_norm, named, norm_layer
 from igcv3det.structures import HeadOutputs
 
 CLASS_PRIOR = 0.01
@@ -38,7 +38,8 @@ class ExtraLayers(nn.Module):
         for index, channels in enumerate(config.extra_channels):
             hidden = channels // 2 if config.extra_hidden is None else config.extra_hidden[index]
             groups = (1, 1) if config.extra_groups is None else config.extra_groups[index]
-            layers.append(ExtraLayer(in_channels, hidden, channels, groups, config))
+            with named(f"head.extra_groups[{index}]"):
+                layers.append(ExtraLayer(in_channels, hidden, channels, groups, config))
             in_channels = channels
         self.layers = nn.ModuleList(layers)
         _initialise(self, config.init_std)
@@ -147,10 +148,11 @@ class SSDLiteHead(nn.Module):
         super().__init__()
         columns = num_classes + 1
         pairs = list(zip(in_channels, anchors_per_cell, strict=True))
-        self.classification = nn.ModuleList(
-            _prediction_layer(channels, count * columns, config, *_split(config, level))
-            for level, (channels, count) in enumerate(pairs)
-        )
+        self.classification = nn.ModuleList()
+        for level, (channels, count) in enumerate(pairs):
+            with named(f"head.class_groups[{level}]"):
+                own = _prediction_layer(channels, count * columns, config, *_split(config, level))
+            self.classification.append(own)
         self.regression = nn.ModuleList(
             _prediction_layer(channels, count * 4, config) for channels, count in pairs
         )

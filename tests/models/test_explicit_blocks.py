@@ -143,7 +143,7 @@ def test_backbones_that_contradict_themselves_are_refused(change, message):
     [
         (1, {"shortcut": True}, "a shortcut needs stride 1 and equal channels"),
         (7, {"hidden": None, "groups": (1, 1)}, "needs an expansion"),
-        (4, {"hidden": 130}, "G2 must divide the expanded"),
+        (4, {"hidden": 130}, r"backbone\.blocks\[4\]: .*G2 must divide the expanded"),
         (2, {"super_channels": 2, "groups": (2, 4)}, "complementary"),
     ],
 )
@@ -166,6 +166,27 @@ def test_blocks_that_do_not_fit_are_refused(index, change, message):
 def test_heads_that_do_not_fit_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(HEAD, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"class_groups": ((1, 1), (1, 1), (7, 7), (1, 1))},
+            r"head\.class_groups\[2\]: groups=\(7, 7",
+        ),
+        ({"extra_groups": ((7, 1), (1, 1))}, r"head\.extra_groups\[0\]: groups=\(7, 1\)"),
+    ],
+)
+def test_groups_that_do_not_divide_the_channels_of_a_head_are_named(change, message):
+    head = dataclasses.replace(HEAD, **change)
+    with pytest.raises(ValueError, match=message):
+        build_detector(dataclasses.replace(CONFIG, head=head))
+
+
+def test_groups_of_the_last_1x1_are_named():
+    with pytest.raises(ValueError, match=r"backbone\.last_groups: "):
+        build_backbone(dataclasses.replace(MIXED, last_groups=7))
 
 
 def test_grouped_layers_behind_each_other_connect_all_channels():
