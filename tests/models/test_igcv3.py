@@ -122,7 +122,8 @@ def test_refused_super_channels_do_break_the_condition():
 
 
 @pytest.mark.parametrize(
-    ("groups", "what"), [((5, 2), "block's input"), ((2, 7), "expanded"), ((0, 2), "must be >= 1")]
+    ("groups", "what"),
+    [((5, 2), "G1 must divide the input"), ((2, 7), "expanded"), ((0, 2), "must be >= 1")],
 )
 def test_groups_that_do_not_divide_are_refused_by_name(groups, what):
     with pytest.raises(ValueError, match=what) as caught:
