@@ -1,0 +1,73 @@
+r"""The annotations of the images that a detector was not trained on.
+
+Usage:
+    python -m research.held_out mscoco_minival_ids.txt instances_val2017.json \
+        instances_train2017.json --output held_out.json [--seen]
+
+A file of image ids and COCO annotation files become one annotation file of the images with these
+ids; --seen takes all other images. TensorFlow's models were trained on COCO 2014 without the images
+of its ``object_detection/data/mscoco_minival_ids.txt`` (tensorflow/models, research). Exit status:
+0 written, 1 could not be done, 2 wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from igcv3det.atomic_files import atomic_write
+
+
+def merged(
+    files: Sequence[dict[str, Any]], ids: frozenset[int], *, seen: bool = False
+) -> dict[str, Any]:
+    """One annotation file of the images of all files with these ids.
+
+    Args:
+        files: the content of COCO annotation files with the same categories.
+        ids: of images.
+        seen: takes the other images instead.
+
+    Raises:
+        ValueError: files with other categories, or an image in two of them.
+    """
+    images = [image for file in files for image in file["images"] if (image["id"] in ids) != seen]
+    taken = {image["id"] for image in images}
+    if len(taken) < len(images):
+        raise ValueError("an image id occurs twice")
+    if any(file["categories"] != files[0]["categories"] for file in files):
+        raise ValueError("the files have other categories")
+    found = [one for file in files for one in file["annotations"] if one["image_id"] in taken]
+    # ids of annotations are those of a file
+    annotations = [{**one, "id": number} for number, one in enumerate(found, start=1)]
+    return {"images": images, "annotations": annotations, "categories": files[0]["categories"]}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("ids", type=Path, help="text file of image ids")
+    parser.add_argument("annotations", type=Path, nargs="+", metavar="JSON")
+    parser.add_argument("--output", type=Path, required=True, metavar="JSON")
+    parser.add_argument("--seen", action="store_true", help="take all other images")
+    options = parser.parse_args(args)
+    try:
+        ids = frozenset(int(word) for word in options.ids.read_text(encoding="utf-8").split())
+        files = [json.loads(path.read_text(encoding="utf-8")) for path in options.annotations]
+        result = merged(files, ids, seen=options.seen)
+    except (OSError, ValueError, KeyError) as error:
+        print(f"held_out: {error}", file=sys.stderr)
+        return 1
+    atomic_write(options.output, json.dumps(result))
+    print(f"{options.output}: {len(result['images'])} images")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
