@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from igcv3det.io.images import EXTENSIONS
@@ -16,8 +15,11 @@ def files_in(folder: str | Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be read.
     """
-    with os.scandir(folder) as entries:
-        return sorted(Path(entry) for entry in entries if entry.is_file() or _is_dead(entry))
+    return sorted(
+        path
+        for path in Path(folder).iterdir()
+        if path.is_file() or (path.is_symlink() and not path.exists())
+    )
 
 
 def images_in(folder: str | Path) -> list[Path]:
@@ -29,7 +31,3 @@ def images_in(folder: str | Path) -> list[Path]:
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of images")
     return [path for path in files_in(folder) if path.suffix.lower() in EXTENSIONS]
-
-
-def _is_dead(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not Path(entry).exists()

@@ -16,11 +16,12 @@ IMAGE = np.zeros((40, 40, 3), np.uint8)
 
 @pytest.fixture
 def folder(tmp_path):
-    """An image, a link to nothing, a link to an image, text, a pipe and a link to it, a folder."""
+    """An image; links to nothing, to it and to themselves; text; a pipe, a link to it; a folder."""
     folder = tmp_path / "images"
     write_image(folder / "b.png", IMAGE)
     (folder / "a.jpg").symlink_to(folder / "none.jpg")
     (folder / "c.JPG").symlink_to(folder / "b.png")
+    (folder / "g.jpg").symlink_to(folder / "g.jpg")
     (folder / "notes.txt").write_text("x")
     os.mkfifo(folder / "d.jpg")
     (folder / "e.jpg").symlink_to(folder / "d.jpg")
@@ -33,18 +34,19 @@ needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pip
 
 @needs_pipes
 def test_pipes_and_folders_are_no_files(folder):
-    assert [path.name for path in files_in(folder)] == ["a.jpg", "b.png", "c.JPG", "notes.txt"]
-    assert [path.name for path in images_in(folder)] == ["a.jpg", "b.png", "c.JPG"]
+    images = ["a.jpg", "b.png", "c.JPG", "g.jpg"]
+    assert [path.name for path in files_in(folder)] == [*images, "notes.txt"]
+    assert [path.name for path in images_in(folder)] == images
 
 
 @needs_pipes
 def test_no_reader_of_folders_waits_for_a_pipe(folder):
-    expected = ["a.jpg", "b.png", "c.JPG"]
+    expected = ["a.jpg", "b.png", "c.JPG", "g.jpg"]
     assert [path.name for path in find_sources([folder]).files] == expected
     assert [path.name for path in list_images(folder)] == expected
     cache = ImageCache([folder], 32, folder.parent / "cache")
-    assert [path.name for path in cache.paths] == expected[1:]
-    assert cache.unreadable == 1
+    assert [path.name for path in cache.paths] == expected[1:3]
+    assert cache.unreadable == 2
 
 
 def test_a_missing_folder_is_named(tmp_path):
