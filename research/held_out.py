@@ -20,31 +20,45 @@ from pathlib import Path
 from typing import Any
 
 from igcv3det.atomic_files import atomic_write
+from igcv3det.datasets.coco import read_sections
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.splitting import images_of, part_of
 
 
-def merged(
-    files: Sequence[dict[str, Any]], ids: frozenset[int], *, seen: bool = False
-) -> dict[str, Any]:
-    """One annotation file of the images of all files with these ids.
+def selected(path: Path, ids: set[int], *, seen: bool) -> dict[str, Any]:
+    """The content of a COCO annotation file with only the images of these ids.
 
     Args:
-        files: the content of COCO annotation files with the same categories.
+        path: of the file.
         ids: of images.
         seen: takes the other images instead.
 
     Raises:
+        FileNotFoundError, AnnotationError: the file cannot be read; the message names it.
+    """
+    content = read_sections(path)
+    try:
+        own = {number for number, _ in images_of(content)}
+    except AnnotationError as error:
+        raise AnnotationError(f"{path}: {error}") from error
+    return part_of(content, own - ids if seen else own & ids)
+
+
+def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One annotation file of several.
+
+    Raises:
         ValueError: files with other categories, or an image in two of them.
     """
-    images = [image for file in files for image in file["images"] if (image["id"] in ids) != seen]
-    taken = {image["id"] for image in images}
-    if len(taken) < len(images):
+    images = [image for part in parts for image in part["images"]]
+    if len({image["id"] for image in images}) < len(images):
         raise ValueError("an image id occurs twice")
-    if any(file["categories"] != files[0]["categories"] for file in files):
+    if any(part["categories"] != parts[0]["categories"] for part in parts):
         raise ValueError("the files have other categories")
-    found = [one for file in files for one in file["annotations"] if one["image_id"] in taken]
+    found = [one for part in parts for one in part["annotations"]]
     # ids of annotations are those of a file
     annotations = [{**one, "id": number} for number, one in enumerate(found, start=1)]
-    return {"images": images, "annotations": annotations, "categories": files[0]["categories"]}
+    return {"images": images, "annotations": annotations, "categories": parts[0]["categories"]}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -58,10 +72,9 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--seen", action="store_true", help="take all other images")
     options = parser.parse_args(args)
     try:
-        ids = frozenset(int(word) for word in options.ids.read_text(encoding="utf-8").split())
-        files = [json.loads(path.read_text(encoding="utf-8")) for path in options.annotations]
-        result = merged(files, ids, seen=options.seen)
-    except (OSError, ValueError, KeyError) as error:
+        ids = {int(word) for word in options.ids.read_text(encoding="utf-8").split()}
+        result = merged([selected(path, ids, seen=options.seen) for path in options.annotations])
+    except (OSError, ValueError) as error:
         print(f"held_out: {error}", file=sys.stderr)
         return 1
     atomic_write(options.output, json.dumps(result))

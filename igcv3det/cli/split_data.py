@@ -51,7 +51,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from igcv3det.datasets.splitting import images_of, named_images, random_images
+    from igcv3det.datasets.splitting import images_of, named_images, part_of, random_images
     from igcv3det.datasets.text_files import read_text
 
     content, notice = _content(options)
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
             "one of the two empty"
         )
     parts = {
-        options.output / f"instances_{name}.json": _part(content, ids)
+        options.output / f"instances_{name}.json": part_of(content, ids)
         for name, ids in (("train", known - chosen), ("val", chosen))
     }
     _write(parts, len(content["annotations"]), options.annotations)
@@ -96,19 +96,6 @@ def _content(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         record, images = Dataset(source, options.format, progress).read("all")
     print(f"file names start from {images}")
     return coco_content(record), summarize(record.issues, source) if record.issues else ""
-
-
-def _part(content: dict[str, Any], ids: set[int]) -> dict[str, Any]:
-    """The content with some of the images and their annotations."""
-    from igcv3det.datasets.values import whole_number
-
-    images = [image for image in content["images"] if whole_number(image["id"]) in ids]
-    annotations = [
-        item
-        for item in content["annotations"]
-        if isinstance(item, dict) and whole_number(item.get("image_id")) in ids
-    ]
-    return {**content, "images": images, "annotations": annotations}
 
 
 def _write(parts: dict[Path, dict[str, Any]], annotations: int, source: Path) -> None:

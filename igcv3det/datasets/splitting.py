@@ -1,4 +1,4 @@
-"""Which images of a COCO file make its validation split."""
+"""Which images of a COCO file make its validation split, and a file of some of its images."""
 
 from __future__ import annotations
 
@@ -75,6 +75,17 @@ def named_images(images: Sequence[Image], names: Sequence[str]) -> set[int]:
             raise AnnotationError(f"{name.strip()} is the name of several images: {paths}")
         chosen |= numbers
     return chosen
+
+
+def part_of(content: dict[str, Any], ids: set[int]) -> dict[str, Any]:
+    """The content of a file with some of its images and their annotations."""
+    images = [image for image in content["images"] if whole_number(image["id"]) in ids]
+    annotations = [
+        item
+        for item in content["annotations"]
+        if isinstance(item, dict) and whole_number(item.get("image_id")) in ids
+    ]
+    return {**content, "images": images, "annotations": annotations}
 
 
 def _path(name: str) -> PurePosixPath:

@@ -43,3 +43,15 @@ def test_other_categories_and_missing_files_are_refused(tmp_path, capsys):
     assert "other categories" in capsys.readouterr().err
     assert main([str(tmp_path / "none.txt"), files[0], *output]) == 1
     assert "none.txt" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_coco_file_is_named(tmp_path, capsys):
+    (tmp_path / "ids.txt").write_text("1")
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "image.json").write_text('{"images": [{"id": 1}], "categories": []}')
+    for name, message in (("list.json", "not a list"), ("image.json", "images[0]")):
+        words = [str(tmp_path / "ids.txt"), str(tmp_path / name), "--output", str(tmp_path / "o")]
+        assert main(words) == 1
+        error = capsys.readouterr().err
+        assert f"{name}: " in error
+        assert message in error

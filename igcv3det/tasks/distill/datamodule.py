@@ -160,9 +160,11 @@ class DistillationDataModule(LightningDataModule):
         return Batch(images, self._targets(rows, regions, images.device), crops)
 
     def _without_images(self, pixels: Tensor, rows: list[int], crops: list[int]) -> Batch:
+        images = pixels.new_empty(len(rows), 3, 0, 0).float()
+        if not self._labels:
+            return Batch(images, [], crops)
         side = pixels.shape[1]
         found = [crop_regions(1, side, self.crop, (self.seed, number)) for number in crops]
-        images = pixels.new_empty(len(rows), 3, 0, 0).float()
         return Batch(images, self._targets(rows, torch.cat(found), images.device), crops)
 
     @property

@@ -32,6 +32,8 @@ def resized(images: Tensor, own: int, other: int) -> Tensor:
 
 def resized_targets(targets: Sequence[Target], own: int, other: int) -> list[Target]:
     """Boxes in pixels of images for a network of size ``other``, in pixels of `resized` images."""
+    if own == other:
+        return list(targets)
     share = own / other
     return [x._replace(boxes=x.boxes * share, crowds=x.crowds * share) for x in targets]
 
