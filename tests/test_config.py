@@ -63,6 +63,8 @@ def test_every_number_has_a_range(key, default):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("model.detector.image_size", 31),
+        ("model.detector.image_size", 8193),
         ("model.optim.lr_batch_size", 0),
         ("model.optim.momentum", 1.0),
         ("model.loss.label_smoothing", 3.0),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from igcv3det.config.anchors import AnchorConfig
-from igcv3det.config.values import require, require_ranges
+from igcv3det.config.values import IMAGE_SIDES, require, require_ranges
 
 Padding = Literal["symmetric", "same"]
 Relu = Literal["depthwise", "expansion", "both", "none"]
@@ -275,7 +275,7 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         require_ranges(
-            self, "", num_classes="[1, inf)", image_size="[32, inf)", variances="(0, inf)"
+            self, "", num_classes="[1, inf)", image_size=IMAGE_SIDES, variances="(0, inf)"
         )
         require(
             self.anchors.stride8_scale is None

@@ -11,6 +11,11 @@ from typing import Any, Literal, TypeVar
 
 Config = TypeVar("Config")
 
+LEAST_SIDE = 32
+"""Of the input of a detector or segmenter, pixels."""
+IMAGE_SIDES = f"[{LEAST_SIDE}, 8192]"
+"""Interval of its sides: at 8192 px the largest map takes 6 GB, with one image."""
+
 
 class RangeError(ValueError):
     """A value of an option or a configuration that is out of its range."""

@@ -27,7 +27,7 @@ from igcv3det.datasets.formats import (
 from igcv3det.datasets.formats.folders import (
     ALL,
     Splits,
-    files_in,
+    files_ending,
     folders_of_splits,
     images_below,
     split_name,
@@ -202,7 +202,7 @@ def _located(path: Path, wanted: DataFormat | None) -> tuple[DataFormat, Path]:
 
 
 def _empty_files(folder: Path) -> list[Path]:
-    files = files_in(folder, ".json", ".xml", ".csv", ".yaml", ".yml")
+    files = files_ending(folder, ".json", ".xml", ".csv", ".yaml", ".yml")
     return [file for file in files if file.is_file() and not file.stat().st_size]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from igcv3det.io.images import EXTENSIONS
@@ -15,11 +16,16 @@ def files_in(folder: str | Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be read.
     """
-    return sorted(
-        path
-        for path in Path(folder).iterdir()
-        if path.is_file() or (path.is_symlink() and not path.exists())
-    )
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if _is_taken(entry)]
+    return [Path(folder) / name for name in sorted(names)]
+
+
+def _is_taken(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return entry.is_file()
+    path = Path(entry)  # whose methods answer for a link to itself too
+    return path.is_file() or not path.exists()
 
 
 def images_in(folder: str | Path) -> list[Path]:

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from igcv3det.datasets.formats.folders import files_ending
 from igcv3det.datasets.image_cache import ImageCache
 from igcv3det.export.calibration import list_images
 from igcv3det.io.folders import files_in, images_in
@@ -44,6 +45,7 @@ def test_no_reader_of_folders_waits_for_a_pipe(folder):
     expected = ["a.jpg", "b.png", "c.JPG", "g.jpg"]
     assert [path.name for path in find_sources([folder]).files] == expected
     assert [path.name for path in list_images(folder)] == expected
+    assert [path.name for path in files_ending(folder, ".jpg")] == ["a.jpg", "c.JPG", "g.jpg"]
     cache = ImageCache([folder], 32, folder.parent / "cache")
     assert [path.name for path in cache.paths] == expected[1:3]
     assert cache.unreadable == 2

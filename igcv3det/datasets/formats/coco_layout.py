@@ -15,7 +15,7 @@ from igcv3det.datasets.formats.folders import (
     ALL,
     Splits,
     by_split,
-    files_in,
+    files_ending,
     find_images_folder,
     folders_of_splits,
     split_name,
@@ -62,10 +62,10 @@ def open_splits(path: Path) -> Splits:
 def _files(path: Path) -> list[Path]:
     """COCO files of a folder; of several kinds of annotations those of instances."""
     folders = (*folders_of_splits(path), path)
-    if found := [f for folder in folders for f in files_in(folder, ".json") if _is_export(f)]:
+    if found := [f for folder in folders for f in files_ending(folder, ".json") if _is_export(f)]:
         return found
     for folder in (path / "annotations", path):
-        files = files_in(folder, ".json")
+        files = files_ending(folder, ".json")
         if 0 < len(files) <= _MOST_FILES and any(map(_is_coco, files)):
             # an empty file of a split is refused when it is read
             found = [file for file in files if _is_coco(file) or _is_empty_split(file)]

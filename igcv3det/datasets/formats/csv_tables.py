@@ -19,7 +19,7 @@ from igcv3det.datasets.formats.folders import (
     ALL,
     Splits,
     by_split,
-    files_in,
+    files_ending,
     find_images_folder,
     folders_of_splits,
     read_names,
@@ -52,7 +52,7 @@ def recognise(path: Path) -> str | None:
     if path.is_file():
         return path.name if path.suffix.lower() == ".csv" and _is_table(path) else None
     for folder in (path, *folders_of_splits(path)):
-        for file in files_in(folder, ".csv"):
+        for file in files_ending(folder, ".csv"):
             if _is_table(file):
                 return file.relative_to(path).as_posix()
     return None
@@ -78,11 +78,11 @@ def open_splits(path: Path) -> Splits:
 
 def _files(path: Path) -> dict[str, Path]:
     """The table of each split; one that is named after a split and is no table is refused later."""
-    places = [(file.stem, file) for file in files_in(path, ".csv")]
+    places = [(file.stem, file) for file in files_ending(path, ".csv")]
     places += [
         (folder.name, file)
         for folder in folders_of_splits(path)
-        for file in files_in(folder, ".csv")
+        for file in files_ending(folder, ".csv")
     ]
     found = by_split(places, path, "tables")
     tables = [file for name, file in places if split_name(name) is None and _is_table(file)]

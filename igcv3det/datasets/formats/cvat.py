@@ -14,7 +14,7 @@ from igcv3det.datasets.builder import RecordBuilder
 from igcv3det.datasets.formats.folders import (
     ALL,
     Splits,
-    files_in,
+    files_ending,
     find_images_folder,
     folders_of_splits,
     split_folders,
@@ -143,7 +143,7 @@ class _Document:
 
 def _files(folder: Path) -> list[Path]:
     """CVAT's files; none where the first few XML files are others."""
-    files = files_in(folder, ".xml")
+    files = files_ending(folder, ".xml")
     if not any(root_tag(file) == "annotations" for file in files[:_LOOKED_AT]):
         return []
     return [file for file in files if root_tag(file) == "annotations"]

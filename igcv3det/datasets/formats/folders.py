@@ -14,6 +14,7 @@ from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord, with_categories
 from igcv3det.datasets.text_files import read_text
 from igcv3det.datasets.values import shown
+from igcv3det.io.folders import files_in
 from igcv3det.io.images import EXTENSIONS
 from igcv3det.structures import Categories
 
@@ -82,16 +83,17 @@ def split_folders(folder: Path, holds: Callable[[Path], bool]) -> dict[str, Path
     return by_split(places, folder, "folders")
 
 
-def files_in(folder: Path, *suffixes: str) -> list[Path]:
-    """Files in a folder with one of these endings, in any letter case, sorted."""
+def files_ending(folder: Path, *suffixes: str) -> list[Path]:
+    """Files in a folder with one of these endings, in any letter case, by name.
+
+    Hidden files are left out; a folder that is not there has none.
+    """
     if not folder.is_dir():
         return []
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries)
     return [
-        folder / name
-        for name in names
-        if PurePosixPath(name).suffix.lower() in suffixes and not name.startswith(".")
+        path
+        for path in files_in(folder)
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
     ]
 
 

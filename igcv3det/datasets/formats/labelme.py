@@ -19,7 +19,7 @@ from igcv3det.datasets.formats.folders import (
     Progress,
     Splits,
     files_below,
-    files_in,
+    files_ending,
     folders_of_splits,
     read_names,
     split_folders,
@@ -42,7 +42,7 @@ def recognise(path: Path) -> str | None:
     if path.is_file():
         return path.name if path.suffix.lower() == ".json" and _is_labelme(path) else None
     for folder in (*folders_of_splits(path), path, path / "annotations", path / "labels"):
-        for file in files_in(folder, ".json")[:3]:
+        for file in files_ending(folder, ".json")[:3]:
             if _is_labelme(file):
                 return file.relative_to(path).as_posix()
     return None

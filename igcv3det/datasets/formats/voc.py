@@ -22,7 +22,7 @@ from igcv3det.datasets.formats.folders import (
     Splits,
     by_split,
     files_below,
-    files_in,
+    files_ending,
     folders_of_splits,
     listed_names,
     read_names,
@@ -50,7 +50,7 @@ def recognise(path: Path) -> str | None:
         is_voc = path.suffix.lower() == ".xml" and root_tag(path) == "annotation"
         return path.name if is_voc else None
     for folder in (path / "Annotations", *folders_of_splits(path), path):
-        for file in files_in(folder, ".xml")[:_LOOKED_AT]:
+        for file in files_ending(folder, ".xml")[:_LOOKED_AT]:
             if root_tag(file) == "annotation":
                 return file.relative_to(path).as_posix()
     return None
@@ -131,12 +131,12 @@ class _Annotation:
 def _places(path: Path) -> dict[str, _Place]:
     annotations = path / "Annotations"
     if not annotations.is_dir():
-        folders = split_folders(path, lambda folder: bool(files_in(folder, ".xml")))
+        folders = split_folders(path, lambda folder: bool(files_ending(folder, ".xml")))
         return {name: _Place(place, place, None) for name, place in folders.items()} or {
             ALL: _Place(path, path, None)
         }
     images = next((p for n in ("JPEGImages", "images") if (p := path / n).is_dir()), path)
-    files = files_in(path.joinpath(*_LISTS), ".txt")
+    files = files_ending(path.joinpath(*_LISTS), ".txt")
     lists = by_split([(file.stem, file) for file in files], path, "lists")
     trainval = [file for file in files if file.stem == "trainval"]
     if "train" not in lists and trainval:

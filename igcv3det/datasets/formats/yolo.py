@@ -20,7 +20,7 @@ from igcv3det.datasets.formats.folders import (
     Progress,
     Splits,
     files_below,
-    files_in,
+    files_ending,
     folders_of_splits,
     images_below,
     listed_names,
@@ -52,7 +52,7 @@ def recognise(path: Path) -> str | None:
     for folder in (path / "labels", *(part / "labels" for part in folders_of_splits(path))):
         if folder.is_dir() and next(files_below(folder, _LABELS), None):
             return f"{folder.relative_to(path)}/*.txt"
-    first = next((f for f in files_in(path, ".txt") if f.name.lower() not in NAME_FILES), None)
+    first = next((f for f in files_ending(path, ".txt") if f.name.lower() not in NAME_FILES), None)
     if first is not None and _LINE.fullmatch(read_text(first).partition("\n")[0]):
         return first.name
     return None
@@ -101,7 +101,7 @@ def _is_description(path: Path) -> bool:
 
 
 def _description(folder: Path) -> Path | None:
-    return next((file for file in files_in(folder, *_YAML) if _is_description(file)), None)
+    return next((file for file in files_ending(folder, *_YAML) if _is_description(file)), None)
 
 
 def _names(file: Path, content: dict[str, Any]) -> dict[int, str]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
-from igcv3det.datasets.formats.folders import NAME_FILES, files_in, without_ending
+from igcv3det.datasets.formats.folders import NAME_FILES, files_ending, without_ending
 from igcv3det.datasets.image_sizes import size_or_issue
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.listings import FolderListing
@@ -84,7 +84,7 @@ class LabelReader:
     def note_labels_without_image(self) -> None:
         """Label files that no image has."""
         for folder in sorted(set(self._folders.values())):
-            for file in files_in(Path(folder), ".txt"):
+            for file in files_ending(Path(folder), ".txt"):
                 path = f"{folder}/{file.name}"
                 if path not in self._seen and file.name.lower() not in NAME_FILES:
                     detail = "has no image of its name; put it back or remove the label file"
@@ -114,7 +114,7 @@ def _labels_folder(folder: str) -> str:
     last = len(parts) - 1 - parts[::-1].index("images")
     parts[last] = "labels"
     replaced = "/".join(parts)
-    is_beside = not Path(replaced).is_dir() and bool(files_in(Path(folder), ".txt"))
+    is_beside = not Path(replaced).is_dir() and bool(files_ending(Path(folder), ".txt"))
     return folder if is_beside else replaced
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from igcv3det.config.values import LEAST_SIDE
 from igcv3det.datasets.box_labels import ImageBoxes, write_labels
 from igcv3det.detector import SSDLite, at_input_size
 from igcv3det.evaluation import CocoEvaluator
@@ -29,8 +30,6 @@ THRESHOLD = 0.3
 _VIEW_THRESHOLD = 0.1  # of one view: a lower one hardly changes what is fused, and takes longer
 IMAGES = 256
 """At most."""
-LEAST_SIDE = 32
-"""Of an input, pixels."""
 _AT_ONCE = 4  # images, which may be large
 VIEWS = tuple(n / 15 for n in range(11, 18))
 """Sides of the input as shares of the original's.

@@ -14,8 +14,9 @@ from typing import cast
 
 import torch
 
+from igcv3det.config.values import LEAST_SIDE
 from igcv3det.detector import SSDLite
-from igcv3det.tasks.compress.agreement import LEAST_SIDE, THRESHOLD, Agreement
+from igcv3det.tasks.compress.agreement import THRESHOLD, Agreement
 from igcv3det.tasks.compress.front import Point, choose_measured, choose_point
 from igcv3det.tasks.compress.input_costs import SIZED_MEASURES
 from igcv3det.tasks.compress.network_files import assemble_point

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from igcv3det.config import BackboneConfig, Padding, require, require_ranges
+from igcv3det.config.values import IMAGE_SIDES
 from igcv3det.models.lraspp import CHANNELS
 
 Triple = tuple[float, float, float]
@@ -39,7 +40,7 @@ class SegmenterConfig:
             self,
             "segmenter",
             num_classes="[2, 255]",
-            image_size="[32, inf)",
+            image_size=IMAGE_SIDES,
             head_channels="[1, inf)",
             mean="[0, 255]",
             std="(0, inf)",
