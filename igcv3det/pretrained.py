@@ -20,8 +20,8 @@ PRETRAINED = {
     "searched-igcv3": _FOLDER / "searched_igcv3_ssdlite.safetensors",
 }
 """Files by name. ``searched-N`` has some N % of the latency of ``mobilenetv2``; ``searched-igcv3``
-has IGCV3's grouped blocks in stages 4 to 7. ``searched-80`` and ``searched-60`` are ``searched-90``
-for images of 268 and 220 px, trained on at these sizes."""
+has IGCV3's grouped blocks in stages 4 to 7, for images of 272 px. ``searched-80`` and
+``searched-60`` are ``searched-90`` for images of 268 and 220 px, trained on at these sizes."""
 DEFAULT = "mobilenetv2"
 ALIASES = {"released": DEFAULT}
 FINE_TUNING = "mobilenetv2"

@@ -101,6 +101,8 @@ def test_the_searched_detectors_are_smaller_baselines(name, side):
 
 def test_the_restricted_detector_has_the_papers_blocks_in_stages_4_to_7():
     found, baseline = load_detector("searched-igcv3"), load_detector("mobilenetv2")
+    assert found.config.image_size == 272
+    assert anchors_at(found.config, 300) == baseline.config.anchors
     blocks = found.config.backbone.blocks
     late = [block for block in blocks if block.stage >= 4]
     assert {(block.groups, block.relu) for block in late} == {((2, 2), "depthwise")}
@@ -119,7 +121,7 @@ def test_the_restricted_detector_has_the_papers_blocks_in_stages_4_to_7():
         ("searched-90", 0.302),
         ("searched-80", 0.270),
         ("searched-60", 0.217),
-        ("searched-igcv3", 0.148),
+        ("searched-igcv3", 0.157),
     ],
 )
 def test_the_published_average_precision(real_data, tmp_path, name, expected):
