@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Collection
+from pathlib import Path, PurePath
 
 from igcv3det.io.images import EXTENSIONS
 
 
-def files_in(folder: str | Path) -> list[Path]:
+def files_in(folder: str | Path, suffixes: Collection[str] | None = None) -> list[Path]:
     """Files by name, and links that lead nowhere: reading one says what is wrong.
 
     Pipes, sockets and devices, whose reading may never end, are left out.
+
+    Args:
+        folder: to list.
+        suffixes: in lower case, with dots; only files with one of these, in any letter case.
 
     Raises:
         OSError: the folder cannot be read.
     """
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if _is_taken(entry)]
+        names = [
+            entry.name
+            for entry in entries
+            if (suffixes is None or PurePath(entry.name).suffix.lower() in suffixes)
+            and _is_taken(entry)
+        ]
     return [Path(folder) / name for name in sorted(names)]
 
 
@@ -36,4 +46,4 @@ def images_in(folder: str | Path) -> list[Path]:
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of images")
-    return [path for path in files_in(folder) if path.suffix.lower() in EXTENSIONS]
+    return files_in(folder, EXTENSIONS)

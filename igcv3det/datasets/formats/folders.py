@@ -90,11 +90,7 @@ def files_ending(folder: Path, *suffixes: str) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    return [
-        path
-        for path in files_in(folder)
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
-    ]
+    return [path for path in files_in(folder, suffixes) if not path.name.startswith(".")]
 
 
 def walk(root: str | Path) -> Iterator[tuple[str, list[str]]]:
