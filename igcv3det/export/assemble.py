@@ -87,10 +87,23 @@ def save_onnx(model: onnx.ModelProto, path: Path, description: str) -> None:
 
 
 def read_openvino(model: onnx.ModelProto) -> openvino.Model:
-    """An ONNX model, read by OpenVINO."""
+    """An ONNX model, read by OpenVINO and simplified."""
     core = openvino_core("OpenVINO's form")
     read: openvino.Model = core.read_model(model=model.SerializeToString())
+    simplify(read)
     return read
+
+
+def simplify(model: openvino.Model) -> None:
+    """What OpenVINO's converter does to a model that was read, in place.
+
+    As read from ONNX, biases and the weights of grouped convolutions are results of reshapes, and
+    ReLU6 is two operators: NNCF would not correct such biases and would quantise such weights anew
+    for every image. The converter itself (`openvino.convert_model`) sends usage statistics.
+    """
+    from openvino._offline_transformations import apply_moc_transformations
+
+    apply_moc_transformations(model, cf=True)  # constants are folded
 
 
 def join_openvino(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -57,6 +57,17 @@ class CalibrationSet:
     def __iter__(self) -> Iterator[Array]:
         for path in self.files:
             yield self._preprocess(read_image(path))[None].numpy()
+
+
+def mean_outputs(run: Callable[[Array], Iterable[Array]], inputs: Iterable[Array]) -> list[Array]:
+    """The mean over ``inputs`` of each array that ``run`` returns, float32."""
+    sums: list[NDArray[np.float64]] = []
+    count = 0
+    for array in inputs:
+        outputs = [values.astype(np.float64) for values in run(array)]
+        sums = [a + b for a, b in zip(sums, outputs, strict=True)] if sums else outputs
+        count += 1
+    return [(total / count).astype(np.float32) for total in sums]
 
 
 def list_images(folder: str | Path, limit: int | None = None) -> list[Path]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from igcv3det.export.calibration import WeightBits
+from igcv3det.export.calibration import WeightBits, mean_outputs
 from igcv3det.fastpath.deploy import Variant
 from igcv3det.runtime.session import import_extra
 
@@ -111,13 +111,8 @@ def _mean_inputs(model: ModelProto, inputs: Iterable[Array]) -> dict[str, Array]
         probe.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     port = model.graph.input[0].name
-    sums, count = [np.zeros(1)] * len(read), 0
-    for array in inputs:
-        sums = [a + b for a, b in zip(sums, session.run(None, {port: array}), strict=True)]
-        count += 1
-    return {
-        name: (total / count).astype(np.float32) for name, total in zip(read, sums, strict=True)
-    }
+    means = mean_outputs(lambda array: session.run(None, {port: array}), inputs)
+    return dict(zip(read, means, strict=True))
 
 
 def _correct_biases(model: ModelProto, mean_inputs: dict[str, Array], levels: int) -> None:

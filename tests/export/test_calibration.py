@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from igcv3det.config import PreprocessConfig
-from igcv3det.export.calibration import CalibrationSet, list_images
+from igcv3det.export.calibration import CalibrationSet, list_images, mean_outputs
 from igcv3det.io.images import write_image
 from igcv3det.preprocess import Preprocess
 
@@ -49,3 +49,12 @@ def test_no_images(tmp_path):
         CalibrationSet(tmp_path, PREPROCESS)
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder of images"):
         CalibrationSet(tmp_path / "nowhere", PREPROCESS)
+
+
+def test_means_of_outputs():
+    inputs = [np.full((2,), value, np.float32) for value in (1, 2, 6)]
+    first, second = mean_outputs(lambda array: (array, 2 * array[:1]), inputs)
+    assert first.tolist() == [3, 3]
+    assert second.tolist() == [6]
+    assert first.dtype == np.float32
+    assert mean_outputs(lambda array: [array], []) == []

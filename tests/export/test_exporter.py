@@ -133,6 +133,23 @@ def test_int8(exported_file, images, name):
     assert b"QuantizeLinear" in content or b"FakeQuantize" in content
 
 
+@pytest.mark.slow
+def test_int8_weights_of_all_convolutions_are_stored_in_8_bits(exported_file):
+    """Those of grouped ones were once quantised anew for every image."""
+    pytest.importorskip("nncf", reason="needs the extra igcv3det[export]")
+    openvino = pytest.importorskip("openvino")
+    _, path = exported_file("openvino", "igcv3", ExportSpec("int8"))
+    kinds = set()
+    for node in openvino.Core().read_model(path).get_ops():
+        if node.get_type_name() in ("Convolution", "GroupConvolution"):
+            weight = node.input_value(1).get_node()
+            while weight.get_type_name() != "Constant":
+                assert weight.get_type_name() in ("Convert", "Multiply", "Subtract", "Reshape")
+                weight = weight.input_value(0).get_node()
+            kinds.add((node.get_type_name(), weight.get_output_element_type(0).get_type_name()))
+    assert kinds == {("Convolution", "i8"), ("GroupConvolution", "i8")}
+
+
 def test_the_detector_is_left_unchanged(exported_file):
     detector, _ = exported_file("onnx", "tensorflow")
     fresh = lively_detector(TENSORFLOW)

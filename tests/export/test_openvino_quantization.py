@@ -37,6 +37,25 @@ def test_the_range_of_an_activation_is_that_of_all_images(network):
     assert_allclose([low, high], [-1, 9], atol=10 / 255)  # zero is one of the levels
 
 
+@pytest.mark.parametrize("biased", [True, False])
+def test_the_bias_of_a_depthwise_convolution_makes_up_for_its_rounded_weights(biased):
+    step = np.float32(1 / 127)  # 3.4 and -2.4 steps are rounded to 3 and -2
+    weight = np.array([1, 3.4 * step, -1, -2.4 * step], np.float32).reshape(2, 1, 1, 1, 2)
+    bias = np.array([0.5, 0.25] if biased else [0, 0], np.float32)
+    images = opset.parameter([-1, 2, 4, 4], np.float32, name="images")
+    outputs = opset.group_convolution(images, weight, [1, 1], [0, 0], [0, 0], [1, 1])
+    if biased:
+        outputs = opset.add(outputs, bias.reshape(1, 2, 1, 1))
+    means = np.array([2, -3], np.float32).reshape(1, 2, 1, 1)
+    inputs = [np.broadcast_to(means * scale, (1, 2, 4, 4)) for scale in (0.5, 1.5)]
+    quantized = quantize_openvino(ov.Model([outputs], [images]), inputs)
+    (added,) = (node for node in quantized.get_ops() if node.get_type_name() == "Add")
+    constant = added.input_value(1).get_node().data
+    # -0.4 steps times a mean of 2, and +0.4 steps times a mean of -3
+    expected = bias + np.array([0.8, 1.2]) * step
+    assert_allclose(constant.flatten(), expected, rtol=1e-4)
+
+
 def test_the_callers_log_handlers_keep_their_levels(network):
     handler = logging.NullHandler(logging.INFO)
     logger = logging.getLogger("nncf")
