@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 
 from igcv3det.checkpoint import load_detector
 from igcv3det.detector import SSDLite
+from igcv3det.export.assemble import read_openvino, save_openvino
 from igcv3det.fastpath.block_variants import BlockVariant, block_convs
 from igcv3det.fastpath.deploy import VARIANTS, Variant, deploy
 from igcv3det.measure.latency import Timing, time_in_turn
@@ -175,11 +176,11 @@ def _call(
 
 
 def _as_openvino(path: Path) -> Path:
-    import openvino
+    import onnx
 
     xml = path.with_suffix(".xml")
     if not xml.exists():
-        openvino.save_model(openvino.convert_model(path), xml, compress_to_fp16=False)
+        save_openvino(read_openvino(onnx.load(path)), xml, "")
     return xml
 
 

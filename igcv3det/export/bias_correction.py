@@ -10,9 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from igcv3det.export.onnx_quantization import Array, mean_shift
-
-_LEVELS = 127  # largest weight
+from igcv3det.export.onnx_quantization import LEVELS, Array, mean_shift
 
 
 def correct_biases(network: nn.Module, inputs: Iterable[Array]) -> None:
@@ -38,6 +36,6 @@ def correct_biases(network: nn.Module, inputs: Iterable[Array]) -> None:
     for hook in hooks:
         hook.remove()
     for conv, total in sums.items():
-        shift = mean_shift(conv.weight.numpy(force=True), (total / count).numpy(), _LEVELS)
+        shift = mean_shift(conv.weight.numpy(force=True), (total / count).numpy(), LEVELS[8])
         bias = torch.zeros(len(shift)) if conv.bias is None else conv.bias
         conv.bias = nn.Parameter(bias - torch.from_numpy(shift), requires_grad=False)

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 INT8_VARIANT: Variant = "dense"
 """The fastest in int8: multiplying zeros costs less than the copies between groups."""
-_LEVELS: dict[WeightBits, int] = {7: 64, 8: 127}  # largest weight; what the quantiser takes
+LEVELS: dict[WeightBits, int] = {7: 64, 8: 127}
+"""The largest weight of the quantisers, by bits."""
 _OPERATORS = ["Conv", "Add", "Clip"]  # without Clip, quantisation would come before ReLU6
 
 
@@ -56,7 +57,7 @@ def quantize_onnx(
         prepared, result = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         shape_inference.quant_pre_process(network, prepared)
         model = onnx.load(prepared)
-        _correct_biases(model, _mean_inputs(model, inputs), _LEVELS[weight_bits])
+        _correct_biases(model, _mean_inputs(model, inputs), LEVELS[weight_bits])
         quantization.quantize_static(
             model,
             result,

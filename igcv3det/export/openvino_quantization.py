@@ -17,16 +17,13 @@ from typing import TYPE_CHECKING
 
 from igcv3det.export.assemble import simplify
 from igcv3det.export.calibration import Array, CalibrationSet, WeightBits, mean_outputs
-from igcv3det.export.onnx_quantization import mean_shift
+from igcv3det.export.onnx_quantization import LEVELS, mean_shift
 from igcv3det.export.tracing import quiet, silenced
 from igcv3det.runtime.session import import_extra
 from igcv3det.runtime.sessions import openvino_core
 
 if TYPE_CHECKING:
     import openvino
-
-_LEVELS = 127
-"""Largest weight of a depthwise convolution."""
 
 
 def quantize_openvino(
@@ -72,7 +69,7 @@ def _correct_depthwise_biases(
     convs = _depthwise(network)
     for conv, mean_input in zip(convs, _mean_inputs(network, calibration), strict=True):
         weight = conv.input_value(1).get_node().data  # [C, M, 1, h, w]
-        shift = mean_shift(weight.reshape(-1, *weight.shape[2:]), mean_input, _LEVELS)
+        shift = mean_shift(weight.reshape(-1, *weight.shape[2:]), mean_input, LEVELS[8])
         readers = conv.output(0).get_target_inputs()
         corrected = opset.add(conv, -shift.reshape(1, -1, 1, 1))
         for reader in readers:

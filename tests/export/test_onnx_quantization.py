@@ -100,6 +100,6 @@ def test_bits_of_the_weights(network, weight_bits, largest):
 
 
 def test_seven_bits_do_not_saturate_where_two_products_are_added_in_16():
-    activation, weight = 255, onnx_quantization._LEVELS[7]
+    activation, weight = 255, onnx_quantization.LEVELS[7]
     assert 2 * activation * weight <= np.iinfo(np.int16).max
-    assert 2 * activation * onnx_quantization._LEVELS[8] > np.iinfo(np.int16).max
+    assert 2 * activation * onnx_quantization.LEVELS[8] > np.iinfo(np.int16).max
