@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.models.igcv3_block import IGCV3Block
-from igcv3det.models.layers import ChannelPermutation
+from igcv3det.models.layers import channel_order
 from igcv3det.models.ssdlite import ExtraLayer
 
 Written = Literal["dense", "grouped"]
@@ -107,7 +107,8 @@ def block_layout(block: Block, variant: BlockVariant) -> BlockLayout:
     """
     expand, depthwise, project = block_convs(block)
     first, second = expand.groups, project.groups
-    p1, p2 = _order(block.p1, expand.out_channels), _order(block.p2, project.out_channels)
+    p1 = channel_order(block.p1, expand.out_channels)
+    p2 = channel_order(block.p2, project.out_channels)
     is_grouped = variant.projection == "grouped" and isinstance(block.p2, nn.Identity)
     rows, groups, repeats = p1, 1, 1
     if variant.expansion == "grouped":
@@ -158,12 +159,6 @@ def _layout(
     return WeightLayout(
         torch.from_numpy(rows).to(device), torch.from_numpy(elements).to(device), groups, repeats
     )
-
-
-def _order(permutation: nn.Module, channels: int) -> Indices:
-    if isinstance(permutation, ChannelPermutation):
-        return permutation.index
-    return np.arange(channels)
 
 
 def _same_groups(one: Indices, other: Indices, groups: int) -> bool:

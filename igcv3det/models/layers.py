@@ -127,6 +127,11 @@ class ChannelPermutation(nn.Module):
         return f"{self.channels}, groups={self.groups}, super_channels={self.pieces}"
 
 
+def channel_order(layer: nn.Module, channels: int) -> NDArray[np.int64]:
+    """[C]: the input channel at each output position; a layer that permutes nothing moves none."""
+    return layer.index if isinstance(layer, ChannelPermutation) else np.arange(channels)
+
+
 class SameConv2d(nn.Conv2d):
     """A strided convolution with TensorFlow's SAME padding: odd pixels go to the bottom and right.
 

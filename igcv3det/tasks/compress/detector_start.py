@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from igcv3det.fastpath.block_variants import Block
-from igcv3det.models.layers import ChannelPermutation
+from igcv3det.models.layers import channel_order
 from igcv3det.tasks.compress.detector_parts import LastPart, PredictionPart
 from igcv3det.tasks.compress.folded import (
     Affine,
@@ -72,9 +72,7 @@ def split_pointwise(layer: nn.Sequential, affine: Affine, rows: Tensor, metric: 
             block = weight[out][:, own]
             factors = reduced_rank(block, covariance[own][:, own], metric[out][:, out], len(cell))
             left[out[:, None], cell], right[cell[:, None], own] = factors
-    order = torch.arange(reduce.out_channels)
-    if isinstance(layer[2], ChannelPermutation):
-        order = torch.from_numpy(layer[2].index)
+    order = torch.from_numpy(channel_order(layer[2], reduce.out_channels))
     reduced = torch.cat(
         [part[:, own] for part, own in zip(right.chunk(len(ins)), ins, strict=True)]
     )

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from igcv3det.config import Groups
-from igcv3det.fastpath.block_variants import Block, block_convs, dense_elements, gather_weight
-from igcv3det.models.layers import BATCH_NORMS, ChannelPermutation
+from igcv3det.fastpath.block_variants import Block, dense_elements, gather_weight
+from igcv3det.models.layers import BATCH_NORMS, ChannelPermutation, channel_order
 
 
 class Affine(NamedTuple):
@@ -26,7 +26,7 @@ class FoldedBlock(NamedTuple):
     Attributes:
         expand: dense; None for a block without expansion.
         depthwise: [E, 1, 3, 3].
-        project: dense, columns in the order of the expansion.
+        project: dense, columns in the order of the expansion, rows in that of the block's output.
     """
 
     expand: Affine | None
@@ -54,21 +54,23 @@ def fold_block(block: Block) -> FoldedBlock:
     """A block as three folded convolutions, dense and in one order of channels."""
     names = block.PARTS
     own = [block.get_submodule(name) for name in names]
-    depthwise, project = fold(own[1]), fold(own[2])
+    depthwise, project = fold(own[1]), _dense(fold(own[2]), own[2])
+    written = torch.from_numpy(channel_order(block.p2, len(project.bias)))
+    project = Affine(project.weight[written], project.bias[written])
     if not isinstance(own[0], nn.Sequential):
-        return FoldedBlock(None, depthwise, _dense(project, own[2]))
+        return FoldedBlock(None, depthwise, project)
     expand = _dense(fold(own[0]), own[0])
-    conv, _, _ = block_convs(block)
-    order = np.arange(conv.out_channels)
-    if isinstance(block.p1, ChannelPermutation):
-        order = block.p1.index
-    at = torch.from_numpy(np.argsort(order))  # where P1 puts each channel of the expansion
-    dense = _dense(project, own[2])
+    at = undone(block.p1, len(depthwise.bias))
     return FoldedBlock(
         expand,
         Affine(depthwise.weight[at], depthwise.bias[at]),
-        Affine(dense.weight[:, at], dense.bias),
+        Affine(project.weight[:, at], project.bias),
     )
+
+
+def undone(permutation: nn.Module, channels: int) -> Tensor:
+    """[C] int64: the output of a permutation that each of its input channels becomes."""
+    return torch.from_numpy(np.argsort(channel_order(permutation, channels)))
 
 
 def fold_pointwise(layer: nn.Sequential) -> Affine:
@@ -82,7 +84,7 @@ def fold_pointwise(layer: nn.Sequential) -> Affine:
     found = _dense(fold(first), first)
     for module in others:
         if isinstance(module, ChannelPermutation):
-            order = torch.from_numpy(module.index)
+            order = torch.from_numpy(channel_order(module, module.channels))
             found = Affine(found.weight[order], found.bias[order])
             continue
         weight, bias = _dense(fold(module), module)
@@ -104,11 +106,8 @@ def cells_of(channels: int, permutation: nn.Module, groups: Groups) -> tuple[Ten
         For each output channel of the first, [E] int64 each: its own group, and the group of the
         second that reads it.
     """
-    order = np.arange(channels)
-    if isinstance(permutation, ChannelPermutation):
-        order = permutation.index
     first, second = groups
-    read = torch.from_numpy(np.argsort(order)) // (channels // second)
+    read = undone(permutation, channels) // (channels // second)
     return torch.arange(channels) // (channels // first), read
 
 

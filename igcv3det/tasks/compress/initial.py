@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igcv3det.fastpath.block_variants import Block, block_convs
-from igcv3det.models.layers import ChannelPermutation
-from igcv3det.tasks.compress.folded import Affine, FoldedBlock, cells_of, fold, set_folded
+from igcv3det.models.layers import channel_order
+from igcv3det.tasks.compress.folded import Affine, FoldedBlock, cells_of, fold, set_folded, undone
 from igcv3det.tasks.compress.least_squares import cells, eliminate, fit, moments
 
 _CELLS = 60_000  # rows of a fit: more change little
@@ -31,7 +31,7 @@ class Source:
     Attributes:
         folded: the original block, dense.
         hidden: [B, E, h, w], its depthwise convolution's output after ReLU6.
-        target: [B, C', h, w], its projection's output.
+        target: [B, C', h, w], the block's output before the shortcut.
         inputs: [B, C, H, W], of the expansion; of the depthwise convolution if there is none.
         metric: [C', C'], Fisher information about the target.
     """
@@ -86,7 +86,7 @@ def narrow(block: Block, source: Source, stem: nn.Module | None = None) -> None:
     first = stem if stem is not None else block.get_submodule(block.PARTS[0])
     set_folded(first, Affine(expand.weight[kept], expand.bias[kept]))
     set_folded(block.get_submodule(block.PARTS[1]), Affine(own.weight[kept], own.bias[kept]))
-    set_projection(block.get_submodule(block.PARTS[2]), hidden[:, kept], target)
+    _set_projection(block, hidden[:, kept], target)
 
 
 def group(block: Block, source: Source) -> Tensor:
@@ -103,7 +103,8 @@ def group(block: Block, source: Source) -> Tensor:
     mean, covariance = rows.mean(dim=0).double(), moments(rows, rows).covariance
     columns = torch.arange(len(mean)).chunk(first.groups)
     inside = [_within(weight, covariance, own) for own in columns]
-    gain = _gain(source, weight, covariance, inside, last.groups)
+    written = undone(block.p2, last.out_channels)
+    gain = _gain(source, weight, covariance, inside, written.chunk(last.groups))
     branches, readers = cells_of(len(weight), block.p1, (first.groups, last.groups))
     order = _assign(gain[:, branches, readers])
     parts = order.chunk(first.groups)
@@ -115,9 +116,7 @@ def group(block: Block, source: Source) -> Tensor:
     set_folded(
         block.get_submodule(block.PARTS[0]), Affine(own_weight[:, :, None, None], bias[order])
     )
-    placed = order
-    if isinstance(block.p1, ChannelPermutation):
-        placed = order[torch.from_numpy(block.p1.index)]
+    placed = order[torch.from_numpy(channel_order(block.p1, len(order)))]
     own = Affine(depthwise.weight[placed], depthwise.bias[placed])
     set_folded(block.get_submodule(block.PARTS[1]), own)
     fit_projection(block, source.inputs, source.target)
@@ -140,9 +139,15 @@ def fill(block: Block, source: Source) -> Tensor | None:
 @torch.no_grad()
 def fit_projection(block: Block, inputs: Tensor, target: Tensor) -> None:
     """Fits a block's projection to the output wanted, behind its own layers, in place."""
-    expand, depthwise, project = (block.get_submodule(name) for name in block.PARTS)
+    expand, depthwise, _ = (block.get_submodule(name) for name in block.PARTS)
     hidden = depthwise(block.p1(expand(inputs)))
-    set_projection(project, sample(hidden), sample(target))
+    _set_projection(block, sample(hidden), sample(target))
+
+
+def _set_projection(block: Block, hidden: Tensor, target: Tensor) -> None:
+    """Fits a block's projection to rows of its input and of the block's output, in place."""
+    own = target[:, undone(block.p2, target.shape[1])]
+    set_projection(block.get_submodule(block.PARTS[2]), hidden, own)
 
 
 def _within(weight: Tensor, covariance: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,13 +165,21 @@ def _gain(
     weight: Tensor,
     covariance: Tensor,
     inside: list[tuple[Tensor, Tensor]],
-    groups: int,
+    written: tuple[Tensor, ...],
 ) -> Tensor:
-    """[E, G1, G2]: what of each hidden channel's effect on the outputs a cell keeps."""
+    """[E, G1, G2]: what of each hidden channel's effect on the outputs a cell keeps.
+
+    Args:
+        source: of the original.
+        weight: [E, C], of its expansion.
+        covariance: [C, C], of its inputs.
+        inside: as `_within` finds it, by group of the expansion.
+        written: the block's outputs of each group of the projection.
+    """
     variance = cells(source.hidden).var(dim=0)
     out = source.folded.project.weight[:, :, 0, 0]
     energy = source.metric.diagonal()[:, None] * out.square() * variance  # [C', E]
-    by_group = torch.stack([part.sum(dim=0) for part in energy.chunk(groups)], dim=1)
+    by_group = torch.stack([energy[own].sum(dim=0) for own in written], dim=1)
     shares = torch.stack([kept for _, kept in inside], dim=1)
     return shares[:, :, None] * by_group[:, None, :]
 
@@ -201,8 +214,7 @@ def block_source(
     conv = cast(nn.Conv2d, cast(nn.Sequential, project)[0])
     affine = fold(project)
     target = block.p2(F.conv2d(hidden, affine.weight, affine.bias, groups=conv.groups))
-    if isinstance(block.p1, ChannelPermutation):
-        hidden = hidden[:, torch.from_numpy(np.argsort(block.p1.index))]
+    hidden = hidden[:, undone(block.p1, hidden.shape[1])]
     if stem is not None:
         folded = folded._replace(expand=fold(stem))
     return Source(folded, hidden, target, inputs, metric)

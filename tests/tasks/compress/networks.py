@@ -24,6 +24,7 @@ IGCV3 = DetectorConfig(
     backbone=BackboneConfig(width=0.25, repeats=(1, 2, 1, 2, 1, 2, 1)),
     head=HeadConfig(extra_channels=(32, 32)),
 )
+PERMUTED = dataclasses.replace(IGCV3, backbone=dataclasses.replace(IGCV3.backbone, p2=True))
 COMPRESSED = dataclasses.replace(
     MOBILENETV2,
     num_classes=9,

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, explicit_of, small_detector
+from tasks.compress.networks import IGCV3, MOBILENETV2, PERMUTED, SIZE, explicit_of, small_detector
 from torch import nn
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 from torch.nn import functional as F
@@ -21,7 +21,9 @@ from igcv3det.tasks.divergence import (
     output_divergence,
 )
 
-CONFIGS = pytest.mark.parametrize("config", [MOBILENETV2, IGCV3], ids=["MobileNetV2", "IGCV3"])
+CONFIGS = pytest.mark.parametrize(
+    "config", [MOBILENETV2, IGCV3, PERMUTED], ids=["MobileNetV2", "IGCV3", "P2"]
+)
 
 
 @CONFIGS

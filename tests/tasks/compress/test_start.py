@@ -4,11 +4,14 @@ import dataclasses
 
 import pytest
 import torch
-from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, teacher_of
+from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, explicit_of, teacher_of
 from torch.testing import assert_close
+
+from igcv3det.detector import build_detector
 
 pytest.importorskip("scipy")
 from igcv3det.tasks.compress.candidates import Candidate
+from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
 from igcv3det.tasks.compress.least_squares import (
     eliminate,
     fit,
@@ -61,9 +64,14 @@ def test_replacements_of_the_originals_size_compute_the_original(config, positio
         assert float((own - value).square().mean()) < 1e-3 * float(value.var())
 
 
-def test_a_grouped_block_is_found_again_behind_its_dense_form():
+@pytest.mark.parametrize("p2", [False, True])
+def test_a_grouped_block_is_found_again_behind_its_dense_form(p2):
     """The teacher's block is a grouped one, written densely with its hidden channels shuffled."""
-    teacher = teacher_of(MOBILENETV2)
+    plain = explicit_of(MOBILENETV2)
+    backbone = dataclasses.replace(plain.config.backbone, p2=p2)
+    network = build_detector(dataclasses.replace(plain.config, backbone=backbone)).eval()
+    network.load_state_dict(plain.state_dict())
+    teacher = DetectorTeacher(network)
     design = teacher.design
     (block,) = design["blocks.5"]
     grouped = dataclasses.replace(block, groups=(2, 2), relu="depthwise")
@@ -71,7 +79,10 @@ def test_a_grouped_block_is_found_again_behind_its_dense_form():
     dense = teacher.network.backbone.blocks[5]
     torch.manual_seed(1)
     shuffled = torch.randperm(grouped.hidden)
-    hidden, half = grouped.hidden, block.channels // 2
+    hidden = grouped.hidden
+    # P2 reads channels 0 2 4 6 1 3 5 7 of eight, and the first four are of the first group
+    pieces = torch.arange(block.channels).chunk(4 if p2 else 2)
+    outs = [torch.cat(pieces[group::2]) for group in range(2)]
     cell = torch.empty(hidden, dtype=torch.int64)
     cell[shuffled] = torch.arange(hidden) * 4 // hidden  # 0..3: (G1 index, G2 index)
     del dense.expand[2]  # the paper's block has no ReLU6 there
@@ -80,7 +91,7 @@ def test_a_grouped_block_is_found_again_behind_its_dense_form():
         for unit in range(hidden):
             first, second = divmod(int(cell[unit]), 2)
             dense.expand[0].weight[unit, (1 - first) * entering : (2 - first) * entering] = 0
-            dense.project[0].weight[(1 - second) * half : (2 - second) * half, unit] = 0
+            dense.project[0].weight[outs[1 - second], unit] = 0
     outputs, expected, _ = _started(
         teacher, Candidate("block5", "groups 2x2", {"blocks.5": (grouped,)})
     )
