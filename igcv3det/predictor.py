@@ -30,7 +30,6 @@ from igcv3det.pretrained import resolve_model
 from igcv3det.runtime import EXPORTED_SUFFIXES, ExportedDetector, load_exported
 from igcv3det.structures import Categories, Detections, HeadOutputs
 
-Size = tuple[int, int]
 _AT_ONCE = 16  # images of a list in one forward pass
 
 
@@ -252,7 +251,7 @@ class Predictor:
     def detect(
         self,
         inputs: Sequence[Tensor],
-        original_sizes: Sequence[Size],
+        original_sizes: Sequence[tuple[int, int]],
         *,
         threshold: float | None = None,
     ) -> list[Detections]:

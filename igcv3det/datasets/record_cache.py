@@ -60,7 +60,7 @@ def cached_splits(data_format: str, path: Path, open_splits: Callable[[Path], Sp
     count, fingerprint = _fingerprint(root)
     if count < MIN_FILES:
         return splits
-    text = f"{data_format} {path.resolve()}".encode("utf-8", "surrogateescape")
+    text = f"{data_format} {path.resolve()}".encode("utf-8", "surrogatepass")
     key = hashlib.sha256(text).hexdigest()[:16]
     return {
         name: partial(_read, folder / f"{key}-{name}.npz", f"{_VERSION} {fingerprint}", read)
@@ -85,7 +85,7 @@ def _fingerprint(root: Path) -> tuple[int, str]:
             status = os.stat(path)  # noqa: PTH116 (half the time of a Path)
             count += 1
             text = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
-            digest.update(text.encode("utf-8", "surrogateescape"))
+            digest.update(text.encode("utf-8", "surrogatepass"))
     return count, digest.hexdigest()
 
 

@@ -17,8 +17,6 @@ from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.detection.iou import box_iou
 from igcv3det.evaluation.rows import DetectionRows
 
-Size = tuple[int, int]
-
 COVERED_IOU = 0.5
 MUCH_BETTER = 3.0  # times the share of objects covered as the file stands
 WORTH_SAYING = 0.2  # share of objects covered below which a reading explains nothing
@@ -32,7 +30,7 @@ class _Image(NamedTuple):
     labels: NDArray[np.int64]
     detected: Boxes
     detected_labels: NDArray[np.int64]
-    size: Size
+    size: tuple[int, int]
 
 
 def diagnose(rows: DetectionRows, truth: AnnotationRecord, image_ids: Sequence[int]) -> list[str]:
@@ -88,8 +86,8 @@ def _images(
 
 def _readings(images: Sequence[_Image]) -> list[str]:
     def share(
-        read_detection: Callable[[Boxes, Size], Boxes] = _unchanged,
-        read_object: Callable[[Boxes, Size], Boxes] = _unchanged,
+        read_detection: Callable[[Boxes, tuple[int, int]], Boxes] = _unchanged,
+        read_object: Callable[[Boxes, tuple[int, int]], Boxes] = _unchanged,
     ) -> float:
         return _mean(
             _covers(
@@ -138,16 +136,16 @@ def _covers(objects: Boxes, detected: Boxes) -> NDArray[np.bool_]:
     return covers
 
 
-def _unchanged(boxes: Boxes, size: Size) -> Boxes:
+def _unchanged(boxes: Boxes, size: tuple[int, int]) -> Boxes:
     del size
     return boxes
 
 
-def _read(reading: Callable[[Boxes], Boxes]) -> Callable[[Boxes, Size], Boxes]:
+def _read(reading: Callable[[Boxes], Boxes]) -> Callable[[Boxes, tuple[int, int]], Boxes]:
     return lambda boxes, size: reading(boxes)
 
 
-def _scaled(boxes: Boxes, size: Size) -> Boxes:
+def _scaled(boxes: Boxes, size: tuple[int, int]) -> Boxes:
     height, width = size
     scaled: Boxes = boxes * np.array([width, height, width, height])
     return scaled

@@ -8,6 +8,7 @@ computed.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -32,16 +33,16 @@ _FLUSHED_AT_ONCE = 32  # batches
 
 
 class _File(NamedTuple):
-    """An open file of one output.
+    """An open file of one output, for one thread.
 
     Attributes:
-        descriptor: to read and write with.
+        file: to read and write with; without a buffer.
         shape: of a crop's value.
         start: bytes before the first crop's value.
         size: bytes of a crop's value.
     """
 
-    descriptor: int
+    file: io.FileIO
     shape: tuple[int, ...]
     start: int
     size: int
@@ -51,14 +52,15 @@ class _File(NamedTuple):
         """The file, whose header says what it holds."""
         values = np.load(path, mmap_mode="r")
         size = values.itemsize * prod(values.shape[1:])
-        return cls(os.open(path, os.O_RDWR), values.shape[1:], values.offset, size)
+        return cls(io.FileIO(path, "r+"), values.shape[1:], values.offset, size)
 
     def read(self, crops: Sequence[int]) -> NDArray[np.float16]:
         """Values [B, ...] of crops."""
         # a read a crop: a map of the file reads page by page what the system does not hold
         found = np.empty((len(crops), *self.shape), np.float16)
         for crop, row in zip(crops, found, strict=True):
-            os.preadv(self.descriptor, [memoryview(row).cast("B")], self.start + crop * self.size)
+            self.file.seek(self.start + crop * self.size)
+            self.file.readinto(row)
         return found
 
     def is_at(self, path: Path) -> bool:
@@ -67,11 +69,12 @@ class _File(NamedTuple):
         Raises:
             FileNotFoundError: there is none.
         """
-        return os.path.samestat(path.stat(), os.fstat(self.descriptor))
+        return os.path.samestat(path.stat(), os.fstat(self.file.fileno()))
 
     def write(self, crop: int, value: NDArray[np.float16]) -> None:
         """Stores the value of a crop."""
-        os.pwrite(self.descriptor, value.tobytes(), self.start + crop * self.size)
+        self.file.seek(self.start + crop * self.size)
+        self.file.write(value.tobytes())
 
 
 class KeptOutputs:
@@ -132,7 +135,7 @@ class KeptOutputs:
         if not self._unflushed:
             return
         for file in self._files.values():
-            os.fsync(file.descriptor)
+            os.fsync(file.file.fileno())
         try:
             # marks beside other files than the open ones would be false
             self._is_deleted = not all(
@@ -150,7 +153,7 @@ class KeptOutputs:
         """Flushes; nothing can be written afterwards."""
         self.flush()
         for file in self._files.values():
-            os.close(file.descriptor)
+            file.file.close()
         self._files = {}
 
     def _allocate(self, values: Mapping[str, NDArray[np.float16]]) -> None:

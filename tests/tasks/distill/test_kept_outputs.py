@@ -3,6 +3,7 @@
 import errno
 import logging
 import shutil
+from contextlib import ExitStack, closing
 
 import pytest
 import torch
@@ -21,8 +22,15 @@ def _values(crops):
     return {"a": numbers.reshape(-1, 1, 1) + torch.zeros(1, 2, 3), "b": numbers[:, None] / 4}
 
 
-def test_values_come_back_when_they_are_on_the_disk(tmp_path):
-    kept = KeptOutputs(tmp_path / "kept", 5, "ab")
+@pytest.fixture
+def opened():
+    """Opens a folder of outputs "a" and "b", which is closed after the test."""
+    with ExitStack() as stack:
+        yield lambda folder, count: stack.enter_context(closing(KeptOutputs(folder, count, "ab")))
+
+
+def test_values_come_back_when_they_are_on_the_disk(opened, tmp_path):
+    kept = opened(tmp_path / "kept", 5)
     assert not kept.has([1])
     kept.write([3, 1], _values([3, 1]))
     kept.write([4], {name: value * 1e9 for name, value in _values([4]).items()})
@@ -32,7 +40,7 @@ def test_values_come_back_when_they_are_on_the_disk(tmp_path):
     assert not kept.has([1, 2])
     kept.close()
 
-    again = KeptOutputs(tmp_path / "kept", 5, "ab")
+    again = opened(tmp_path / "kept", 5)
     assert [again.has([crop]) for crop in range(5)] == [False, True, False, True, True]
     found = again.read([1, 3])
     assert {name: value.dtype for name, value in found.items()} == dict.fromkeys(
@@ -42,24 +50,24 @@ def test_values_come_back_when_they_are_on_the_disk(tmp_path):
     assert torch.isfinite(again.read([4])["a"]).all()  # float16 ends at 65504
     again.write([0], _values([0]))
     again.close()
-    assert KeptOutputs(tmp_path / "kept", 5, "ab").has([0, 1])
+    assert opened(tmp_path / "kept", 5).has([0, 1])
 
 
-def test_two_processes_keep_in_one_folder(tmp_path):
-    one, other = (KeptOutputs(tmp_path / "kept", 4, "ab") for _ in range(2))
+def test_two_processes_keep_in_one_folder(opened, tmp_path):
+    one, other = (opened(tmp_path / "kept", 4) for _ in range(2))
     one.write([0, 1], _values([0, 1]))
     other.write([2, 3], _values([2, 3]))
     one.close()
     other.close()
-    both = KeptOutputs(tmp_path / "kept", 4, "ab")
+    both = opened(tmp_path / "kept", 4)
     assert both.has([0, 1, 2, 3])
     assert torch.equal(both.read([1, 2])["a"], _values([1, 2])["a"])
 
 
 @pytest.mark.parametrize("deleted", ["done", "a.npy", "all", "made anew"])
-def test_a_run_whose_files_are_deleted_goes_on_without_them(tmp_path, caplog, deleted):
+def test_a_run_whose_files_are_deleted_goes_on_without_them(opened, tmp_path, caplog, deleted):
     folder = tmp_path / "kept"
-    kept = KeptOutputs(folder, 4, "ab")
+    kept = opened(folder, 4)
     kept.write([0], _values([0]))
     kept.flush()
     kept.write([1], _values([1]))
@@ -68,7 +76,7 @@ def test_a_run_whose_files_are_deleted_goes_on_without_them(tmp_path, caplog, de
     else:
         shutil.rmtree(folder)
     if deleted == "made anew":
-        other = KeptOutputs(folder, 4, "ab")
+        other = opened(folder, 4)
         other.write([3], _values([3]))
         other.close()
     kept.flush()
@@ -79,25 +87,25 @@ def test_a_run_whose_files_are_deleted_goes_on_without_them(tmp_path, caplog, de
     assert not kept.has([1])
     assert not kept.has([2])
 
-    again = KeptOutputs(folder, 4, "ab")
+    again = opened(folder, 4)
     assert [again.has([n]) for n in range(4)] == [False] * 3 + [deleted == "made anew"]
     again.write([2], _values([2]))
     again.close()
-    found = KeptOutputs(folder, 4, "ab").read([2])
+    found = opened(folder, 4).read([2])
     assert all(torch.equal(found[name], value) for name, value in _values([2]).items())
 
 
 @pytest.mark.parametrize("missing", ["a.npy", "b.npy", "done"])
-def test_a_folder_of_which_a_part_is_missing_is_written_anew(tmp_path, missing):
-    kept = KeptOutputs(tmp_path / "kept", 3, "ab")
+def test_a_folder_of_which_a_part_is_missing_is_written_anew(opened, tmp_path, missing):
+    kept = opened(tmp_path / "kept", 3)
     kept.write([0, 1], _values([0, 1]))
     kept.close()
     (tmp_path / "kept" / missing).unlink()
-    kept = KeptOutputs(tmp_path / "kept", 3, "ab")
+    kept = opened(tmp_path / "kept", 3)
     assert not kept.has([0])
     kept.write([1], _values([1]))
     kept.close()
-    again = KeptOutputs(tmp_path / "kept", 3, "ab")
+    again = opened(tmp_path / "kept", 3)
     assert [again.has([n]) for n in range(3)] == [False, True, False]
     assert all(torch.equal(again.read([1])[name], value) for name, value in _values([1]).items())
 
