@@ -47,8 +47,12 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401
         >>> parse_yaml("{lr: 1e-3, date: 2026-01-01}")
         {'lr': 0.001, 'date': '2026-01-01'}
     """
+    return _parse(text, _Loader)
+
+
+def _parse(text: str, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> Any:  # noqa: ANN401
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: of values such as !!int x
         reason = " ".join(str(error).split())
         raise ValueError(f"not readable as YAML: {reason}") from error
@@ -63,11 +67,15 @@ def read_yaml(path: str | Path) -> Any:  # noqa: ANN401
         FileNotFoundError: there is no such file.
         ValueError: not YAML in UTF-8; the message names the file.
     """
+    return _read(path, _Loader)
+
+
+def _read(path: str | Path, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> Any:  # noqa: ANN401
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        return parse_yaml(path.read_text(encoding="utf-8-sig"))
+        return _parse(path.read_text(encoding="utf-8-sig"), loader)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(
@@ -75,6 +83,16 @@ def read_yaml(path: str | Path) -> Any:  # noqa: ANN401
         ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def read_yaml_texts(path: str | Path) -> Any:  # noqa: ANN401
+    """As `read_yaml`, with every scalar as the text that the file has: a class may be named ``no``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not YAML in UTF-8; the message names the file.
+    """
+    return _read(path, yaml.BaseLoader)
 
 
 def dump_inline(value: Any) -> str:  # noqa: ANN401

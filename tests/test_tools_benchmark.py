@@ -6,6 +6,7 @@ import pytest
 from coco_files import save_tiny_detector
 
 from igcv3det.measure.targets import PIPELINE
+from igcv3det.runtime import ExportSpec
 from tools.benchmark import main
 
 KEYS = ["model", "backend", "precision", "median_ms", "p90_ms", "ratio", "peak_mib"]
@@ -117,6 +118,18 @@ def test_an_exported_file_runs_in_its_own_library(models, tmp_path, capsys):
     ):
         assert main([exported, "--no-memory", "--rounds", "1", *wrong]) == 1
         assert complaint in capsys.readouterr().err
+
+
+def test_a_file_with_nms_takes_no_batch(tmp_path, capsys):
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package, reason="needs the extra igcv3det[export]")
+    from exported_files import write_stub
+
+    with_nms = str(write_stub(tmp_path / "nms.onnx", ExportSpec(nms=True)))
+    other = str(write_stub(tmp_path / "other.onnx"))
+    status, rows = run(tmp_path, with_nms, other, "--batch", "2")
+    assert (status, [row["model"] for row in rows]) == (1, ["other"])
+    assert "nms.onnx: includes NMS and takes one image at a time" in capsys.readouterr().err
 
 
 def test_an_ncnn_file_needs_no_backend(tmp_path):

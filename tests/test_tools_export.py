@@ -1,6 +1,7 @@
 """tools/export.py as called from a shell."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,22 @@ def test_annotations_without_figures_do_not_lose_the_report(
     assert (
         json.loads((tmp_path / "a.onnx.parity.json").read_text())["detections"]["confident"] == 10
     )
+
+
+def test_images_in_folders_below_that_of_the_annotations(
+    without_export, checkpoint, photos, tmp_path
+):
+    shutil.copytree(photos, tmp_path / "images" / "below")
+    images = [
+        {"id": number, "file_name": f"below/{number}.png", "width": width, "height": height}
+        for number, (width, height) in enumerate(_sizes(photos))
+    ]
+    write_json(tmp_path / "a.json", coco([], [(0, 1, [5, 5, 20, 20])]) | {"images": images})
+    call = ["--checkpoint", checkpoint, "--output", str(tmp_path / "a.onnx"), "--nms"]
+    main([*call, "--annotations", f"{tmp_path}/a.json", "--images", f"{tmp_path}/images"])
+    report = json.loads((tmp_path / "a.onnx.parity.json").read_text())
+    assert report["images"]["number"] == 4
+    assert report["AP"]["unreadable"] == []
 
 
 def test_core_ml_files_are_written_and_not_compared(monkeypatch, checkpoint, tmp_path, capsys):

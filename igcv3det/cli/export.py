@@ -159,7 +159,7 @@ def _write_parity(parity: dict[str, Any], options: argparse.Namespace) -> Path:
 def _parity_images(options: argparse.Namespace, temporary: Path) -> tuple[list[Path], str]:
     """Readable images to compare on, and their source; checked before the export, which is slow."""
     from igcv3det.export import list_images
-    from igcv3det.export.calibration import split_readable
+    from igcv3det.export.calibration import at_even_steps, split_readable
     from igcv3det.shapes.dataset import write_shapes
 
     folder = options.parity or options.images or options.calibration
@@ -167,12 +167,24 @@ def _parity_images(options: argparse.Namespace, temporary: Path) -> tuple[list[P
     if folder is None:
         data = write_shapes(temporary, train=1, val=PARITY_IMAGES, image_size=SHAPES_SIZE)
         folder, source = data / "val2017", "synthetic shapes; no --parity given"
-    files, unreadable = split_readable(list_images(folder, options.parity_images))
+    files = list_images(folder, options.parity_images)
+    if not files and folder == options.images:
+        files = at_even_steps(_annotated(options.annotations, folder), options.parity_images)
+    files, unreadable = split_readable(files)
     for sentence in unreadable:
         report("export", f"left out of the comparison: {sentence}")
     if not files:
         raise ValueError(f"{folder}: no images to compare on")
     return files, source
+
+
+def _annotated(annotations: Path, folder: Path) -> list[Path]:
+    """The images that annotations name, which may be in folders below."""
+    from igcv3det.datasets.coco import read_coco
+    from igcv3det.datasets.listings import FolderListing
+
+    listing = FolderListing(folder)
+    return sorted(listing.path(entry.file_name) for entry in read_coco(annotations).images)
 
 
 def _export(detector: SSDLite, options: argparse.Namespace) -> None:

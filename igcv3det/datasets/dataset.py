@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from igcv3det.datasets.checks import require_same_categories
 from igcv3det.datasets.formats import (
     DataFormat,
     coco_layout,
@@ -89,7 +90,9 @@ class Dataset:
         open_splits = _READERS[self.format].open_splits
         if self.format in FILE_AN_IMAGE:
             open_splits = partial(open_splits, progress=progress)
-        self._splits: Splits = cached_splits(self.format, place, open_splits)
+        self._splits: Splits = open_splits(place)
+        if self.format != "yolo" or not yolo.reads_outside(place):
+            self._splits = cached_splits(self.format, place, self._splits)
         if place.is_dir() and ALL not in self._splits:
             _warn_of_unread_folders(place, tuple(self._splits))
 
@@ -120,11 +123,14 @@ class Dataset:
                 of the training images (of all, if there is no split at all), and "train" the rest.
 
         Raises:
-            AnnotationError: there is no such split, its files cannot be understood, or none of its
-                images can be used.
+            AnnotationError: there is no such split, its files cannot be understood, none of its
+                images can be used, or the files of "all" list different categories.
         """
         if split == ALL:
             parts = [self._read(name) for name in self._splits]
+            first, *others = (part.record for part in parts)
+            for other in others:
+                require_same_categories(first.categories, first.path, other.categories, other.path)
             return _with_any_image(joined(self.path, parts))
         if split in self._splits and (split != "train" or "val" in self._splits):
             return _with_any_image(self._read(split))

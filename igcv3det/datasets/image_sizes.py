@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import PIL.Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from igcv3det.datasets.builder import RecordBuilder
 from igcv3det.datasets.issues import IssueKind
@@ -13,7 +14,8 @@ from igcv3det.datasets.values import whole_number
 from igcv3det.io.images import ImageReadError, read_image
 
 _ORIENTATION_TAG, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
-_WITH_ORIENTATION = frozenset({"JPEG", "MPO", "TIFF", "WEBP", "PNG"})
+_WITH_ORIENTATION = frozenset({"AVIF", "HEIF", "JPEG", "MPO", "TIFF", "WEBP", "PNG"})
+_TIFF_SIDES = (0x0100, 0x0101)
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -29,6 +31,8 @@ def read_size(path: Path) -> tuple[int, int]:
             warnings.simplefilter("ignore")  # of large sizes and damaged EXIF
             with PIL.Image.open(path) as image:
                 width, height = image.size
+                if isinstance(image, TiffImageFile):  # some versions of Pillow have turned it
+                    width, height = (image.tag_v2[tag] for tag in _TIFF_SIDES)
                 if image.format in _WITH_ORIENTATION and _is_on_its_side(image):
                     width, height = height, width
                 return height, width

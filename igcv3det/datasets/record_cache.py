@@ -2,7 +2,8 @@
 
 Formats with a file an image take a minute for a hundred thousand of them. Their records are kept in
 the user's cache folder, under a fingerprint of all files' names, sizes and times: a file that was
-changed, added or removed makes the record stale, and it is read anew.
+changed, added or removed makes the record stale, and it is read anew. Only what lies below the data
+set's folder is kept.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from igcv3det.atomic_files import replacing
-from igcv3det.datasets.formats.folders import Splits, walk
+from igcv3det.datasets.formats.folders import Splits, is_below, walk
 from igcv3det.datasets.issues import DatasetIssue
 from igcv3det.datasets.record import AnnotationRecord, ImageTable, Texts
 from igcv3det.datasets.subsets import SplitRecord
@@ -44,15 +45,14 @@ ARRAYS = (
 """Attributes of `AnnotationRecord` that are arrays."""
 
 
-def cached_splits(data_format: str, path: Path, open_splits: Callable[[Path], Splits]) -> Splits:
+def cached_splits(data_format: str, path: Path, splits: Splits) -> Splits:
     """The readers of a data set's splits, which take their record from the cache if it is current.
 
     Args:
         data_format: of the data set; formats with few files are not cached.
         path: of the data set.
-        open_splits: of the format.
+        splits: how to read each, from files below the folder of the data set.
     """
-    splits = open_splits(path)
     folder = _folder()
     if folder is None or data_format not in FILE_AN_IMAGE:
         return splits
@@ -63,7 +63,7 @@ def cached_splits(data_format: str, path: Path, open_splits: Callable[[Path], Sp
     text = f"{data_format} {path.resolve()}".encode("utf-8", "surrogatepass")
     key = hashlib.sha256(text).hexdigest()[:16]
     return {
-        name: partial(_read, folder / f"{key}-{name}.npz", f"{_VERSION} {fingerprint}", read)
+        name: partial(_read, root, folder / f"{key}-{name}.npz", f"{_VERSION} {fingerprint}", read)
         for name, read in splits.items()
     }
 
@@ -89,7 +89,7 @@ def _fingerprint(root: Path) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
-def _read(file: Path, fingerprint: str, read: Callable[[], SplitRecord]) -> SplitRecord:
+def _read(root: Path, file: Path, fingerprint: str, read: Callable[[], SplitRecord]) -> SplitRecord:
     if file.is_file():
         try:
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -99,6 +99,8 @@ def _read(file: Path, fingerprint: str, read: Callable[[], SplitRecord]) -> Spli
         except _DAMAGED as error:
             logger.warning("%s is damaged (%s): reading the data set anew", file, error)
     split = read()
+    if not is_below(split.images, root):  # a list names images that are elsewhere
+        return split
     try:
         with replacing(file, durable=False) as new, new.open("wb") as output:
             np.savez(output, fingerprint=np.array(fingerprint), **_packed(split))

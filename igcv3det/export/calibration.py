@@ -78,7 +78,11 @@ def list_images(folder: str | Path, limit: int | None = None) -> list[Path]:
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    files = images_in(folder)
+    return at_even_steps(images_in(folder), limit)
+
+
+def at_even_steps(files: list[Path], limit: int | None) -> list[Path]:
+    """At most ``limit`` of the files, from all parts of the list."""
     if limit is None or len(files) <= limit:
         return files
     return [files[index * len(files) // limit] for index in range(limit)]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from igcv3det.atomic_files import atomic_write
 from igcv3det.io.png import png_damage
-from igcv3det.io.tiff import has_wide_values, without_orientation
+from igcv3det.io.tiff import has_wide_values, without_multiplying, without_orientation
 
 Image = NDArray[np.uint8]
 """[H, W, 3] RGB, 0..255."""
@@ -215,6 +215,7 @@ def _decode(data: bytes, name: str, *, oriented: bool) -> Image:
     if not oriented:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
         data = without_orientation(data)
+    data = without_multiplying(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:

@@ -37,7 +37,8 @@ class _Entry(NamedTuple):
 
 
 _LAYOUTS = {42: _Layout(4, "I", "H", 12, 8), 43: _Layout(8, "Q", "Q", 20, 12)}
-_BITS_TAG, _ORIENTATION_TAG, _SHORT = 0x0102, 0x0112, 3
+_BITS_TAG, _ORIENTATION_TAG, _EXTRA_SAMPLES_TAG, _SHORT = 0x0102, 0x0112, 0x0152, 3
+_ASSOCIATED, _UNASSOCIATED = 1, 2  # alpha that the colours are multiplied by, or not
 
 
 def has_wide_values(data: bytes) -> bool:
@@ -53,11 +54,27 @@ def without_orientation(data: bytes) -> bytes:
 
     OpenCV applies the orientation of a TIFF even with ``IMREAD_IGNORE_ORIENTATION``.
     """
+    return _with_value(data, _ORIENTATION_TAG, 1)
+
+
+def without_multiplying(data: bytes) -> bytes:
+    """The same file with alpha as if the colours were multiplied by it, if it is a TIFF.
+
+    OpenCV multiplies colours by an alpha channel that is "unassociated", which leaves black where
+    an image is transparent; in other formats it drops the channel.
+    """
+    return _with_value(data, _EXTRA_SAMPLES_TAG, _ASSOCIATED, instead_of=_UNASSOCIATED)
+
+
+def _with_value(data: bytes, wanted: int, new: int, instead_of: int | None = None) -> bytes:
+    """A TIFF with another first value of a tag that it has; any other file as it is."""
     for tag, kind, place, order in _entries(data):
         value = f"{order}{'H' if kind == _SHORT else 'I'}"
-        if tag == _ORIENTATION_TAG and place + struct.calcsize(value) <= len(data):
+        if tag == wanted and place + struct.calcsize(value) <= len(data):
+            if instead_of not in (None, *struct.unpack_from(value, data, place)):
+                return data
             patched = bytearray(data)
-            struct.pack_into(value, patched, place, 1)
+            struct.pack_into(value, patched, place, new)
             return bytes(patched)
     return data
 

@@ -63,6 +63,11 @@ def _own_precision(model: Path, precision: Precision, settings: BenchmarkSetting
         raise ValueError(
             f"{model}: takes {size} px, not {settings.image_size}; export it for that size"
         )
+    if exported.spec.nms and settings.batch > 1:
+        raise ValueError(
+            f"{model}: includes NMS and takes one image at a time; leave out --batch, or export it "
+            "without --nms"
+        )
     own = exported.spec.precision
     can_bf16 = model.suffix == FORMATS["openvino"].suffix and own != "int8"
     return "bf16" if precision == "bf16" and can_bf16 else own

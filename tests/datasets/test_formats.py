@@ -399,3 +399,111 @@ def test_several_coco_files(tmp_path):
     with pytest.raises(AnnotationError, match="several COCO files for train"):
         Dataset(folder)
     assert Dataset(place / "instances_val2017.json").read("all").images == folder / "val2017"
+
+
+@pytest.mark.parametrize(
+    "other", [((1, "dog"), (2, "cat"), (3, "zebra")), ((1, "cat"), (2, "dog"))]
+)
+def test_all_of_splits_with_other_categories_is_refused(tmp_path, other):
+    folder, _ = write_layout(tmp_path, "coco")
+    file = folder / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    content["categories"] = [{"id": number, "name": name} for number, name in other]
+    kept = {number for number, _ in other}
+    content["annotations"] = [a for a in content["annotations"] if a["category_id"] in kept]
+    file.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match=r"train2017\.json and .*val2017\.json: categories"):
+        Dataset(folder).read("all")
+    assert len(Dataset(folder).read("val").record.images) == 2
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["a.txt", "a.yaml", "a.yml"])
+def test_a_file_of_another_kind_beside_the_data_is_ignored(tmp_path, layout, name):
+    folder, _ = write_layout(tmp_path, layout)
+    (folder / name).write_bytes("Données réelles\n".encode("latin-1"))
+    assert Dataset(folder).splits == ["train", "val"]
+    (folder / name).unlink()
+    (folder / name).symlink_to("nowhere")
+    assert Dataset(folder).splits == ["train", "val"]
+
+
+def test_images_of_no_subset_beside_splits_are_counted(tmp_path, caplog):
+    folder, _ = write_layout(tmp_path, "cvat")
+    file = folder / "annotations.xml"
+    file.write_text(file.read_text().replace('subset="train"', 'subset="later"', 2))
+    data = Dataset(folder)
+    assert [len(data.read(split).record.images) for split in ("train", "val", "all")] == [2, 2, 6]
+    assert "2 images have a subset that is none of train, val, test, or none" in caplog.text
+
+
+def test_shapes_of_key_points_are_counted(tmp_path):
+    folder, _ = write_layout(tmp_path, "cvat")
+    file = folder / "annotations.xml"
+    shape = '<skeleton label="cat"><points label="eye" points="1,1"/></skeleton></image>'
+    file.write_text(file.read_text().replace("</image>", shape, 1))
+    (issue,) = Dataset(folder).read("train").record.issues
+    assert "a skeleton has no extent" in issue.detail
+
+
+def test_trainval_without_the_validation_images_is_the_training_split(tmp_path):
+    folder, _ = write_layout(tmp_path, "voc")
+    lists = folder / "ImageSets" / "Main"
+    (lists / "trainval.txt").write_text(
+        (lists / "train.txt").read_text() + (lists / "val.txt").read_text()
+    )
+    (lists / "train.txt").unlink()
+    names = [[e.file_name for e in Dataset(folder).read(s).record.images] for s in ("train", "val")]
+    assert names == [["a.png", "b.png", "c.png", "d.png"], ["e.png", "f.png"]]
+
+
+def test_labels_of_the_current_folder(tmp_path, monkeypatch):
+    folder, _ = write_layout(tmp_path, "yolo")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for stem in "ab":
+        (folder / "images" / "train" / f"{stem}.png").rename(flat / f"{stem}.png")
+        (folder / "labels" / "train" / f"{stem}.txt").rename(flat / f"{stem}.txt")
+    (flat / "classes.txt").write_text("\n".join(NAMES))
+    monkeypatch.chdir(flat)
+    record, place = Dataset(".").read("all")
+    assert (len(record), record.issues) == (3, ())
+    assert (place / record.images[0].file_name).is_file()
+    (flat / "data.yaml").write_text(f"train: train.txt\nnames: [{', '.join(NAMES)}]\n")
+    (flat / "train.txt").write_text(f"a.png\n{flat / 'b.png'}\n")
+    assert len(Dataset(".").read("all").record) == 3
+
+
+@pytest.mark.parametrize("points", [2, 3])
+def test_boxes_of_pose_labels(tmp_path, points):
+    folder, _ = write_layout(tmp_path, "yolo")
+    expected = Dataset(folder).read("train").record
+    for file in (folder / "labels" / "train").iterdir():
+        lines = [f"{line} {'0.9 0.8 2 ' * points}" for line in file.read_text().splitlines()]
+        file.write_text("\n".join(lines))
+    description = folder / "data.yaml"
+    text = description.read_text()
+    description.write_text(f"{text}\nkpt_shape: [{points}, 3]\n")
+    found = Dataset(folder).read("train").record
+    assert found.issues == ()
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    description.write_text(f"{text}\nkpt_shape: [{points + 2}, 3]\n")
+    issues = Dataset(folder).read("train").record.issues
+    assert f"one with the key points of kpt_shape {5 + 3 * (points + 2)}" in issues[0].detail
+    description.write_text(f"{text}\nkpt_shape: [17]\n")
+    with pytest.raises(AnnotationError, match=r"data\.yaml: kpt_shape must be two whole numbers"):
+        Dataset(folder)
+
+
+def test_class_names_are_the_texts_of_the_file(tmp_path):
+    folder, _ = write_layout(tmp_path, "yolo")
+    (folder / "data.yaml").write_text("train: images/train\nnames: [no, 1.10, 2026-01-01]\n")
+    assert Dataset(folder).read("train").record.categories.names == ("no", "1.10", "2026-01-01")
+
+
+def test_a_labelme_file_whose_image_comes_first(tmp_path):
+    folder, _ = write_layout(tmp_path, "labelme")
+    for file in folder.rglob("*.json"):
+        content = json.loads(file.read_text()) | {"imageData": "A" * 200_000}
+        file.write_text(json.dumps(content, sort_keys=True))
+    assert Dataset(folder).format == "labelme"

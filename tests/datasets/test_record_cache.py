@@ -84,3 +84,21 @@ def test_a_damaged_or_unwritable_record_does_no_harm(tmp_path, cached, monkeypat
     monkeypatch.setenv(record_cache.FOLDER, str(tmp_path / "file"))
     same(first, Dataset(folder).read("val"))
     assert "is not kept" in caplog.text
+
+
+@pytest.mark.parametrize("given", ["path", "list", "listed"])
+def test_data_outside_of_the_folder_is_read_anew(tmp_path, cached, given):
+    folder, _ = write_layout(tmp_path, "yolo")
+    own = tmp_path / "own"
+    own.mkdir()
+    images = sorted((folder / "images" / "train").iterdir())
+    place = {"path": "images/train", "list": "../list.txt", "listed": "list.txt"}[given]
+    root = "path: ../yolo\n" if given == "path" else ""
+    (own / "data.yaml").write_text(f"{root}train: {place}\nnames: [x, y, z]\n")
+    if given != "path":
+        (own / place).write_text("\n".join(map(str, images)))
+    before = Dataset(own).read("train").record
+    (folder / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    after = Dataset(own).read("train").record
+    assert len(before) - len(after) == 1
+    assert not cached.exists() or not list(cached.iterdir())

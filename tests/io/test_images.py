@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageOps, features
 from synthetic import BACKGROUND, EXIF_ORIENTATION, IMAGES, write_coco
 
+from igcv3det.datasets.image_sizes import read_size
 from igcv3det.io.images import (
     EXTENSIONS,
     ImageReadError,
@@ -85,6 +86,20 @@ def test_orientation_is_applied_as_viewers_do(tmp_path, orientation, name):
     found = read_image(path)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 2
+
+
+@pytest.mark.parametrize("name", ORIENTED_NAMES)
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_in_the_header_is_that_of_the_image(tmp_path, orientation, name):
+    path = save_oriented(tmp_path / name, orientation)
+    assert read_size(path) == read_image(path).shape[:2]
+
+
+@pytest.mark.parametrize("alpha", [0, 100, 255])
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}], ids=["raw", "LZW"])
+def test_transparency_of_a_tiff_is_dropped(tmp_path, alpha, options):
+    pixels = np.dstack([IMAGE, np.full(IMAGE.shape[:2], alpha, np.uint8)])
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.tif", pixels, **options)), IMAGE)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", pytest.param("a.avif", marks=needs_avif)])

@@ -16,10 +16,10 @@ from igcv3det.datasets.formats.folders import (
     Splits,
     by_split,
     files_ending,
-    find_images_folder,
     folders_of_splits,
     split_name,
 )
+from igcv3det.datasets.formats.image_folder import find_images_folder, last_word
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.text_files import read_start
@@ -74,7 +74,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _split_text(file: Path) -> str:
-    return file.parent.name if _is_export(file) else _token(file)
+    return file.parent.name if _is_export(file) else last_word(file)
 
 
 def _is_export(file: Path) -> bool:
@@ -88,17 +88,13 @@ def _is_coco(file: Path) -> bool:
 
 
 def _is_empty_split(file: Path) -> bool:
-    return split_name(_token(file)) is not None and not read_start(file, 100).strip()
-
-
-def _token(file: Path) -> str:
-    """The last word of a file's name: train2017 of instances_train2017.json."""
-    return re.split(r"[_.\-]", file.stem)[-1]
+    return split_name(last_word(file)) is not None and not read_start(file, 100).strip()
 
 
 def _read(file: Path) -> SplitRecord:
     record = read_coco(file)
     names = [entry.file_name for entry, _ in zip(record.images, range(20), strict=False)]
-    root, token = file.parent.parent, _token(file)
-    likely = [root / token, root / "images" / token] if not _is_export(file) else []
-    return SplitRecord(record, find_images_folder(file.parent, names, likely))
+    text = _split_text(file)
+    places = [] if _is_export(file) else [file.parent.parent, file.parent]
+    likely = [folder for place in places for folder in (place / text, place / "images" / text)]
+    return SplitRecord(record, find_images_folder(file, names, likely=likely))

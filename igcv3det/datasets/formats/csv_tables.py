@@ -20,12 +20,12 @@ from igcv3det.datasets.formats.folders import (
     Splits,
     by_split,
     files_ending,
-    find_images_folder,
     folders_of_splits,
     read_names,
     split_name,
     with_common_names,
 )
+from igcv3det.datasets.formats.image_folder import find_images_folder
 from igcv3det.datasets.image_sizes import size_or_issue
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.listings import FolderListing
@@ -65,7 +65,7 @@ def open_splits(path: Path) -> Splits:
     @cache
     def read_all() -> dict[str, SplitRecord]:
         names = read_names(path if path.is_dir() else path.parent)
-        parts = {name: _read(file, names) for name, file in files.items()}
+        parts = {name: _read(file, name, names) for name, file in files.items()}
         records = {name: part.record for name, part in parts.items()}
         common = with_common_names(records, names)
         return {name: SplitRecord(common[name], parts[name].images) for name in files}
@@ -184,7 +184,7 @@ class _Images:
         return number
 
 
-def _read(file: Path, class_names: Sequence[str] | None) -> SplitRecord:
+def _read(file: Path, split: str, class_names: Sequence[str] | None) -> SplitRecord:
     """Reads a table; images keep the order in which they occur.
 
     Raises:
@@ -194,7 +194,7 @@ def _read(file: Path, class_names: Sequence[str] | None) -> SplitRecord:
     if not rows:
         raise AnnotationError(f"{file}: has no boxes; it needs lines like {','.join(COLUMNS)}")
     names = dict.fromkeys(row.get("image", "") for _, row in rows)
-    folder = find_images_folder(file.parent, [name for name in names if name and "\0" not in name])
+    folder = find_images_folder(file, [name for name in names if name and "\0" not in name], split)
     builder = RecordBuilder(file, position_text="line {}", class_names=class_names)
     images = _Images(file, builder, folder)
     for line, row in rows:

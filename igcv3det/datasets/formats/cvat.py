@@ -6,6 +6,7 @@ lines are left out, which is counted.
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import cache, partial
 from pathlib import Path
@@ -13,21 +14,26 @@ from pathlib import Path
 from igcv3det.datasets.builder import RecordBuilder
 from igcv3det.datasets.formats.folders import (
     ALL,
+    SPLITS,
     Splits,
     files_ending,
-    find_images_folder,
     folders_of_splits,
     split_folders,
     split_name,
     with_common_names,
 )
+from igcv3det.datasets.formats.image_folder import find_images_folder
 from igcv3det.datasets.formats.xml_events import read_xml, root_tag
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.values import shown
 
+logger = logging.getLogger(__name__)
+
 _LOOKED_AT = 5  # XML files of a folder: one with many is Pascal VOC's
-_SHAPES = frozenset({"box", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "tag"})
+_SHAPES = frozenset(
+    ("box", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "tag", "skeleton")
+)
 
 
 def recognise(path: Path) -> str | None:
@@ -61,6 +67,11 @@ def open_splits(path: Path) -> Splits:
             document = _Document(file, split)
             parsed |= document.splits()
             names |= dict.fromkeys(document.names)
+        if ALL in parsed and len(parsed) > 1:
+            logger.warning(
+                "%s: %d images have a subset that is none of %s, or none: they are in no split",
+                *(path, len(parsed[ALL].record.images), ", ".join(SPLITS)),
+            )
         records = {split: part.record for split, part in parsed.items()}
         used = [name for record in records.values() for name in record.categories.names]
         common = with_common_names(records, list(names | dict.fromkeys(used)))
@@ -92,7 +103,7 @@ class _Document:
         """The record of each split, and the folder of its images."""
         found = {}
         for split, builder in self._builders.items():
-            folder = find_images_folder(self.path.parent, self._files[split])
+            folder = find_images_folder(self.path, self._files[split], split)
             found[split] = SplitRecord(builder.build(), folder)
         return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from igcv3det.datasets.issues import AnnotationError
@@ -31,7 +30,6 @@ _SPLITS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_SEARCHED_FOLDERS = 2000
 
 
 def split_name(text: str) -> str | None:
@@ -124,6 +122,11 @@ def _walk(place: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, 
         yield from _walk(f"{place}/{name}", above | {own})
 
 
+def is_below(place: Path, root: Path) -> bool:
+    """Whether `walk` of the root passes a file or folder of this path; links are not resolved."""
+    return Path(os.path.abspath(place)).is_relative_to(os.path.abspath(root))  # noqa: PTH100 (..)
+
+
 def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
     """Files with one of these endings, relative to the folder, as `walk` finds them."""
     start = len(str(folder)) + 1
@@ -147,40 +150,6 @@ def without_ending(name: str) -> str:
 def images_below(folder: Path) -> list[str]:
     """The images in a folder and below it, in the order of their names."""
     return sorted(files_below(folder, frozenset(EXTENSIONS)))
-
-
-def find_images_folder(start: Path, names: Sequence[str], likely: Sequence[Path] = ()) -> Path:
-    """The folder that file names start from, so that the most of them exist.
-
-    The likely ones, ``start`` itself, ``images`` in it and beside it, else the folders below it and
-    beside it.
-
-    Args:
-        start: folder of the annotation file.
-        names: file names of some images.
-        likely: folders to look in first.
-
-    Returns:
-        ``start`` where nothing fits.
-    """
-    names = [name.replace("\\", "/") for name in names[:20]]
-
-    def count(folder: Path) -> int:
-        return sum((folder / name).is_file() for name in names)
-
-    def count_listed(folder: Path) -> int:
-        listing = FolderListing(folder)
-        return sum(listing.find(name) is not None for name in names)
-
-    near = [*likely, start, start / "images", start.parent / "images", start.parent]
-    for counted in (count, count_listed):  # the second also finds names that are written otherwise
-        best = max(near, key=counted)
-        if not counted(best):
-            below = [Path(place) for place, _ in islice(walk(start), _SEARCHED_FOLDERS)]
-            best = max([*below, *_folders_in(start.parent)], key=counted)
-        if counted(best):
-            return best
-    return start
 
 
 class ImagesByStem:
@@ -278,7 +247,3 @@ def with_common_names(
         names = sorted({name for record in records.values() for name in record.categories.names})
     common = Categories.of_names(names)
     return {split: with_categories(record, common) for split, record in records.items()}
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())

@@ -72,7 +72,8 @@ def _is_labelme(file: Path) -> bool:
     """By the beginning of the file, which may hold the whole image."""
     head = read_start(file, 100_000)
     is_object = head.lstrip("\ufeff \t\r\n").startswith("{")
-    return is_object and '"shapes"' in head and '"categories"' not in head
+    has_own = any(f'"{name}"' in head for name in ("shapes", "imageData"))
+    return is_object and has_own and '"categories"' not in head
 
 
 def _read(

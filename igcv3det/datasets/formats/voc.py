@@ -83,11 +83,19 @@ def open_splits(path: Path, progress: Progress | None = None) -> Splits:
 
 
 class _Place(NamedTuple):
-    """Where a split is: folders of XML files and of images, and the list that names its images."""
+    """Where a split is.
+
+    Attributes:
+        annotations: folder of XML files.
+        images: their folder.
+        listed: file that names the images; None takes all.
+        left_out: file that names those of them that are not of the split.
+    """
 
     annotations: Path
     images: Path
     listed: Path | None
+    left_out: Path | None = None
 
 
 class _Object:
@@ -139,9 +147,10 @@ def _places(path: Path) -> dict[str, _Place]:
     files = files_ending(path.joinpath(*_LISTS), ".txt")
     lists = by_split([(file.stem, file) for file in files], path, "lists")
     trainval = [file for file in files if file.stem == "trainval"]
-    if "train" not in lists and trainval:
-        lists = {"train": trainval[0], **lists}
     places = {name: _Place(annotations, images, file) for name, file in lists.items()}
+    if "train" not in lists and trainval:
+        train = _Place(annotations, images, trainval[0], lists.get("val"))
+        places = {"train": train, **places}
     return places or {ALL: _Place(annotations, images, None)}
 
 
@@ -235,4 +244,7 @@ def _label_files(place: _Place) -> list[tuple[str, int]]:
         is_name = len(line.split()) == 1 or listing.find(f"{line}.xml") is not None
         name = f"{line if is_name else line.split()[0]}.xml"
         found.append((listing.find(name) or name, number))
-    return found
+    if place.left_out is None:
+        return found
+    others = {name for name, _ in _label_files(_Place(*place[:2], place.left_out))}
+    return [(name, number) for name, number in found if name not in others]

@@ -1,7 +1,8 @@
 """YOLO: ``data.yaml``, images, and beside each ``images/`` a ``labels/`` with a text file an image.
 
 A line is a class index and centre x, centre y, width, height as shares of the image, or a class
-index and the corners of a polygon, of which the extent is taken. Category ids are index + 1.
+index and the corners of a polygon, of which the extent is taken. With ``kpt_shape`` in
+``data.yaml`` key points follow the box, which are not read. Category ids are index + 1.
 """
 
 from __future__ import annotations
@@ -23,22 +24,24 @@ from igcv3det.datasets.formats.folders import (
     files_ending,
     folders_of_splits,
     images_below,
+    is_below,
     listed_names,
     read_names,
     split_folders,
 )
-from igcv3det.datasets.formats.yolo_labels import LabelReader
+from igcv3det.datasets.formats.yolo_labels import LabelReader, folder_of
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.listings import FolderListing
 from igcv3det.datasets.subsets import SplitRecord
-from igcv3det.datasets.text_files import read_text
-from igcv3det.datasets.values import shown
+from igcv3det.datasets.text_files import read_start
+from igcv3det.datasets.values import shown, whole_number
 from igcv3det.io.images import EXTENSIONS
 from igcv3det.structures import Categories
-from igcv3det.yaml_files import read_yaml
+from igcv3det.yaml_files import read_yaml, read_yaml_texts
 
 _LABELS = frozenset({".txt"})
 _YAML = (".yaml", ".yml")
+_LINE_BYTES = 10_000
 _LINE = re.compile(r"\s*\d+([\s,]+-?[\d.eE+-]+){4,}\s*")
 
 
@@ -53,7 +56,7 @@ def recognise(path: Path) -> str | None:
         if folder.is_dir() and next(files_below(folder, _LABELS), None):
             return f"{folder.relative_to(path)}/*.txt"
     first = next((f for f in files_ending(path, ".txt") if f.name.lower() not in NAME_FILES), None)
-    if first is not None and _LINE.fullmatch(read_text(first).partition("\n")[0]):
+    if first is not None and _LINE.fullmatch(read_start(first, _LINE_BYTES).partition("\n")[0]):
         return first.name
     return None
 
@@ -77,23 +80,37 @@ def open_splits(path: Path, progress: Progress | None = None) -> Splits:
         return {name: partial(_read, path, categories, f, progress) for name, f in found.items()}
     content = read_yaml(file)
     categories = _categories(file, _names(file, content))
+    key_points = _key_points(file, content.get("kpt_shape"))
+    return {
+        name: partial(_read, file, categories, places, progress, key_points)
+        for name, places in _places(file, content).items()
+    }
+
+
+def reads_outside(path: Path) -> bool:
+    """Whether ``data.yaml`` names folders or lists that are not in its own folder or below."""
+    file = path if path.is_file() else _description(path)
+    if file is None:
+        return False
+    named = [place for places in _places(file, read_yaml(file)).values() for place in places]
+    return not all(is_below(place, file.parent) for place in named)
+
+
+def _places(file: Path, content: dict[str, Any]) -> dict[str, list[Path]]:
+    """The folders and lists of each split, as ``data.yaml`` names them or by their own names."""
     root = _root(file, content.get("path"))
-    splits: Splits = {}
+    places: dict[str, list[Path]] = {}
     for key in SPLITS:
         given = content.get(key) or (content.get("valid") if key == "val" else None)
         if given:
-            places = [_existing(file, root, key, str(one)) for one in _listed(given)]
-            splits[key] = partial(_read, file, categories, places, progress)
-    return splits or {
-        name: partial(_read, file, categories, [folder], progress)
-        for name, folder in _image_folders(file.parent).items()
-    }
+            places[key] = [_existing(file, root, key, str(one)) for one in _listed(given)]
+    return places or {name: [folder] for name, folder in _image_folders(file.parent).items()}
 
 
 def _is_description(path: Path) -> bool:
     try:
         content = read_yaml(path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         if path.stem == "data":
             raise AnnotationError(str(error)) from error
         return False
@@ -106,7 +123,7 @@ def _description(folder: Path) -> Path | None:
 
 def _names(file: Path, content: dict[str, Any]) -> dict[int, str]:
     """Names of the classes by index."""
-    names, count = content["names"], content.get("nc")
+    names, count = read_yaml_texts(file)["names"], content.get("nc")
     if isinstance(names, list):
         names = dict(enumerate(names))
     try:
@@ -118,6 +135,18 @@ def _names(file: Path, content: dict[str, Any]) -> dict[int, str]:
     if count is not None and count != len(known):
         raise AnnotationError(f"{file}: nc is {shown(count)}, but names has {len(known)} names")
     return dict(sorted(known.items()))
+
+
+def _key_points(file: Path, given: object) -> int:
+    """Values of a line after the box: key points, by ``kpt_shape`` of pose data."""
+    if given is None:
+        return 0
+    counts = [whole_number(one) or 0 for one in given] if isinstance(given, list) else []
+    if len(counts) != 2 or min(counts) < 1:
+        raise AnnotationError(
+            f"{file}: kpt_shape must be two whole numbers, as [17, 3], got {shown(given)}"
+        )
+    return counts[0] * counts[1]
 
 
 def _categories(file: Path, names: dict[int, str]) -> Categories:
@@ -167,18 +196,25 @@ def _images(place: Path) -> Iterator[Path]:
 
 
 def _read(
-    file: Path, categories: Categories, places: Sequence[Path], progress: Progress | None
+    file: Path,
+    categories: Categories,
+    places: Sequence[Path],
+    progress: Progress | None,
+    key_points: int = 0,
 ) -> SplitRecord:
     """Reads the images of some folders or lists.
 
     Raises:
         AnnotationError: there are no images, or none has a label file.
     """
-    images = [image.as_posix() for place in places for image in _images(place)]
-    if not images:
+    found = [image for place in places for image in _images(place)]
+    if not found:
         raise AnnotationError(f"{file}: no images in {', '.join(map(str, places))}")
-    root = os.path.commonpath({image.rpartition("/")[0] for image in images})
-    reader = LabelReader(file, categories, root)
+    if len({image.is_absolute() for image in found}) > 1:
+        found = [image.absolute() for image in found]
+    images = [image.as_posix() for image in found]
+    root = os.path.commonpath({folder_of(image) for image in images})
+    reader = LabelReader(file, categories, root, key_points)
     for done, image in enumerate(images, start=1):
         reader.add(image)
         if progress is not None:

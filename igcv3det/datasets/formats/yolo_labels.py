@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from pathlib import Path
 
 from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
@@ -24,24 +25,25 @@ class LabelReader:
         file: of the data set, for messages.
         categories: of the labels; a class index is a category id less one.
         root: folder that file names start from.
+        key_points: values of a line after the box, which are not read.
 
     Attributes:
         builder: of the record.
         found: label files that there are.
     """
 
-    def __init__(self, file: Path, categories: Categories, root: str) -> None:
+    def __init__(self, file: Path, categories: Categories, root: str, key_points: int = 0) -> None:
         self.builder = RecordBuilder(file, categories, position_text="line {}")
         self.found = self._count = 0
         self._root, self._categories = root, categories
-        self._known = frozenset(categories.ids)
+        self._known, self._key_points = frozenset(categories.ids), key_points
         self._folders: dict[str, str] = {}
         self._listings: dict[str, FolderListing] = {}
         self._seen: set[str] = set()
 
     def label_file(self, image: str) -> str:
         """``labels`` for the last ``images`` of the path, or beside the image; with ``.txt``."""
-        folder, _, name = image.rpartition("/")
+        folder, name = folder_of(image), image.rpartition("/")[2]
         if folder not in self._folders:
             self._folders[folder] = _labels_folder(folder)
         return f"{self._folders[folder]}/{without_ending(name)}.txt"
@@ -76,10 +78,21 @@ class LabelReader:
 
     def _existing(self, label_file: str) -> str:
         """The label file as its name is written on the disk."""
-        folder, _, name = label_file.rpartition("/")
+        folder, name = posixpath.split(label_file)
         if folder not in self._listings:
             self._listings[folder] = FolderListing(folder)
         return f"{folder}/{self._listings[folder].find(name) or name}"
+
+    def _box(self, fields: list[str], width: int, height: int) -> list[float] | str:
+        """(x, y, width, height) in pixels, or what is wrong with the line."""
+        if not self._key_points or len(fields) == 5:
+            return _box(fields, width, height)
+        if len(fields) != 5 + self._key_points:
+            return (
+                f"{len(fields)} fields; a box has 5 (class, x, y, width, height), one with the key "
+                f"points of kpt_shape {5 + self._key_points}"
+            )
+        return _box(fields[:5], width, height)
 
     def note_labels_without_image(self) -> None:
         """Label files that no image has."""
@@ -96,7 +109,7 @@ class LabelReader:
             fields = line.split()
             if not fields:
                 continue
-            box = _box(fields, width, height)
+            box = self._box(fields, width, height)
             if isinstance(box, str):
                 self.builder.add_issue("bad annotation", label_file, f"line {position}: {box}")
             elif (category := int(float(fields[0])) + 1) not in self._known:
@@ -105,6 +118,11 @@ class LabelReader:
                 self.builder.add_issue("unknown category", label_file, detail)
             else:
                 self.builder.add_annotation(RawAnnotation(number, category, box), position)
+
+
+def folder_of(image: str) -> str:
+    """The folder of a path with slashes; "." where it names none."""
+    return posixpath.dirname(image) or "."
 
 
 def _labels_folder(folder: str) -> str:

@@ -1,0 +1,109 @@
+"""The folder of the images of an annotation file that names them without saying where they are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+
+from igcv3det.datasets.formats.folders import ALL, split_name, walk
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.datasets.listings import FolderListing
+
+_LOOKED_AT = 20  # images
+_SEARCHED_FOLDERS = 2000
+
+
+def last_word(file: Path) -> str:
+    """The last word of a file's name.
+
+    Example:
+        >>> last_word(Path("instances_train2017.json"))
+        'train2017'
+    """
+    return re.split(r"[_.\-]", file.stem)[-1]
+
+
+def find_images_folder(
+    file: Path, names: Sequence[str], split: str = ALL, likely: Sequence[Path] = ()
+) -> Path:
+    """The folder that file names start from, so that the most of them exist.
+
+    The likely ones, that of the file, ``images`` in it and beside it, else the folders below it,
+    beside it and in ``images`` beside it. Splits may number their images alike, so a folder that is
+    named after the split comes first, and one that is named after another split last.
+
+    Args:
+        file: the annotation file.
+        names: file names of some images.
+        split: of these images; "all" takes the one that the file or its folder is named after.
+        likely: folders to look in first.
+
+    Returns:
+        The folder of the file where nothing fits.
+
+    Raises:
+        AnnotationError: the folders of two splits fit equally well, and the file is of neither.
+    """
+    start = file.parent
+    if split == ALL:
+        split = split_name(last_word(file)) or split_name(start.name) or ALL
+    names = [name.replace("\\", "/") for name in names[:_LOOKED_AT]]
+
+    def count(folder: Path) -> int:
+        return sum(_is_file(folder / name) for name in names)
+
+    def count_listed(folder: Path) -> int:
+        listing = FolderListing(folder)
+        return sum(listing.find(name) is not None for name in names)
+
+    near = [*likely, start, start / "images", start.parent / "images", start.parent]
+    for counted in (count, count_listed):  # the second also finds names that are written otherwise
+        best = _best(near, counted, split, file)
+        if best is None:
+            below = [Path(place) for place, _ in islice(walk(start), _SEARCHED_FOLDERS)]
+            beside = [*_folders_in(start.parent), *_folders_in(start.parent / "images")]
+            best = _best([*below, *beside], counted, split, file)
+        if best is not None:
+            return best
+    return start
+
+
+def _best(
+    folders: Sequence[Path], counted: Callable[[Path], int], split: str, file: Path
+) -> Path | None:
+    """The folder with the most images, of those of the split if they have any; None without any."""
+    counts = {folder: found for folder in folders if (found := counted(folder))}
+    if not counts:
+        return None
+    splits = {folder: _split_of(folder, file.parent.parent) for folder in counts}
+    own = [folder for folder in counts if splits[folder] == split]
+    most = max(counts[folder] for folder in own or counts)
+    equal = [folder for folder in own or counts if counts[folder] == most]
+    best = next((folder for folder in equal if splits[folder] in (None, split)), equal[0])
+    if split == ALL and splits[best] and len({splits[folder] for folder in equal}) > 1:
+        listed = ", ".join(str(folder) for folder in equal[:4])
+        raise AnnotationError(
+            f"{file}: several folders have images of its names ({listed}): put the file into its "
+            "folder, or name it after its split"
+        )
+    return best
+
+
+def _split_of(folder: Path, root: Path) -> str | None:
+    """The split that a folder, or one that it is in, is named after."""
+    parts = Path(os.path.relpath(folder, root)).parts
+    return next((split for part in reversed(parts) if (split := split_name(part))), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_dir())

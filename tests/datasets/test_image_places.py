@@ -1,0 +1,107 @@
+"""Which folder's images an annotation file means, where splits number their images alike."""
+
+import numpy as np
+import PIL.Image
+import pytest
+from coco_files import coco, write_json
+
+from igcv3det.datasets.dataset import Dataset
+from igcv3det.datasets.issues import AnnotationError
+from igcv3det.io.images import read_image
+
+LEVELS = {"train": 50, "val": 200}
+NAMES = ("0000.png", "0001.png")
+
+
+def _write_images(folder, level):
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        PIL.Image.fromarray(np.full((24, 32, 3), level, np.uint8)).save(folder / name)
+
+
+def _write_coco(path):
+    path.parent.mkdir(exist_ok=True)
+    images = [{"id": n, "file_name": m, "width": 32, "height": 24} for n, m in enumerate(NAMES)]
+    write_json(path, coco([], [(0, 1, [5, 5, 9, 9])]) | {"images": images})
+
+
+def _write_csv(path):
+    path.write_text(
+        "image,xmin,ymin,xmax,ymax,label\n" + "".join(f"{n},1,1,9,9,a\n" for n in NAMES)
+    )
+
+
+def _write_cvat(path):
+    images = "".join(
+        f'<image name="{name}" subset="{subset}" width="32" height="24"/>'
+        for subset in ("Train", "Validation")
+        for name in NAMES
+    )
+    path.write_text(f"<annotations><version>1.1</version>{images}</annotations>")
+
+
+LAYOUTS = {
+    "csv": (_write_csv, ("train.csv", "val.csv"), ("train", "val")),
+    "csv, a folder of another name": (_write_csv, ("train.csv", "val.csv"), ("train", "other")),
+    "coco beside folders": (_write_coco, ("train.json", "val.json"), ("train", "val")),
+    "coco, folders with a year": (
+        _write_coco,
+        ("annotations/instances_train.json", "annotations/instances_val.json"),
+        ("train2017", "val2017"),
+    ),
+    "coco, another word for the split": (
+        _write_coco,
+        ("annotations/instances_train.json", "annotations/instances_valid.json"),
+        ("train", "val"),
+    ),
+    "coco, folders in images": (
+        _write_coco,
+        ("annotations/train.json", "annotations/val.json"),
+        ("images/train2017", "images/val2017"),
+    ),
+    "cvat": (_write_cvat, ("annotations.xml",), ("images/Train", "images/Validation")),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_split_has_the_images_of_its_own_folder(tmp_path, layout):
+    write, files, folders = LAYOUTS[layout]
+    for level, folder in zip(LEVELS.values(), folders, strict=True):
+        _write_images(tmp_path / folder, level)
+    for file in files:
+        write(tmp_path / file)
+    data = Dataset(tmp_path)
+    assert data.splits == ["train", "val"]
+    for split, level in LEVELS.items():
+        record, folder = data.read(split)
+        pixels = [read_image(folder / entry.file_name) for entry in record.images]
+        assert len(pixels) == 2
+        assert all((image == level).all() for image in pixels)
+
+
+def test_a_file_that_is_given_alone_says_its_split_by_its_name(tmp_path):
+    for split, level in LEVELS.items():
+        _write_images(tmp_path / split, level)
+    _write_csv(tmp_path / "boxes_val.csv")
+    record, folder = Dataset(tmp_path / "boxes_val.csv").read("all")
+    assert (read_image(folder / record.images[0].file_name) == LEVELS["val"]).all()
+
+
+@pytest.mark.parametrize("write", [_write_csv, _write_coco], ids=["csv", "coco"])
+def test_a_file_of_no_split_whose_names_are_in_two_is_refused(tmp_path, write):
+    for split, level in LEVELS.items():
+        _write_images(tmp_path / split, level)
+    file = tmp_path / ("labels.csv" if write is _write_csv else "labels.json")
+    write(file)
+    with pytest.raises(AnnotationError, match=r"labels\..*: several folders .*train, .*val\): put"):
+        Dataset(file).read("all")
+
+
+def test_a_name_that_no_file_can_have_is_one_missing_image(tmp_path):
+    _write_images(tmp_path / "images", 9)
+    names = ["0000.png", "b" * 300 + ".png"]
+    images = [{"id": n, "file_name": m, "width": 32, "height": 24} for n, m in enumerate(names)]
+    file = write_json(tmp_path / "a.json", coco([], [(0, 1, [5, 5, 9, 9])]) | {"images": images})
+    record, folder = Dataset(file).read("all")
+    assert folder == tmp_path / "images"
+    assert len(record.images) == 2
