@@ -1,5 +1,6 @@
 """tools/compress.py as a user runs it, on a small detector."""
 
+import dataclasses
 import json
 import shutil
 
@@ -278,6 +279,11 @@ def test_other_weights_or_images_under_the_same_name(folder, searched, few, tmp_
     save_detector(small_detector(MOBILENETV2, seed=1), folder / "model.safetensors")
     assert _call(folder, searched, "--parameters", "0.96") == 1
     assert "holds another search (checkpoint" in capsys.readouterr().err
+    preprocess = dataclasses.replace(MOBILENETV2.preprocess, mean=(100.0, 100.0, 100.0))
+    config = dataclasses.replace(MOBILENETV2, preprocess=preprocess)
+    save_detector(small_detector(config), folder / "model.safetensors")  # of the same weights
+    assert _call(folder, searched, "--parameters", "0.96") == 1
+    assert "holds another search (configuration" in capsys.readouterr().err
     shutil.move(folder / "kept", folder / "model.safetensors")
     broken = folder / "train2017" / "broken.jpg"
     broken.write_bytes(b"no image either")

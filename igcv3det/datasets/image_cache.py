@@ -176,6 +176,15 @@ def size_and_time(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def names_and_sizes(files: Sequence[Path]) -> str:
+    """A hash of the files' names, without their folders, and of their sizes."""
+    digest = hashlib.sha256()
+    for path in files:
+        text = f"{path.name}\0{size_and_time(path)[0]}\0"
+        digest.update(text.encode("utf-8", "surrogatepass"))  # any file name
+    return digest.hexdigest()
+
+
 def _in_memory(resized: Iterator[Image | None], shape: tuple[int, ...]) -> DecodedImages:
     pixels = np.empty(shape, np.uint8)
     rows: list[int] = []

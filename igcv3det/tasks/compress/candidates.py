@@ -85,8 +85,11 @@ def block_candidates(
 
 
 def with_original(position: str, named: Iterable[Named]) -> list[Candidate]:
-    """The candidates of a position: what is there, and others by name and changes."""
-    own = [Candidate(position, name, changes) for name, changes in named]
+    """The candidates of a position: what is there, and others by name and changes, each once."""
+    own: list[Candidate] = []
+    for name, changes in named:
+        if all(changes != other.changes for other in own):  # few channels round to one width
+            own.append(Candidate(position, name, changes))
     return [Candidate(position, ORIGINAL, {}), *own]
 
 
@@ -115,7 +118,7 @@ def _blocks(
 
 
 def _stem(design: Design, block: BlockConfig) -> list[Named]:
-    if block.hidden is not None:
+    if block.hidden is not None or block.shortcut:  # which needs as many channels as the stem has
         return []
     found = []
     for share in (0.75, 0.5):

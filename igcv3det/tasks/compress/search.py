@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from igcv3det.datasets.image_cache import ImageCache, require_images, size_and_time
+from igcv3det.datasets.image_cache import ImageCache, names_and_sizes, require_images
 from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.memory import peak_so_far_mib
 from igcv3det.measure.targets import Library
@@ -204,16 +204,15 @@ class Search:
 
     def _identity(self, files: Sequence[Path]) -> dict[str, object]:
         """What results depend on; another search must not be mixed with it."""
-        images, weights = hashlib.sha256(), checksum(self.teacher.network.state_dict())
-        for path in files:
-            text = f"{path.name}\0{size_and_time(path)[0]}\0"
-            images.update(text.encode("utf-8", "surrogatepass"))  # any file name
+        network = self.teacher.network
+        weights = checksum(network.state_dict())
         return asdict(self.options.training) | {
             "checkpoint": f"{self.options.checkpoint} {weights[:16]}",
             "images": f"{Path(self.options.images)}, {len(files)} files",
-            "sizes of images": images.hexdigest()[:16],
+            "sizes of images": names_and_sizes(files)[:16],
             "image_count": self.options.image_count,
             "input": list(self.teacher.size),
+            "configuration": hashlib.sha256(repr(network.config).encode()).hexdigest()[:16],
         }
 
     def _require_reachable(self, budgets: Sequence[Budgets]) -> None:

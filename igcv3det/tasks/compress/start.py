@@ -27,6 +27,13 @@ class Replacement(NamedTuple):
     part: Part
     tap_order: Tensor | None = None
 
+    def outputs(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The part's values by name, with the channels of the fine map in the original's order."""
+        found = dict(zip(self.part.outputs, self.part(inputs), strict=True))
+        if self.tap_order is not None:
+            found[TAP] = found[TAP][:, torch.argsort(self.tap_order)]
+        return found
+
 
 @torch.no_grad()
 def start_candidate(

@@ -102,11 +102,9 @@ def train_part(
         for group in optimizer.param_groups:
             group["lr"] = options.lr * _schedule(step, options.steps)
         inputs, targets = _batch(part, store, random, options.batch_size)
-        if replacement.tap_order is not None:
-            targets[TAP] = targets[TAP][:, replacement.tap_order]
         margin = part.margin if _is_cropped(part, store) else 0
         total = torch.zeros(())
-        for name, own in zip(part.outputs, part(inputs), strict=True):
+        for name, own in replacement.outputs(inputs).items():
             total = total + loss(name, _inner(own, margin), _inner(targets[name], margin))
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -136,8 +134,8 @@ def judge(
     parts = teacher.parts()
     names = list(parts)
     later = {name: parts[name] for name in names[names.index(position) + 1 :]}
-    part = parts[position] if replacement is None else replacement.part
-    order = None if replacement is None else replacement.tap_order
+    replacement = replacement or Replacement(parts[position])
+    part = replacement.part
     before = names[: names.index(position)]
     kept = _needed(parts, before, {part.reads for part in later.values()} | {*teacher.outputs})
     total = 0.0
@@ -145,10 +143,7 @@ def judge(
         rows = slice(start, start + _JUDGED_AT_ONCE)
         found = {name: from_half(store.read(name)[rows]) for name in kept}
         inputs = from_half(store.read(part.reads)[rows])
-        outputs = dict(zip(part.outputs, part(inputs), strict=True))
-        if order is not None:
-            outputs[TAP] = outputs[TAP][:, torch.argsort(order)]
-        found = run_parts(later, found | outputs)
+        found = run_parts(later, found | replacement.outputs(inputs))
         expected = {name: from_half(store.read(name)[rows]) for name in teacher.outputs}
         total += float(teacher.divergence(found, expected).sum())
     return total / store.count

@@ -113,3 +113,8 @@ class DistillationConfig:
         )
         weights = (self.tap_weight, self.score_weight, self.offset_weight, self.box_weight)
         require(min(weights) >= 0, "distillation's weights must be >= 0", weights)
+
+    @property
+    def compares_heads(self) -> bool:
+        """Whether class scores or offsets are compared with the teacher's."""
+        return max(self.score_weight, self.offset_weight) > 0

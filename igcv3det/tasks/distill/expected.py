@@ -56,8 +56,14 @@ class ExpectedOutputs:
         self._kept.write(batch.crops, found)
         return found
 
-    def keep(self, data: DistillationDataModule) -> None:
-        """Keeps the outputs for the fixed crops of the data, if it has any."""
+    def keep(self, data: DistillationDataModule, device: torch.device, precision: str) -> None:
+        """Keeps the outputs for the fixed crops of the data, if it has any.
+
+        Args:
+            data: with the crops.
+            device: that trains.
+            precision: of the training, in which torch runs the teacher too.
+        """
         if not data.crops_per_image:
             return
         parts, prefix = detector_parts(self.student), self.objective.prefix
@@ -65,7 +71,10 @@ class ExpectedOutputs:
         networks = {"teacher": self.teacher, "prefix": nn.ModuleList(leading)}
         names = self.objective.names(forced=False)
         own = [(d.config.image_size, d.config.anchors) for d in (self.student, self.teacher)]
-        described = (names, own, self.runtime, *data.crops_description())
+        runtime: str = self._runtime_on(device)
+        if runtime == "torch":
+            runtime = f"{runtime} {precision}"
+        described = (names, own, runtime, *data.crops_description())
         folder = Path(data.cache) / f"outputs-{fingerprint(networks, *described)}"
         self._kept = KeptOutputs(folder, data.num_crops, names)
         if prefix and self.objective.config.teacher_forcing_steps == 0:
@@ -82,12 +91,15 @@ class ExpectedOutputs:
             self._kept.close()
             self._kept = None
 
+    def _runtime_on(self, device: torch.device) -> Runtime:
+        if self.runtime == "openvino" and device.type != "cpu":
+            logger.info("OpenVINO runs on CPUs only: on %s torch runs the teacher", device)
+            return "torch"
+        return self.runtime
+
     def _teacher_for(self, names: list[str], device: torch.device, *, forced: bool) -> Teacher:
         if forced not in self._teachers:
-            runtime = self.runtime
-            if runtime == "openvino" and device.type != "cpu":
-                logger.info("OpenVINO runs on CPUs only: on %s torch runs the teacher", device)
-                runtime = "torch"
+            runtime = self._runtime_on(device)
             prefix = self.objective.prefix
             network = TeacherNetwork(self.teacher, self.student, prefix, names, runtime)
             self._teachers[forced] = Teacher(network, runtime)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from operator import attrgetter
 
 from igcv3det.checkpoint import read_trained_config
 from igcv3det.config import DetectorConfig
@@ -14,6 +15,9 @@ from igcv3det.tasks.distill.morph import morph
 from igcv3det.tasks.distill.start import copy_parts, copy_shared_parts
 
 logger = logging.getLogger(__name__)
+
+_SAME_WITHOUT_HEADS = ("num_classes", "preprocess.mean", "preprocess.std")
+_SAME = (*_SAME_WITHOUT_HEADS, "head.activation", "variances")
 
 
 def student_config(
@@ -43,6 +47,26 @@ def student_config(
     if size is not None:
         logger.info("weights of %d pixels continue at %d", size, student.image_size)
     return replace(student, anchors=replace(student.anchors, trained_size=size))
+
+
+def require_comparable(
+    student: DetectorConfig, teacher: DetectorConfig, name: str, config: DistillationConfig
+) -> None:
+    """Checks that both read images alike, and class scores and offsets if they are compared.
+
+    Args:
+        student: with all values.
+        teacher: likewise.
+        name: of the teacher, for the message.
+        config: which losses there are.
+
+    Raises:
+        ValueError: they do not; the message names the key and both values.
+    """
+    for key in _SAME if config.compares_heads or "head" in config.copied else _SAME_WITHOUT_HEADS:
+        own, other = (attrgetter(key)(config) for config in (student, teacher))
+        if own != other:
+            raise ValueError(f"model.detector.{key} is {own}, but {name} has {other}")
 
 
 def initialise_student(

@@ -26,7 +26,7 @@ from igcv3det.tasks.distill.batches import Batch
 from igcv3det.tasks.distill.channel_map import build_channel_maps
 from igcv3det.tasks.distill.config import DistillationConfig
 from igcv3det.tasks.distill.expected import ExpectedOutputs
-from igcv3det.tasks.distill.initial import initialise_student, student_config
+from igcv3det.tasks.distill.initial import initialise_student, require_comparable, student_config
 from igcv3det.tasks.distill.input_size import resized, resized_targets
 from igcv3det.tasks.distill.start import detector_parts, take_statistics
 from igcv3det.tasks.distill.student import STAGES, DistillationObjective
@@ -85,13 +85,9 @@ class DistillationModule(LightningModule):
     ) -> None:
         super().__init__()
         network = load_detector(teacher)
-        if network.config.num_classes != detector.num_classes:
-            raise ValueError(
-                f"model.detector.num_classes is {detector.num_classes}, but {teacher} has "
-                f"{network.config.num_classes}"
-            )
         self.optim, self.distillation = optim, distillation
         detector = student_config(detector, network.config, distillation, weights)
+        require_comparable(detector, network.config, teacher, distillation)
         self.detector: SSDLite = build_detector(detector, network.categories)
         self.channel_maps = build_channel_maps(self.detector, network, distillation.mapped_stages)
         tail = teacher_tail(network, conv_impl) if distillation.teacher_tail else None
@@ -208,7 +204,8 @@ class DistillationModule(LightningModule):
         if self._takes_statistics and self.trainer.global_step == 0:
             take_statistics(self.detector, self._teacher_features())
             _broadcast(self.detector)
-        self.expected.keep(self.trainer.datamodule)  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.expected.keep(data, self.device, self.trainer.precision)
 
     def on_train_epoch_end(self) -> None:
         """Marks the outputs of fixed crops that were kept as done."""

@@ -8,12 +8,15 @@ more groups each 1x1 keeps only the weights within its groups, and needs trainin
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.igcv3_block import IGCV3Block
+from igcv3det.models.layers import channel_order
 from igcv3det.models.mobilenetv2 import SECTION_STARTS, MobileNetV2
 from igcv3det.models.sections import NUM_SECTIONS
 from igcv3det.tasks.distill.start import copy_shared_parts
@@ -61,27 +64,36 @@ def _take(block: IGCV3Block, source: nn.Module, where: str) -> None:
     assert isinstance(inside, nn.Sequential)
     *before, project, norm = inside.children()
     parts = nn.ModuleList([*before, nn.Sequential(project, norm)])
-    (expand, expand_norm), (depthwise, depthwise_norm), (narrow, narrow_norm) = (
-        _conv_and_norm(part) for part in (block.expand, block.depthwise, block.project)
+    has_expansion = not isinstance(block.expand, nn.Identity)
+    (depthwise, depthwise_norm), (narrow, narrow_norm) = (
+        _conv_and_norm(part) for part in (block.depthwise, block.project)
     )
     source_depthwise, source_depthwise_norm = _conv_and_norm(parts[-2])
     source_narrow, source_narrow_norm = _conv_and_norm(parts[-1])
     if depthwise.weight.shape != source_depthwise.weight.shape or (
-        narrow.out_channels != source_narrow.out_channels
+        narrow.out_channels != source_narrow.out_channels or (len(parts) == 3 and not has_expansion)
     ):
         raise ValueError(f"{where}: other widths than the teacher's")
-    if len(parts) == 3:
-        source_expand, source_expand_norm = _conv_and_norm(parts[0])
-        expand.weight.copy_(_diagonal_blocks(source_expand.weight, expand.groups))
-        expand_norm.load_state_dict(source_expand_norm.state_dict())
-    else:
-        _set_identity(expand, expand_norm)
-    order = _order_of(block, depthwise.in_channels)
+    if has_expansion:
+        expand, expand_norm = _conv_and_norm(block.expand)
+        if len(parts) == 3:
+            source_expand, source_expand_norm = _conv_and_norm(parts[0])
+            expand.weight.copy_(_diagonal_blocks(source_expand.weight, expand.groups))
+            expand_norm.load_state_dict(source_expand_norm.state_dict())
+        else:
+            _set_identity(expand, expand_norm)
+    order = channel_order(block.p1, depthwise.in_channels)
     depthwise.weight.copy_(source_depthwise.weight[order])
-    for name, value in source_depthwise_norm.state_dict().items():
-        depthwise_norm.state_dict()[name].copy_(value[order] if value.ndim else value)
-    narrow.weight.copy_(_diagonal_blocks(source_narrow.weight[:, order], narrow.groups))
-    narrow_norm.load_state_dict(source_narrow_norm.state_dict())
+    _copy_norm(depthwise_norm, source_depthwise_norm, order)
+    written = np.argsort(channel_order(block.p2, narrow.out_channels))
+    rows = source_narrow.weight[written][:, order]
+    narrow.weight.copy_(_diagonal_blocks(rows, narrow.groups))
+    _copy_norm(narrow_norm, source_narrow_norm, written)
+
+
+def _copy_norm(norm: nn.BatchNorm2d, source: nn.BatchNorm2d, order: NDArray[np.int64]) -> None:
+    for name, value in source.state_dict().items():
+        norm.state_dict()[name].copy_(value[order] if value.ndim else value)
 
 
 def _conv_and_norm(part: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
@@ -89,13 +101,6 @@ def _conv_and_norm(part: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
     return conv, norm
-
-
-def _order_of(block: IGCV3Block, channels: int) -> Tensor:
-    """[E] index of the expansion's channel at each position after P1."""
-    numbers = torch.arange(channels, dtype=torch.float32).reshape(1, -1, 1, 1)
-    order: Tensor = block.p1(numbers).flatten().long()
-    return order
 
 
 def _set_identity(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

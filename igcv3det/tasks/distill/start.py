@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.igcv3_block import IGCV3Block
+from igcv3det.models.layers import channel_order
 from igcv3det.models.mobilenetv2 import SECTION_STARTS, TAP_BLOCK, MobileNetV2
 from igcv3det.models.sections import NUM_SECTIONS
 
@@ -158,5 +160,6 @@ def take_statistics(student: SSDLite, features: Sequence[Mapping[int, Tensor]]) 
                     f"stage {part} of the teacher has {len(mean)} channels, the student's "
                     f"{norm.num_features}"
                 )
-            norm.weight.copy_(deviation if index == 0 else _LATER_BLOCKS * deviation)
-            norm.bias.copy_(mean if index == 0 else torch.zeros_like(mean))
+            written = np.argsort(channel_order(block.p2, norm.num_features))
+            norm.weight.copy_((deviation if index == 0 else _LATER_BLOCKS * deviation)[written])
+            norm.bias.copy_(mean[written] if index == 0 else torch.zeros_like(mean))

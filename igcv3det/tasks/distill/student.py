@@ -59,7 +59,7 @@ class DistillationObjective:
             (i for i, name in enumerate(names) if name not in config.frozen), NUM_SECTIONS
         )
         self.prefix = min(frozen, TAP_STAGE + 1)  # `losses` itself must run the tap's stage
-        self.compares_heads = max(config.score_weight, config.offset_weight) > 0
+        self.compares_heads = config.compares_heads
         self.uses_heads = self.compares_heads or config.box_weight > 0
         weighted = [s for s in STAGES if config.stage_weights[s - 1] > 0]
         trained = [i for i, name in enumerate(names) if name not in config.frozen]

@@ -1,14 +1,18 @@
 """What a search does with candidates that fail, full disks and wide reports."""
 
+import dataclasses
 import json
 import resource
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, teacher_of
+from tasks.compress.networks import IGCV3, MOBILENETV2, SIZE, explicit_of, teacher_of
 from torch.testing import assert_close
+
+from igcv3det.detector import build_detector
 
 pytest.importorskip("scipy")
 from igcv3det.tasks.compress import workers
@@ -16,6 +20,7 @@ from igcv3det.tasks.compress.assembly import assemble
 from igcv3det.tasks.compress.candidate_files import has_weights, weights_file
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.detector_parts import head_outputs
+from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
 from igcv3det.tasks.compress.features import FeatureStore, write_features
 from igcv3det.tasks.compress.parts import IMAGES, run_parts
 from igcv3det.tasks.compress.price import Price
@@ -107,6 +112,30 @@ def test_grouped_stages_allow_grouped_blocks_only(config):
         assert any(c.is_original for c in own) == (min(block.groups) >= 2)
         changed = [b for c in own for b in c.changes.get(f"blocks.{number}", ())]
         assert all(min(b.groups) >= 2 for b in changed)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 5, 8])
+def test_each_candidate_is_offered_once(classes):
+    found = teacher_of(dataclasses.replace(MOBILENETV2, num_classes=classes)).candidates()
+    for own in found.values():
+        assert len({candidate.key for candidate in own}) == len(own)
+        assert all(a.changes != b.changes for a, b in combinations(own, 2))
+
+
+def test_a_stem_whose_channels_a_shortcut_needs_keeps_them():
+    listed = explicit_of(MOBILENETV2).config
+    backbone = dataclasses.replace(
+        listed.backbone,
+        stem_channels=16,
+        blocks=(
+            dataclasses.replace(listed.backbone.blocks[0], channels=16, shortcut=True),
+            *listed.backbone.blocks[1:],
+        ),
+    )
+    teacher = DetectorTeacher(build_detector(dataclasses.replace(listed, backbone=backbone)).eval())
+    for own in teacher.candidates().values():
+        for candidate in own:
+            teacher.build(teacher.design | candidate.changes)
 
 
 def test_a_detector_without_one_of_the_blocks(tmp_path):

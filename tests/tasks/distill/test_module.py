@@ -1,10 +1,15 @@
 """What a distillation refuses before its first step."""
 
+import dataclasses
+
 import pytest
+from distillation_networks import small_config
 from distillation_runs import WHOLE_STUDENT, data, module, write_inputs
 from distributed_runs import make_trainer
 
+from igcv3det.config import HeadConfig, PreprocessConfig
 from igcv3det.tasks.distill.config import DistillationConfig
+from igcv3det.tasks.distill.module import DistillationModule
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +28,30 @@ def test_a_batch_of_one_image(folder):
     with pytest.raises(ValueError, match=r"a batch of one image .*batch_statistics_steps 0"):
         fit(folder, DistillationConfig())
     fit(folder, WHOLE_STUDENT)  # norms with fixed statistics need no batch
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_classes": 4}, "num_classes is 4, but .*teacher.safetensors has 3"),
+        (
+            {"head": HeadConfig(extra_channels=(16, 16))},
+            "head.activation is softmax, but .* sigmoid",
+        ),
+        ({"variances": (0.1, 0.1, 0.1, 0.1)}, "variances is .*0.1, 0.1.*, but .*0.2, 0.2"),
+        ({"preprocess": PreprocessConfig(std=(1.0, 1.0, 1.0))}, "preprocess.std is "),
+    ],
+)
+def test_a_student_that_means_something_else_by_its_outputs(folder, change, message):
+    config = dataclasses.replace(small_config(), **change)
+    with pytest.raises(ValueError, match=rf"model\.detector\.{message}"):
+        DistillationModule(str(folder / "teacher.safetensors"), detector=config)
+
+
+def test_heads_that_are_not_compared_may_differ(folder):
+    config = dataclasses.replace(small_config(), variances=(0.1, 0.1, 0.1, 0.1))
+    features = DistillationConfig(score_weight=0, offset_weight=0, copied=("stem",))
+    DistillationModule(str(folder / "teacher.safetensors"), config, features)
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])

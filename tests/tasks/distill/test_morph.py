@@ -1,9 +1,12 @@
+import dataclasses
+
 import pytest
 import torch
 from distillation_networks import built, detector_config, small_config
 from torch.testing import assert_close
 
 from igcv3det.config import BackboneConfig
+from igcv3det.tasks.compress.design import explicit_detector
 from igcv3det.tasks.distill.morph import morph
 
 
@@ -58,6 +61,40 @@ def test_two_groups_keep_what_lies_within_them(teacher, p1):
         hidden = taught[1](expected)
         projected = taught[3](torch.einsum("oi,bihw->bohw", narrow, hidden))
         assert_close(block(x), projected, rtol=0, atol=1e-4)
+
+
+def test_the_projection_is_filled_in_the_order_before_p2(teacher):
+    config = BackboneConfig(groups=(2, 2), relu="both", norm_eps=1e-3, p2=True)
+    student = built(detector_config(config), 2)
+    morph(student, teacher)
+    block, taught = student.backbone.blocks[1], teacher.backbone.features[2].conv
+    places = torch.arange(96.0).reshape(1, -1, 1, 1)
+    with torch.no_grad():
+        order = block.p1(places).flatten().long()  # the teacher's hidden channel at each place
+        found = block.p2(block.project[0](torch.eye(96)[:, :, None, None])).flatten(1).T  # [24, 96]
+        wanted = taught[2].weight.flatten(1)[:, order]
+        kept = found != 0
+        assert kept.float().mean() == 0.5
+        assert_close(found[kept], wanted[kept])
+        for name, value in taught[3].state_dict().items():
+            if value.ndim:
+                own = block.project[1].state_dict()[name].reshape(1, -1, 1, 1)
+                assert_close(block.p2(own).flatten(), value)
+
+
+def test_a_block_without_expansion_takes_the_teachers_first(teacher):
+    config = BackboneConfig(groups=(1, 1), relu="both", norm_eps=1e-3)
+    listed = explicit_detector(built(detector_config(config), 2)).config.backbone
+    blocks = [dataclasses.replace(listed.blocks[0], hidden=None), *listed.blocks[1:]]
+    student = built(detector_config(dataclasses.replace(listed, blocks=tuple(blocks))), 2)
+    morph(student, teacher)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert_close(student(images), teacher(images), rtol=0, atol=1e-4)
+    blocks[1] = dataclasses.replace(blocks[1], hidden=None)
+    student = built(detector_config(dataclasses.replace(listed, blocks=tuple(blocks))), 2)
+    with pytest.raises(ValueError, match="stage 2, block 0: other widths than the teacher's"):
+        morph(student, teacher)
 
 
 def test_stages_that_do_not_fit_are_named(teacher):

@@ -94,6 +94,16 @@ def test_a_stage_starts_with_the_teachers_mean_and_deviation():
     assert_close(out.std(dim=(0, 2, 3), correction=0), rows.std(dim=1), rtol=1e-3, atol=0)
 
 
+def test_statistics_are_those_after_p2():
+    student = built(small_config(p2=True), 1)
+    block = student.backbone.blocks[1].train()
+    channels = block.project[0].out_channels
+    maps = torch.randn(2, channels, 8, 8) + torch.arange(channels).reshape(1, -1, 1, 1)
+    take_statistics(student, [{2: maps}])
+    out = block.p2(block.project(torch.randn(4, block.project[0].in_channels, 8, 8)))
+    assert_close(out.mean(dim=(0, 2, 3)), maps.mean(dim=(0, 2, 3)), rtol=0, atol=1e-4)
+
+
 def test_later_blocks_start_with_a_quarter():
     student = built(small_config(), 1)
     channels = student.backbone.blocks[1].project[0].out_channels
