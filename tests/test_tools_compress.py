@@ -161,6 +161,21 @@ def test_a_killed_assembly_loses_the_part_in_hand(folder, searched, few, capsys,
     assert capsys.readouterr().out.count("finishing ") == replaced - 1
 
 
+def test_a_part_that_diverges_at_the_end_keeps_its_weights(
+    folder, searched, few, caplog, monkeypatch
+):
+    def train(replacement, *others):
+        for parameter in replacement.part.parameters():
+            parameter.data.fill_(float("nan"))
+        raise FloatingPointError("the loss is not finite")
+
+    monkeypatch.setattr(assembly, "train_part", train)
+    assert _call(folder, searched, "--parameters", "0.971") == 0
+    assert "the loss is not finite: not finished, it keeps its weights" in caplog.text
+    detector = load_detector(searched / "parameters0.971.safetensors")
+    assert all(torch.isfinite(value).all() for value in detector.state_dict().values())
+
+
 def test_a_detector_that_is_there_keeps_its_choice(folder, searched, few, capsys, monkeypatch):
     before = (searched / "parameters0.97.safetensors").read_bytes()
     monkeypatch.setattr(front, "choose_point", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design
 from igcv3det.tasks.compress.detector_parts import PredictionPart
@@ -22,6 +24,8 @@ from igcv3det.tasks.compress.teacher import Teacher
 from igcv3det.tasks.compress.training import PartLoss, PartTraining, train_part
 from igcv3det.tasks.half_floats import from_half, to_half
 from igcv3det.weight_files import read_safetensors, write_safetensors
+
+logger = logging.getLogger(__name__)
 
 TAP_ORDER = "tap_order"
 Progress = Callable[[str], None]
@@ -133,7 +137,7 @@ def finish(
                 progress(position)
                 own = tap_order if TAP in part.outputs else None
                 inputs = RealInputs(store, part.reads, real[part.reads])
-                train_part(Replacement(part, own), loss, inputs, options)
+                _finish_part(Replacement(part, own), loss, inputs, options, position)
                 weights = {k: v.contiguous() for k, v in part.state_dict().items()}
                 write_safetensors(path, weights, {})
         real |= _outputs(part, real[part.reads], teacher.outputs)
@@ -141,6 +145,24 @@ def finish(
         later = {parts[other].reads for other in waiting}
         real = {name: value for name, value in real.items() if name in later}
     network.eval().requires_grad_(False)
+
+
+def _finish_part(
+    replacement: Replacement,
+    loss: PartLoss,
+    inputs: RealInputs,
+    options: PartTraining,
+    position: str,
+) -> None:
+    """Trains a part in place; one that diverges keeps the weights that it had."""
+    part = replacement.part
+    before = {key: value.clone() for key, value in part.state_dict().items()}
+    try:
+        train_part(replacement, loss, inputs, options)
+    except FloatingPointError as error:
+        logger.warning("%s: %s: not finished, it keeps its weights", position, error)
+        set_conv_impl(part, "reference")
+        part.load_state_dict(before)
 
 
 @torch.no_grad()
