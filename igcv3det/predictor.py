@@ -226,17 +226,18 @@ class Predictor:
         if classes is not None:
             labels = torch.tensor(self.categories.labels_of(classes), dtype=torch.int64)
         arrays = [as_array(image) for image in images]
-        detect = partial(self._detect_arrays, threshold=threshold)
+        detect = partial(self._detect_arrays, threshold=threshold, labels=labels)
         found = detect(arrays) if self._tiles is None else self._tiles(arrays, detect)
-        chosen = [one if labels is None else one[torch.isin(one.labels, labels)] for one in found]
         return [
             ImageDetections(one.boxes, one.scores, one.labels, one.categories, source=image)
-            for one, image in zip(chosen, images, strict=True)
+            for one, image in zip(found, images, strict=True)
         ]
 
-    def _detect_arrays(self, images: Sequence[Image], threshold: float | None) -> list[Detections]:
-        inputs = [self.preprocess(image) for image in images]
-        return self.detect(inputs, [image.shape[:2] for image in images], threshold=threshold)
+    def _detect_arrays(
+        self, images: Sequence[Image], threshold: float | None, labels: Tensor | None
+    ) -> list[Detections]:
+        inputs, sizes = [self.preprocess(x) for x in images], [x.shape[:2] for x in images]
+        return self.detect(inputs, sizes, threshold=threshold, labels=[labels] * len(images))
 
     def preprocess(self, image: Image) -> Tensor:
         """The network input of an image [H, W, 3].
@@ -254,6 +255,7 @@ class Predictor:
         original_sizes: Sequence[tuple[int, int]],
         *,
         threshold: float | None = None,
+        labels: Sequence[Tensor | None] | None = None,
     ) -> list[Detections]:
         """Detects the objects of preprocessed images.
 
@@ -261,6 +263,7 @@ class Predictor:
             inputs: results of `preprocess`.
             original_sizes: (height, width) in pixels of each image before preprocessing.
             threshold: confidence threshold in [0, 1); None takes the predictor's.
+            labels: of the classes that are wanted in each image; None takes all.
 
         Returns:
             One record an image.
@@ -272,7 +275,7 @@ class Predictor:
             options = dataclasses.replace(options, score_threshold=threshold)
         with torch.inference_mode():
             if isinstance(self.network, ExportedDetector):
-                found = self.network.detect(inputs, original_sizes, options)
+                found = self.network.detect(inputs, original_sizes, options, labels)
             else:
                 outputs = self.network(torch.stack(list(inputs)).to(self.device))
                 found = postprocess(
@@ -283,6 +286,7 @@ class Predictor:
                     options,
                     self.config.head.activation,
                     self.config.variances,
+                    labels,
                 )
         # Cloned outside inference mode, so that callers can use the tensors with autograd
         return [

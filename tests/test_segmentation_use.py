@@ -1,17 +1,19 @@
 """Evaluating, predicting and exporting with a segmenter as a user does; files of another kind."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from mask_folders import VOID, draw_image, write_masks
+from PIL import Image
 from tiny_segmentation import SEGMENTER
 
 from igcv3det import DetectorConfig, build_detector
 from igcv3det.checkpoint import load_detector, save_detector
+from igcv3det.cli import compare, export, predict
 from igcv3det.cli import eval as eval_command
-from igcv3det.cli import export, predict
 from igcv3det.config import config_from_dict
 from igcv3det.description import DESCRIPTION
 from igcv3det.io.images import read_image
@@ -84,6 +86,66 @@ def test_eval_of_a_network_that_is_right(perfect, model, folder, tmp_path, capsy
     assert eval_command.main([*words, "--limit", "2"]) == 0
     assert "PARTIAL: only the first 2 of 3 images" in capsys.readouterr().out
     assert json.loads(output.read_text())["partial"]
+
+
+@pytest.mark.parametrize("command", ["eval", "compare"])
+def test_labels_are_matched_by_the_names_of_the_classes(
+    perfect, model, folder, tmp_path, command, capsys
+):
+    run = {"eval": _miou, "compare": _compared_miou}[command]
+    expected = run(model, folder, tmp_path)
+    other = tmp_path / "set"
+    shutil.copytree(folder, other)
+    for path in other.glob("*_labels/*"):  # 1 and 2 change places
+        mask = read_mask(path)
+        changed = np.where((mask == 1) | (mask == 2), 3 - mask, mask)
+        Image.fromarray(changed.astype(np.uint8)).save(path)
+    names = other / "classes.txt"
+    names.write_text("floor\nbox\nground\n")
+    assert run(model, other, tmp_path) < expected - 0.2
+    names.write_text("floor\nground\nBox\n")
+    assert run(model, other, tmp_path) == pytest.approx(expected)
+    names.write_text("floor\nground\nchest\n")
+    assert run(model, other, tmp_path) is None
+    assert "classes.txt: does not name the class 'box'" in capsys.readouterr().err
+
+
+def _miou(model, folder, tmp_path):
+    words = ["--checkpoint", str(model), "--data", str(folder), "--ignore", str(VOID)]
+    output = tmp_path / "m.json"
+    output.unlink(missing_ok=True)
+    status = eval_command.main([*words, "--output", str(output)])
+    assert status == (not output.exists())
+    return json.loads(output.read_text())["mIoU"] if output.exists() else None
+
+
+def _compared_miou(model, folder, tmp_path):
+    output = tmp_path / "c.json"
+    words = [str(model), "--data", str(folder), "--rounds", "1", "--threads", "1"]
+    status = compare.main([*words, "--json", str(output)])
+    (row,) = json.loads(output.read_text())
+    assert status == (row["mIoU"] is None)
+    return row["mIoU"]
+
+
+def test_a_class_that_is_ignored_does_not_count(perfect, model, folder, tmp_path, capsys):
+    output = tmp_path / "m.json"
+    words = ["--checkpoint", str(model), "--data", str(folder), "--output", str(output)]
+    assert eval_command.main([*words, "--ignore", f"1,{VOID}"]) == 0
+    found = json.loads(output.read_text())
+    assert found["per_class"]["box"] is None
+    others = [found["per_class"][name] for name in ("floor", "ground")]
+    assert found["mIoU"] == pytest.approx(sum(others) / 2)
+    with pytest.raises(SystemExit):
+        eval_command.main([*words, "--ignore", "300"])
+    assert "argument --ignore: must be labels in 0..255, got '300'" in capsys.readouterr().err
+
+
+def test_drawings_and_masks_of_one_folder_are_a_wrong_call(folder, tmp_path, capsys):
+    words = [str(folder / "val"), "--output", str(tmp_path / "out"), "--masks"]
+    with pytest.raises(SystemExit):
+        predict.main([*words, str(tmp_path / "new" / ".." / "out")])
+    assert "argument --masks: is the folder of --output" in capsys.readouterr().err
 
 
 def test_eval_names_files_that_cannot_be_used(perfect, model, tmp_path, capsys):
@@ -212,6 +274,7 @@ def test_what_makes_a_file_disagree():
     [
         (predict, ["--csv", "x.csv"], "--csv: for detectors"),
         (predict, ["--tile", "64"], "--tile: for detectors"),
+        (predict, ["--threshold", "0.9"], "--threshold: for detectors"),
         (export, ["--output", "x.onnx", "--nms"], "--nms: segmenters are exported to .onnx"),
         (export, ["--output", "x.tflite"], "--output x.tflite: segmenters are exported to .onnx"),
         (

@@ -125,6 +125,18 @@ def integers(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"must be numbers like 1,2,3, got {text!r}") from None
 
 
+def mask_labels(text: str) -> list[int]:
+    """Labels of masks, 0 to 255, with commas between.
+
+    Raises:
+        argparse.ArgumentTypeError: they are none.
+    """
+    found = integers(text)
+    if not all(0 <= label <= 255 for label in found):
+        raise argparse.ArgumentTypeError(f"must be labels in 0..255, got {text!r}")
+    return found
+
+
 def words(text: str) -> list[str]:
     """Words with commas between, without repetitions.
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from igcv3det.cli.errors import error_line, without_parser
 
-DONE, FAILED, WRONG_CALL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+DONE, FAILED, WRONG_CALL, INTERRUPTED, BROKEN_PIPE, TERMINATED = 0, 1, 2, 130, 141, 143
 PROGRAM = "igcv3det"
 DEBUG = "--debug"
 TOOLS = {"predict": "infer", "train": "train_det", "eval": "eval_det"}
@@ -55,7 +59,8 @@ def run_command(
 
     Returns:
         Exit status: that of ``run``, 1 after an error, 2 where that is a value out of its range,
-        130 after an interrupt, 141 where the reader of standard output has gone.
+        130 after an interrupt, 143 after a `TerminatedError`, 141 where the reader of standard
+        output has gone.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # of file names that are not UTF-8
@@ -72,6 +77,9 @@ def run_command(
         # The interpreter flushes standard output at exit, which would fail once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except TerminatedError:
+        report(name, "ended by SIGTERM")
+        return TERMINATED
     except KeyboardInterrupt:
         report(name, "interrupted")
         return INTERRUPTED
@@ -81,6 +89,27 @@ def run_command(
         report(name, error_line(error))
         return WRONG_CALL if _is_out_of_range(error) else FAILED
     return status
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, where it ends the work as Ctrl-C does."""
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Lets SIGTERM raise `TerminatedError`, so that a run completes its files."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():  # which alone has signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_out_of_range(error: Exception) -> bool:

@@ -32,7 +32,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from igcv3det.cli.arguments import integers, positive_int
+from igcv3det.cli.arguments import integers, mask_labels, positive_int
 from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
 from igcv3det.cli.data_options import add_data_options, read_data, require_data
 from igcv3det.cli.progress import counting
@@ -77,7 +77,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--limit", type=positive_int, metavar="N", help="only the first N images")
     colours = "segmenters: names and colours of the classes, for RGB masks"
     add("--classes", type=Path, metavar="FILE", help=colours)
-    add("--ignore", type=integers, metavar="LABELS", help="segmenters: labels of no class, as 0,11")
+    ignored = "segmenters: labels of no class, as 0,11"
+    add("--ignore", type=mask_labels, metavar="LABELS", help=ignored)
     add("--results", type=Path, metavar="JSON", help="evaluate the detections of this file")
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     add("--batch-size", type=positive_int, default=8, metavar="N", help="batch size (default: 8)")

@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.tasks.segment.sources import LABELS_SUFFIX
 
     images = Path(options.images)
-    beside = images.resolve()
+    beside = images.absolute()  # a link keeps its name: masks are found beside it
     output = options.output or beside.with_name(f"{beside.name}{LABELS_SUFFIX}")
     annotations = Path(options.annotations)
     content = read_lists(annotations)

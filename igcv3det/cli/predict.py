@@ -25,7 +25,8 @@ A segmenter colours the pixels by class, and writes them as PNG masks to --masks
 A stream that drops is connected again, up to 5 times in a row. Ctrl-C ends a run with its files
 complete. No source is written over: a drawing whose name is taken gets a number.
 
-Exit status: 0 all done, 1 something could not be read or written, 2 wrong call, 130 interrupted.
+Exit status: 0 all done, 1 something could not be read or written, 2 wrong call, 130 interrupted,
+143 ended by SIGTERM, which completes the files as Ctrl-C does.
 """
 
 from __future__ import annotations
@@ -35,13 +36,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import confidence, positive_int, share, whole_number_from, words
-from igcv3det.cli.command import WRONG_CALL, command_parser, report, run_command
+from igcv3det.cli.command import (
+    WRONG_CALL,
+    command_parser,
+    report,
+    run_command,
+    sigterm_interrupts,
+)
 from igcv3det.cli.results import refuse_overwriting
 
 if TYPE_CHECKING:
     from igcv3det.io.sources import Sources
 
 DEFAULT_OUTPUT = Path("runs/infer")
+DEFAULT_THRESHOLD = 0.3
 MIN_TILE = 16  # detection.tiles.MIN_SIZE, whose module imports torch
 
 
@@ -78,7 +86,6 @@ def _add_detection_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--threshold",
         type=confidence,
-        default=0.3,
         metavar="SCORE",
         help="confidence threshold (default: 0.3)",
     )
@@ -136,6 +143,7 @@ def _single_image(sources: Sources) -> Path | None:
 
 def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Sources:
     """The files of the run; results that would be written over one of them are a wrong call."""
+    from igcv3det.io.file_set import FileSet
     from igcv3det.io.sources import find_sources
 
     sources = find_sources(options.source, numbered=options.track)
@@ -143,10 +151,17 @@ def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) 
     for option, folder in (("--output", options.output), ("--masks", options.masks)):
         if folder and folder.exists() and not folder.is_dir():
             parser.error(f"argument {option}: {folder} is not a folder")
+    if options.output and options.masks and options.masks in FileSet([options.output]):
+        parser.error("argument --masks: is the folder of --output, whose drawings have these names")
     return sources
 
 
 def _run(options: argparse.Namespace) -> int:
+    with sigterm_interrupts():
+        return _predict(options)
+
+
+def _predict(options: argparse.Namespace) -> int:
     from igcv3det.checkpoint import preview_notice
     from igcv3det.cli.prediction import predict_sources
     from igcv3det.predictor import Predictor
@@ -163,6 +178,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.masks:
         report("predict", "--masks: for segmenters")
         return WRONG_CALL
+    if options.threshold is None:
+        options.threshold = DEFAULT_THRESHOLD
     if options.checkpoint is None and (notice := preview_notice(DEFAULT)):
         report("predict", notice)
     predictor = Predictor.load(

@@ -70,8 +70,13 @@ def _mious(
         return mious
     for name in [own for own in networks if models[own].suffix not in (".yaml", ".yml")]:
         predictor = SegmentationPredictor.load(models[name])
+        try:
+            classes = predictor.classes.of_table(source.table)
+        except ValueError as error:
+            failures.append(f"{name}: {error_line(error)}")
+            continue
         with counting(f"{name}:", len(samples)) as progress:
-            scores, unusable = score_split(predictor, samples, progress=progress)
+            scores, unusable = score_split(predictor, samples, classes, progress=progress)
         mious[name] = scores.miou
         failures += [f"{name}: {sentence}" for sentence in unusable]
     return mious

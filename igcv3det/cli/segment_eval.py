@@ -34,7 +34,7 @@ def evaluate_segments(options: argparse.Namespace) -> int:
     every = source.read(options.split or validation_split(source))
     samples = every[: options.limit]
     predictor = SegmentationPredictor.load(options.checkpoint, options.device)
-    classes = predictor.classes
+    classes = predictor.classes.of_table(source.table)
     if options.ignore is not None:
         classes = classes._replace(ignored=tuple(options.ignore))
 

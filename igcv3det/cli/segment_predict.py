@@ -14,7 +14,7 @@ from igcv3det.tasks.segment.drawing import MaskFolder, draw_segmentation
 from igcv3det.tasks.segment.predictor import Segmentation, SegmentationPredictor
 
 SHARE_DIGITS = 6
-_OF_DETECTORS = ("csv", "classes", "iou", "tile", "track")
+_OF_DETECTORS = ("csv", "threshold", "classes", "iou", "tile", "track")
 
 
 def predict_segments(options: argparse.Namespace) -> int:

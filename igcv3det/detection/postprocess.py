@@ -33,6 +33,7 @@ def postprocess(
     config: PostprocessConfig,
     activation: Literal["softmax", "sigmoid"],
     variances: tuple[float, float, float, float],
+    labels: Sequence[Tensor | None] | None = None,
 ) -> list[Detections]:
     """Decodes, filters and suppresses the boxes of every image of a batch.
 
@@ -49,15 +50,17 @@ def postprocess(
         activation: turns logits into scores; column 0, the background, is part of the softmax and
             dropped after it.
         variances: of the box coder.
+        labels: of the classes that are wanted in each image, in 1..K; None takes all.
 
     Returns:
         B detections without categories, in descending order of score, boxes clipped to the original
         image.
     """
     coder = BoxCoder(variances)
+    wanted = labels or [None] * len(original_sizes)
     return [
-        _detect(logits, offsets, anchors, size, image_size, config, activation, coder)
-        for logits, offsets, size in zip(*outputs, original_sizes, strict=True)
+        _detect(logits, offsets, anchors, size, image_size, config, activation, coder, own)
+        for logits, offsets, size, own in zip(*outputs, original_sizes, wanted, strict=True)
     ]
 
 
@@ -77,9 +80,10 @@ def _detect(
     config: PostprocessConfig,
     activation: Literal["softmax", "sigmoid"],
     coder: BoxCoder,
+    labels: Tensor | None,
 ) -> Detections:
     """The detections of one image: logits [A, K + 1], offsets [A, 4]."""
-    scores = class_scores(logits, activation)
+    scores = _of_classes(class_scores(logits, activation), labels)
     # Few anchors exceed the threshold, so only these are decoded. NaN exceeds nothing.
     candidate_rows = torch.nonzero(scores.amax(dim=1) > config.score_threshold)[:, 0]
     boxes = coder.decode(offsets[candidate_rows].float(), anchors[candidate_rows])
@@ -92,6 +96,7 @@ def select_detections(
     original_size: tuple[int, int],
     image_size: int,
     config: PostprocessConfig,
+    labels: Tensor | None = None,
 ) -> Detections:
     """The part of `postprocess` after decoding, for one image.
 
@@ -101,11 +106,13 @@ def select_detections(
         original_size: (height, width) in pixels of the image before it was resized.
         image_size: side of the square network input, pixels.
         config: thresholds and limits.
+        labels: of the classes that are wanted, in 1..K; None takes all.
 
     Returns:
         Detections without categories, in descending order of score, boxes clipped to the original
         image.
     """
+    scores = _of_classes(scores, labels)
     usable = boxes.isfinite().all(dim=1) & (scores.amax(dim=1) > config.score_threshold)
     boxes = boxes.clamp(min=0, max=image_size)
     usable &= (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
@@ -118,6 +125,15 @@ def select_detections(
     # Divided first: the right border is then exactly the width, never a rounding beyond it.
     boxes = boxes[keep] / image_size * boxes.new_tensor([width, height, width, height])
     return Detections(boxes, scores[keep], labels[keep])
+
+
+def _of_classes(scores: Tensor, labels: Tensor | None) -> Tensor:
+    """Scores [N, K] with 0, which exceeds no threshold, for classes that are not wanted."""
+    if labels is None:
+        return scores
+    is_wanted = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
+    is_wanted[labels.to(scores.device) - 1] = True
+    return scores.where(is_wanted, 0)
 
 
 def _nms(boxes: Tensor, scores: Tensor, labels: Tensor, config: PostprocessConfig) -> Tensor:

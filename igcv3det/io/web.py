@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import urllib.error
 import urllib.request
@@ -53,7 +52,8 @@ def _fetch_image(address: Address) -> bytes | None:
         ImageReadError: there is no answer, or it is an error, too long or cut off.
     """
     try:
-        with urllib.request.urlopen(_request(address), timeout=TIMEOUT_S) as answer:
+        opener, request = _opener_and_request(address)
+        with opener.open(request, timeout=TIMEOUT_S) as answer:
             kind = answer.headers.get_content_type()
             is_unknown = kind in ("application/octet-stream", "text/plain")  # plain: the default
             is_named = address.suffix.lower() in EXTENSIONS
@@ -74,13 +74,24 @@ def _fetch_image(address: Address) -> bytes | None:
     return data
 
 
-def _request(address: Address) -> urllib.request.Request:
-    """A request with the URL's user name and password as a header."""
+def _opener_and_request(
+    address: Address,
+) -> tuple[urllib.request.OpenerDirector, urllib.request.Request]:
+    """A request without user name and password, and what sends them to its host alone.
+
+    Basic at once, Digest where the host asks for it.
+    """
     parts = urlsplit(address.text)
     login, _, host = parts.netloc.rpartition("@")
-    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host, fragment="")))
-    request.add_header("User-Agent", "igcv3det")
+    url = urlunsplit(parts._replace(netloc=host, fragment=""))
+    handlers: list[urllib.request.BaseHandler] = []
     if login:
-        token = base64.b64encode(unquote(login).encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
-    return request
+        user, _, password = login.partition(":")
+        known = urllib.request.HTTPPasswordMgrWithPriorAuth()
+        known.add_password(None, url, unquote(user), unquote(password), is_authenticated=True)
+        handlers = [
+            urllib.request.HTTPDigestAuthHandler(known),
+            urllib.request.HTTPBasicAuthHandler(known),
+        ]
+    request = urllib.request.Request(url, headers={"User-Agent": "igcv3det"})
+    return urllib.request.build_opener(*handlers), request

@@ -85,6 +85,7 @@ class ExportedDetector:
         inputs: Sequence[Tensor],
         original_sizes: Sequence[tuple[int, int]],
         config: PostprocessConfig,
+        labels: Sequence[Tensor | None] | None = None,
     ) -> list[Detections]:
         """Detects the objects of preprocessed images.
 
@@ -94,6 +95,8 @@ class ExportedDetector:
             original_sizes: (height, width) in pixels of each image before that.
             config: thresholds. If the graph includes NMS, only a higher score threshold and fewer
                 detections than the file's own have an effect.
+            labels: of the classes that are wanted in each image; None takes all. If the graph
+                includes NMS, they are chosen from the detections that it gives.
 
         Returns:
             One for each image, boxes in its pixels, with categories.
@@ -107,23 +110,31 @@ class ExportedDetector:
             boxes, scores = self(torch.stack(list(inputs)))
             outputs = list(zip(boxes[:, None], scores[:, None], strict=True))
         detections = self._from_nms if self.spec.nms else self._from_candidates
-        return [
-            detections(own, size, config) for own, size in zip(outputs, original_sizes, strict=True)
-        ]
+        wanted = labels or [None] * len(original_sizes)
+        each = zip(outputs, original_sizes, wanted, strict=True)
+        return [detections(own, size, config, classes) for own, size, classes in each]
 
     def _from_candidates(
-        self, outputs: tuple[Tensor, ...], size: tuple[int, int], config: PostprocessConfig
+        self,
+        outputs: tuple[Tensor, ...],
+        size: tuple[int, int],
+        config: PostprocessConfig,
+        wanted: Tensor | None,
     ) -> Detections:
         """Detections from boxes [1, A, 4] and scores [1, A, K]."""
         boxes, scores = outputs[0][0], outputs[1][0]
         side = self.config.image_size
         if self.spec.preprocessing:
             boxes = boxes / _sides(size) * side
-        found = select_detections(boxes, scores, size, side, config)
+        found = select_detections(boxes, scores, size, side, config, wanted)
         return Detections(found.boxes, found.scores, found.labels, self.categories)
 
     def _from_nms(
-        self, outputs: tuple[Tensor, ...], size: tuple[int, int], config: PostprocessConfig
+        self,
+        outputs: tuple[Tensor, ...],
+        size: tuple[int, int],
+        config: PostprocessConfig,
+        wanted: Tensor | None,
     ) -> Detections:
         """Detections from boxes [N, 4], scores [N] and labels [N]."""
         boxes, scores, labels = outputs
@@ -134,7 +145,10 @@ class ExportedDetector:
             )
         if not self.spec.preprocessing:
             boxes = boxes / self.config.image_size * _sides(size)
-        keep = torch.nonzero(scores > config.score_threshold)[: config.detections_per_image, 0]
+        is_kept = scores > config.score_threshold
+        if wanted is not None:
+            is_kept &= torch.isin(labels, wanted)
+        keep = torch.nonzero(is_kept)[: config.detections_per_image, 0]
         return Detections(boxes[keep], scores[keep], labels[keep], self.categories)
 
 

@@ -135,6 +135,8 @@ class _Service:
         if classes is None:
             return None
         names = [name.strip() for name in classes.split(",") if name.strip()]
+        if not names:
+            raise RefusalError(400, "classes: names no class")
         try:
             return torch.tensor(self._predictor.categories.labels_of(names), dtype=torch.int64)
         except ValueError as error:
@@ -156,13 +158,11 @@ class _Service:
                     self._decoders, self._decode, upload
                 )
                 chosen = self._threshold if threshold is None else threshold
-                found = await self._batcher.detect(tensor, image.shape[:2], chosen)
+                found = await self._batcher.detect(tensor, image.shape[:2], chosen, labels)
         except TimeoutError:
             if upload is None:
                 raise RefusalError(SLOW, "the upload took too long") from None
             raise busy("the service is too slow for its load; try again") from None
-        if labels is not None:
-            found = found[torch.isin(found.labels, labels)]
         return frame_record(Frame(Path(upload.name), image), found)
 
     def _decode(self, upload: Upload) -> tuple[Image, Tensor]:

@@ -22,12 +22,14 @@ class _Job(NamedTuple):
     Attributes:
         size: (height, width) of the image before preprocessing.
         threshold: confidence threshold in [0, 1).
+        labels: of the classes that are wanted; None takes all.
         found: receives the detections; cancelled where the client no longer waits.
     """
 
     tensor: Tensor
     size: tuple[int, int]
     threshold: float
+    labels: Tensor | None
     found: asyncio.Future[Detections]
 
 
@@ -63,17 +65,24 @@ class Batcher:
         self._idle = 0  # threads without a batch
         self._ends = False
 
-    async def detect(self, tensor: Tensor, size: tuple[int, int], threshold: float) -> Detections:
+    async def detect(
+        self,
+        tensor: Tensor,
+        size: tuple[int, int],
+        threshold: float,
+        labels: Tensor | None = None,
+    ) -> Detections:
         """The detections of one image; returns when its batch has run.
 
         Args:
             tensor: a result of `Predictor.preprocess`.
             size: (height, width) in pixels of the image before that.
             threshold: confidence threshold in [0, 1).
+            labels: of the classes that are wanted; None takes all.
         """
         found: asyncio.Future[Detections] = asyncio.get_running_loop().create_future()
         with self._changed:
-            self._waiting.append(_Job(tensor, size, threshold, found))
+            self._waiting.append(_Job(tensor, size, threshold, labels, found))
             self._changed.notify()
         return await found
 
@@ -137,6 +146,7 @@ class Batcher:
             [job.tensor for job in batch],
             [job.size for job in batch],
             threshold=min(job.threshold for job in batch),
+            labels=[job.labels for job in batch],
         )
         return [own[own.scores > job.threshold] for own, job in zip(found, batch, strict=True)]
 

@@ -11,6 +11,7 @@ from functools import partial
 from types import FrameType
 from typing import cast
 
+import PIL.Image
 import uvicorn
 from fastapi import FastAPI
 
@@ -72,6 +73,7 @@ def run(app: FastAPI, own: socket.socket, seconds: float) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=max(1, round(seconds)),
     )
+    PIL.Image.MAX_IMAGE_PIXELS = None  # the service has a limit of its own
     with _sigterm_ends_without_error():
         uvicorn.Server(config).run(sockets=[own])
 

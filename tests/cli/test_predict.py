@@ -1,6 +1,8 @@
 """Options of `igcv3det predict`: classes, NMS, streams, interrupts, progress."""
 
 import json
+import os
+import signal
 import sys
 
 import numpy as np
@@ -185,25 +187,29 @@ def test_a_camera_until_it_is_unplugged(loads, tmp_path, monkeypatch, capsys):
     assert len(list(read_video(tmp_path / "out" / "camera_0.mp4"))) >= len(records) - 1
 
 
-def test_an_interrupt_leaves_complete_files(loads, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("by_signal", [False, True], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupt_leaves_complete_files(loads, tmp_path, monkeypatch, capsys, by_signal):
     monkeypatch.setattr(web, "open_capture", lambda address: FakeCamera(10**9))
     real = FakePredictor.__call__
     calls = []
 
     def interrupted(self, image):
         calls.append(image)
-        if len(calls) == 4:
+        if len(calls) == 4 and by_signal:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif len(calls) == 4:
             raise KeyboardInterrupt
         return real(self, image)
 
     monkeypatch.setattr(FakePredictor, "__call__", interrupted)
     status, records = predict(tmp_path, "rtsp://host/yard", "--output", tmp_path / "out")
-    assert status == 130
+    assert status == (143 if by_signal else 130)
     assert len(records) == 3
     assert len(list(read_video(tmp_path / "out" / "yard.mp4"))) >= 3
     output = capsys.readouterr()
     assert output.out.startswith("objects: 6, images: 3; results in ")
-    assert output.err == "predict: interrupted\n"
+    assert output.err == f"predict: {'ended by SIGTERM' if by_signal else 'interrupted'}\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_stream_that_drops_is_said(loads, tmp_path, monkeypatch, capsys):

@@ -6,10 +6,12 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import PIL.Image
@@ -34,6 +36,9 @@ CONFIG = DetectorConfig(
 )
 
 
+OPTIONS = ("--max-megapixels", "400")  # Pillow alone takes up to 179
+
+
 @pytest.fixture(autouse=True)
 def same_environment(monkeypatch):
     """The command sets limits of OpenCV, which programs of later tests would inherit."""
@@ -54,7 +59,7 @@ def service(checkpoint):
     """Process and port of a service."""
     command = [sys.executable, "-m", "igcv3det", "serve", "--checkpoint", checkpoint]
     process = subprocess.Popen(
-        [*command, "--port", "0", "--timeout", "3", "--batch-wait", "500"],
+        [*command, "--port", "0", "--timeout", "3", "--batch-wait", "500", *OPTIONS],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,12 +83,21 @@ def _post(port, body, query=""):
         connection.close()
 
 
+def _png_chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
 def test_a_process_serves_and_ends_after_what_is_in_flight(service, tmp_path):
     process, port = service
     PIL.Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     image = (tmp_path / "a.png").read_bytes()
     status, record = _post(port, image)
     assert (status, record["width"], record["height"]) == (200, 40, 30)
+
+    header = b"\x89PNG\r\n\x1a\n" + _png_chunk(
+        b"IHDR", struct.pack(">IIBBBBB", 14000, 14000, 8, 2, 0, 0, 0)
+    )
+    assert _post(port, header + _png_chunk(b"IDAT", b"cut"))[0] == 422  # and not too many pixels
 
     # Several times what the system buffers: the client is still sending when it is refused
     assert _post(port, bytes(20_000_000))[0] == 413

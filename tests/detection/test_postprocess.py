@@ -1,5 +1,6 @@
 """Postprocessing against torchvision and by hand, and properties of any result."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -71,6 +72,22 @@ def test_equals_torchvision(config):
         torch.testing.assert_close(one.scores, other["scores"])
         assert torch.equal(one.labels, other["labels"])
         torch.testing.assert_close(one.boxes, other["boxes"], rtol=0, atol=1e-3)
+
+
+def test_wanted_classes_are_chosen_before_the_limit():
+    outputs = random_outputs(2)
+    config = PostprocessConfig(score_threshold=0.02, detections_per_image=8)
+    everything = dataclasses.replace(config, detections_per_image=1000)
+    for own in ([2, 4], [3]):
+        labels = [torch.tensor(own), None]
+        common = (ANCHORS, [(SIZE, SIZE)] * 2, SIZE)
+        found, plain = postprocess(outputs, *common, config, "softmax", VARIANCES, labels)
+        every, same = postprocess(outputs, *common, everything, "softmax", VARIANCES)
+        expected = every[torch.isin(every.labels, labels[0])][:8]
+        assert len(expected) == 8
+        torch.testing.assert_close(found.scores, expected.scores)
+        assert torch.equal(found.labels, expected.labels)
+        torch.testing.assert_close(plain.scores, same.scores[:8])
 
 
 def test_nms_in_rounds_equals_nms_on_all():

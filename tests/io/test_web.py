@@ -1,7 +1,9 @@
 """URLs, with a server of this process: images, videos, errors."""
 
 import base64
+import hashlib
 import threading
+import urllib.request
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -34,11 +36,18 @@ def server(answers):
         def log_message(self, *args):
             """Says nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with serving(Handler) as host:
+        yield host, headers
+
+
+@contextmanager
+def serving(handler):
+    """Serves with a handler; gives the address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"127.0.0.1:{http.server_port}", headers
+            yield f"127.0.0.1:{http.server_port}"
         finally:
             http.shutdown()
             thread.join()
@@ -77,6 +86,66 @@ def test_user_and_password_are_sent_and_not_shown(png):
         (frame,) = read(f"http://me:p%40ss@{host}/a.png")
     assert headers[0]["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
     assert str(frame.file) == f"http://{host}/a.png"
+
+
+class DigestHandler(BaseHTTPRequestHandler):
+    """Sends an image to who answers a challenge of Digest (RFC 7616), by md5 with qop=auth."""
+
+    image = b""
+
+    def do_GET(self):
+        scheme, _, rest = self.headers.get("Authorization", "").partition(" ")
+        is_right = scheme == "Digest" and self._is_right(rest)
+        self.send_response(200 if is_right else 401)
+        if not is_right:
+            self.send_header("WWW-Authenticate", 'Digest realm="yard", nonce="n1", qop="auth"')
+        self.send_header("Content-Type", "image/png")
+        self.send_header("Content-Length", str(len(self.image) if is_right else 0))
+        self.end_headers()
+        if is_right:
+            self.wfile.write(self.image)
+
+    def _is_right(self, text):
+        given = urllib.request.parse_keqv_list(urllib.request.parse_http_list(text))
+        first, second = (_md5(text) for text in ("me:yard:p@ss", f"GET:{self.path}"))
+        parts = (first, "n1", given["nc"], given["cnonce"], "auth", second)
+        return given["response"] == _md5(":".join(parts))
+
+    def log_message(self, *args):
+        """Says nothing."""
+
+
+def _md5(text):
+    return hashlib.md5(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("password", "is_read"), [("p%40ss", True), ("wrong", False)])
+def test_a_server_that_asks_for_digest(png, password, is_read):
+    handler = type("Handler", (DigestHandler,), {"image": png})
+    with serving(handler) as host:
+        (item,) = read(f"http://me:{password}@{host}/snap")
+    assert isinstance(item, Frame) == is_read
+    if not is_read:
+        assert "HTTP 401" in item.reason
+
+
+def test_a_password_is_not_sent_to_another_host(png):
+    with server({"/a.png": (200, "image/png", png)}) as (host, headers):
+        target = host.replace("127.0.0.1", "localhost")
+
+        class Redirect(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(302)
+                self.send_header("Location", f"http://{target}/a.png")
+                self.end_headers()
+
+            def log_message(self, *args):
+                """Says nothing."""
+
+        with serving(Redirect) as first:
+            (frame,) = read(f"http://me:secret@{first}/snap.png")
+    assert isinstance(frame, Frame)
+    assert "Authorization" not in headers[0]
 
 
 @pytest.mark.parametrize(

@@ -108,11 +108,19 @@ def test_a_reply_is_the_record_of_predict(client, predictor, image, form):
         assert own["box"] == pytest.approx(other["box"], abs=0.01)
 
 
+def test_classes_are_chosen_before_the_limit(client):
+    query = "/detect?threshold=0.0"
+    found = client.post(query, content=encoded()).json()["detections"]
+    dogs = client.post(f"{query}&classes=dog", content=encoded()).json()["detections"]
+    assert len(found) == 100
+    assert len(dogs) > sum(one["label"] == "dog" for one in found)
+
+
 def test_classes_and_threshold_choose_detections(client):
-    found = client.post("/detect?threshold=0.1", content=encoded()).json()["detections"]
-    dogs = client.post("/detect?threshold=0.1&classes=dog", content=encoded()).json()["detections"]
+    found = client.post("/detect?threshold=0.35", content=encoded()).json()["detections"]
+    dogs = client.post("/detect?threshold=0.35&classes=dog", content=encoded()).json()["detections"]
     assert dogs == [one for one in found if one["label"] == "dog"]
-    assert 0 < len(dogs) < len(found)
+    assert 0 < len(dogs) < len(found) < 100
     scores = sorted({one["score"] for one in found})
     middle = (scores[-2] + scores[-1]) / 2
     above = client.post(f"/detect?threshold={middle}", content=encoded()).json()["detections"]
@@ -147,6 +155,7 @@ HOSTILE = {
     "threshold": ("threshold=1", {"content": encoded()}, 400, "threshold: "),
     "no number": ("threshold=high", {"content": encoded()}, 400, "threshold: "),
     "nan": ("threshold=nan", {"content": encoded()}, 400, "threshold: "),
+    "no class": ("classes=,", {"content": encoded()}, 400, "classes: names no class"),
     "class": ("classes=dgo", {"content": encoded()}, 400, "did you mean 'dog'"),
 }
 
@@ -198,7 +207,7 @@ class Held:
     def preprocess(self, image):
         return torch.zeros(3, 4, 4)
 
-    def detect(self, tensors, sizes, threshold):
+    def detect(self, tensors, sizes, threshold, labels):
         self.batches.append(len(tensors))
         self.started.set()
         assert self.goes.wait(10)

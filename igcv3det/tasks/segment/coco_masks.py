@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -144,7 +144,7 @@ def write_masks(
     output: Path,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Writes a PNG mask for each image, and ``classes.txt`` beside the folder.
+    """Writes a PNG mask for each image, in folders like theirs, and ``classes.txt`` beside all.
 
     Args:
         masks: of the annotation file.
@@ -157,30 +157,45 @@ def write_masks(
 
     Raises:
         FileExistsError: ``output`` holds something, or ``classes.txt`` has other names.
-        AnnotationError, ImageReadError: an entry cannot be used, or its image is not there.
+        AnnotationError, ImageReadError: an entry cannot be used, its image is not there, or two
+            would have the same mask.
     """
     classes, text = output.parent / "classes.txt", "".join(f"{name}\n" for name in masks.names)
     if output.is_dir() and any(output.iterdir()):
         raise FileExistsError(f"{output}: holds something; remove it first")
     if classes.exists() and classes.read_text(encoding="utf-8") != text:
         raise FileExistsError(f"{classes}: has other names; remove it first")
+    found = _mask_names(masks, ImageFolder(images))
     output.mkdir(parents=True, exist_ok=True)
-    folder = ImageFolder(images)
     palette = np.zeros((256, 3), np.uint8)
     first = int(masks.names[0] == BACKGROUND)  # which stays black
     palette[first : len(masks.names)] = class_colours(len(masks.names) - first)
-    for number, entry in enumerate(masks.images, start=1):
-        path = images / folder.find(str(entry["file_name"]))
-        size = stated_size(entry.get("height"), entry.get("width"), path)
+    pairs = zip(masks.images, found.items(), strict=True)
+    for number, (entry, (mask_name, image_name)) in enumerate(pairs, start=1):
+        size = stated_size(entry.get("height"), entry.get("width"), images / image_name)
         mask = masks.draw(entry["id"], size)
         image = PIL.Image.fromarray(mask, "P")
         image.putpalette(palette.ravel().tolist())
-        with replacing(output / f"{path.stem}.png") as partial:
+        with replacing(output / mask_name) as partial:
             image.save(partial, format="PNG")
         if progress is not None:
             progress(number)
     classes.write_text(text, encoding="utf-8")
     return len(masks.images)
+
+
+def _mask_names(masks: DrawnMasks, folder: ImageFolder) -> dict[str, str]:
+    """The file of each image by that of its mask, in the order of the images."""
+    found: dict[str, str] = {}
+    for entry in masks.images:
+        name = folder.find(str(entry["file_name"]))
+        mask = PurePath(name).with_suffix(".png").as_posix()
+        if mask in found:
+            raise AnnotationError(
+                f"{found[mask]} and {name} would have the same mask {mask}: rename one of them"
+            )
+        found[mask] = name
+    return found
 
 
 def _rasterised(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray[Any, Any]:  # noqa: ANN401

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -64,19 +64,21 @@ class SegmentationScores(NamedTuple):
         confusion: [K, K] int64 pixels, true class by predicted class.
         names: of the classes.
         images: number of images.
+        ignored: classes whose own pixels are not counted, so that they have no IoU.
     """
 
     confusion: Tensor
     names: Sequence[str]
     images: int
+    ignored: Collection[int] = ()
 
     @property
     def per_class(self) -> dict[str, float | None]:
-        """IoU of each class; None for a class without a pixel in masks and predictions."""
+        """IoU of each class; None for one that is ignored, or without a pixel in both."""
         values = class_ious(self.confusion).tolist()
         return {
-            name: None if value != value else value
-            for name, value in zip(self.names, values, strict=True)
+            name: None if value != value or number in self.ignored else value
+            for number, (name, value) in enumerate(zip(self.names, values, strict=True))
         }
 
     @property

@@ -6,6 +6,7 @@ into a palette, whose colours have no meaning. RGB masks need a table of colours
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -14,6 +15,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from igcv3det.datasets.category_map import match_names
+from igcv3det.structures import Categories
 from igcv3det.tasks.segment.class_tables import ClassTable
 
 Mask = NDArray[np.uint8]
@@ -22,6 +25,7 @@ Mask = NDArray[np.uint8]
 IGNORED = 255
 """Pixels of no class, which neither training nor evaluation counts; Pascal VOC's void."""
 MAX_CLASSES = 254
+_NUMBERED = re.compile(r"class \d+")  # what `scan.class_labels` calls classes without names
 _OUTSIDE = 254  # of a lookup table; a class never has it
 _LOSSY = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"})
 _ALPHA_MODES = {"RGBA": "RGB", "LA": "L"}  # without alpha
@@ -36,7 +40,7 @@ class ClassLabels(NamedTuple):
     """Which labels of the masks are classes.
 
     Attributes:
-        labels: [K] the label of each class, ascending.
+        labels: [K] the label of each class.
         ignored: labels of no class, besides ``IGNORED``.
         names: [K] names of the classes.
 
@@ -69,10 +73,37 @@ class ClassLabels(NamedTuple):
             label = int(mask[outside][0])
             raise MaskError(
                 f"{path}: label {label}{_place(mask == label)} is none of the {len(self.labels)} "
-                f"classes ({self.labels[0]} to {self.labels[-1]}); --ignore {label} leaves its "
+                f"classes ({min(self.labels)} to {max(self.labels)}); --ignore {label} leaves its "
                 "pixels out"
             )
         return classes
+
+    def of_table(self, table: ClassTable | None) -> ClassLabels:
+        """The same classes with the labels that a data set gives them, by their names.
+
+        Args:
+            table: of the data set; None, or classes without names, keep the labels.
+
+        Raises:
+            ValueError: a class that the table does not name.
+        """
+        if table is None or all(_NUMBERED.fullmatch(name) for name in self.names):
+            return self
+        own, other = (
+            Categories(tuple(range(len(names))), tuple(names))
+            for names in (self.names, table.names)
+        )
+        pairs = match_names(own, other)
+        missing = [name for row, name in enumerate(self.names, 1) if row not in pairs]
+        if missing:
+            raise ValueError(
+                f"{table.path}: does not name the class {missing[0]!r}, which the segmenter "
+                f"has{f', and {len(missing) - 1} more' if missing[1:] else ''}: labels are "
+                "matched by the names of the classes"
+            )
+        labels = tuple(label - 1 for label in pairs.values())
+        ignored = tuple(label for label in self.ignored if label not in labels)
+        return ClassLabels(labels, ignored, self.names)
 
     def to_labels(self, classes: Mask) -> Mask:
         """Classes [H, W] in 0 to K - 1 to the labels that masks of this data have."""

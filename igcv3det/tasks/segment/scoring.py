@@ -75,7 +75,9 @@ def score_split(
             scored, done = scored + len(batch), done + len(futures)
             if progress is not None:
                 progress(done)
-    return SplitScores(SegmentationScores(confusion.matrix, known.names, scored), failures)
+    ignored = [row for row, label in enumerate(known.labels) if label in known.ignored]
+    scores = SegmentationScores(confusion.matrix, known.names, scored, ignored)
+    return SplitScores(scores, failures)
 
 
 def _ahead(

@@ -1,6 +1,7 @@
 """Masks of COCO instances: figures by hand, formats of segmentations, bad entries."""
 
 import json
+import shutil
 
 import numpy as np
 import PIL.Image
@@ -41,6 +42,42 @@ def write(folder, instances, **changes):
     path = folder / "instances.json"
     path.write_text(json.dumps({**content, **changes}))
     return ["--annotations", str(path), "--images", str(images)]
+
+
+def test_masks_lie_in_folders_as_their_images_do(tmp_path, capsys):
+    call = write(tmp_path, [])
+    entries = []
+    for number, name in enumerate(("a/1.png", "b/1.png"), 1):
+        (tmp_path / "train2017" / name).parent.mkdir()
+        shutil.copy(tmp_path / "train2017" / "a.png", tmp_path / "train2017" / name)
+        entries.append({"id": number, "file_name": name})
+    instances = [
+        {"id": number, "image_id": number, "category_id": 7, "segmentation": [square(0, 0, number)]}
+        for number in (1, 2)
+    ]
+    call = write(tmp_path, [], images=entries, annotations=instances)
+    (tmp_path / "train2017" / "a.png").unlink()
+    assert make_masks.main(call) == 0
+    samples = MaskSource(tmp_path).read("train")
+    assert [int(read_mask(sample.mask).sum()) for sample in samples] == [1, 4]
+
+
+def test_two_images_of_one_mask_are_refused(tmp_path, capsys):
+    write(tmp_path, [])
+    shutil.copy(tmp_path / "train2017" / "a.png", tmp_path / "train2017" / "a.jpg")
+    entries = [{"id": n, "file_name": name} for n, name in enumerate(("a.png", "a.jpg"))]
+    assert make_masks.main(write(tmp_path, [], images=entries)) == 1
+    assert "a.png and a.jpg would have the same mask a.png: rename" in capsys.readouterr().err
+    assert not (tmp_path / "train2017_labels").exists()
+
+
+def test_masks_of_linked_images_are_beside_the_link(tmp_path):
+    write(tmp_path, [])
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "train").symlink_to(tmp_path / "train2017")
+    call = ["--annotations", str(tmp_path / "instances.json")]
+    assert make_masks.main([*call, "--images", str(tmp_path / "link" / "train")]) == 0
+    assert len(MaskSource(tmp_path / "link").read("train")) == 1
 
 
 def test_smaller_instances_are_on_top(tmp_path, capsys):
