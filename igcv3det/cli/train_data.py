@@ -9,7 +9,8 @@ Examples:
 DATA is a folder or a file of COCO JSON, YOLO, Pascal VOC, LabelMe, CVAT or CSV. Weights, image
 size, batch, learning rate, anchors, length and early stopping are chosen by the data and the
 machine, and each choice is printed with its reason. Every key of ``igcv3det train --help`` is an
-option here too, and has precedence; ``--config FILE`` adds a configuration file.
+option here too, and has precedence; ``--config FILE`` adds a configuration file, whose data,
+weights, length and folder count less than DATA and the options above.
 
 --tune N first searches learning rate, weight decay, warm-up and crop strength with N short
 trainings and trains with the best values (pip install 'igcv3det[tune]'). The same call resumes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pytorch_lightning import Trainer
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -9,13 +11,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from igcv3det.detector import SSDLite
 
 
-def freeze_batch_norms(module: nn.Module) -> None:
+def freeze_batch_norms(module: nn.Module, besides: Collection[str] = ()) -> None:
     """Makes batch normalisations use their running statistics, in place.
 
     Those that Lightning has synchronised between processes are included.
+
+    Args:
+        module: holds them.
+        besides: names of those that stay as they are.
     """
-    for part in module.modules():
-        if isinstance(part, _BatchNorm):
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm) and name not in besides:
             part.eval()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, TQDMProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
@@ -156,6 +156,42 @@ class StopAtStep(Callback):
     def _stop(self, trainer: Trainer) -> None:
         if trainer.global_step >= self.max_steps:
             trainer.should_stop = True
+            if trainer.check_val_every_n_epoch is not None:
+                trainer.check_val_every_n_epoch = 1  # else Lightning leaves out the validation
+
+
+class PatientStopping(EarlyStopping):
+    """Ends the run after some validations without a better metric, NaN among them.
+
+    A run that ended so is over when it is resumed; with more patience it goes on.
+
+    Args:
+        monitor: name of the metric.
+        mode: "max" or "min".
+        patience: validations.
+    """
+
+    def __init__(self, monitor: str, mode: str, patience: int) -> None:
+        super().__init__(monitor, mode=mode, patience=patience, check_finite=False)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there was nothing better for so long."""
+        return self.wait_count >= self.patience
+
+    @property
+    def state_key(self) -> str:
+        """As checkpoints of earlier versions have it."""
+        return super().state_key.replace(type(self).__qualname__, EarlyStopping.__qualname__, 1)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends a run that is resumed after its end."""
+        if self.has_ended:
+            trainer.should_stop = True
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes what was waited; the patience is this run's."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class ProgressLine(TQDMProgressBar):

@@ -124,8 +124,13 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves, so that a validation that is cut short is repeated from its beginning."""
-        if not trainer.sanity_checking and trainer.global_step != self._saved_step:
+        """Saves, so that a validation that is cut short is repeated from its beginning.
+
+        Not among the batches of a step: their gradients are not saved.
+        """
+        is_within_step = trainer.fit_loop._should_accumulate()
+        is_new = trainer.global_step != self._saved_step and not is_within_step
+        if is_new and not trainer.sanity_checking:
             self._before_validation = True
             self._save(trainer)
             self._before_validation = False
@@ -187,6 +192,27 @@ class BestCheckpoint(ModelCheckpoint):
     def state_key(self) -> str:
         """As checkpoints of earlier versions have it."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes note of a better ``best.ckpt`` that a resumed run has in its folder.
+
+        The checkpoint that it is resumed from may be from before that validation, or Lightning has
+        dropped the score because the folder was moved.
+        """
+        super().on_train_start(trainer, pl_module)
+        path = Path(str(self.dirpath)) / BEST
+        if not trainer.global_step or not path.is_file():
+            return
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        score = saved["callbacks"].get(self.state_key, {}).get("best_model_score")
+        if score is None or saved["global_step"] > trainer.global_step:
+            return  # of steps that are about to be repeated
+        own = self.best_model_score
+        is_better = own is None or bool(score > own if self.mode == "max" else score < own)
+        if is_better or not Path(self.best_model_path).is_file():
+            self.best_model_score = self.kth_value = score
+            self.best_model_path = self.kth_best_model_path = str(path)
+            self.best_k_models = {str(path): score}
 
     @property
     def is_undecided(self) -> bool:

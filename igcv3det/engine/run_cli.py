@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ProgressBar
+from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from igcv3det.config import config_from_dict
 from igcv3det.engine.batch_norm import check_sync_batch_norm
-from igcv3det.engine.callbacks import ProgressLine, RepeatableSteps, StopAtStep
+from igcv3det.engine.callbacks import PatientStopping, ProgressLine, RepeatableSteps, StopAtStep
 from igcv3det.engine.checkpoints import (
     LAST,
     AtomicCheckpointIO,
@@ -98,7 +98,9 @@ class RunCLI(RunOptions):
         config: Namespace = self.config
         if config.ckpt_path is not None:
             config = config.clone()
-            config.model.weights = None
+            for key in ("weights", "backbone_weights"):
+                if key in config.model:
+                    config.model[key] = None
         return config
 
     def after_model(self) -> None:
@@ -146,8 +148,8 @@ class RunCLI(RunOptions):
             )
         if not self.trainer.is_global_zero:
             return None
-        stop = self._callback(EarlyStopping)
-        if stop is not None and stop.stopped_epoch:
+        stop = self._callback(PatientStopping)
+        if stop is not None and stop.has_ended:
             logger.info(
                 "ended early: %d validations without a better %s", stop.wait_count, stop.monitor
             )
@@ -194,10 +196,8 @@ class RunCLI(RunOptions):
             callbacks.append(StopAtStep(self.model.max_steps))
         if given.fast_dev_run:
             return callbacks
-        if self.config.early_stopping:
-            metric, mode = self.best
-            patience = self.config.early_stopping
-            callbacks.append(EarlyStopping(metric, mode=mode, patience=patience))
+        if self.config.early_stopping and given.limit_val_batches != 0:
+            callbacks.append(PatientStopping(*self.best, self.config.early_stopping))
         if given.enable_checkpointing is not False:
             folder = self.run_folder / CHECKPOINTS
             last = LastCheckpoint(folder, self.config.save_every_n_steps)

@@ -96,7 +96,9 @@ class RunConfig(SaveConfigCallback):
         """Writes the configuration once, in the first process."""
         if trainer.is_global_zero and not self.already_saved:
             assert isinstance(self.parser, RunParser)
-            text = self.parser.dump_all(self.config)
+            config = self.config.clone()
+            config.ckpt_path = None  # who takes the file for another run does not resume this one
+            text = self.parser.dump_all(config)
             atomic_write(Path(trainer.default_root_dir) / self.config_filename, text)
         self.already_saved = True
 

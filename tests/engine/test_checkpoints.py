@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from igcv3det import load_detector, save_detector
 from igcv3det.detector import build_detector
-from igcv3det.engine.callbacks import StopAtStep
+from igcv3det.engine.callbacks import PatientStopping, StopAtStep
 from igcv3det.engine.checkpoints import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -85,6 +85,12 @@ class OutOfTime(Callback):
             [EarlyStopping("val/loss", stopping_threshold=1e9)],
             [2],
         ),
+        # not before a validation within the batches of a step
+        (
+            {"limit_val_batches": 1, "val_check_interval": 3, "accumulate_grad_batches": 2},
+            [],
+            [2, 3, 4],
+        ),
         ({"fast_dev_run": 2}, [], []),
     ],
 )
@@ -154,6 +160,68 @@ def test_which_checkpoint_is_the_best(tmp_path, caplog, values, best_step, warni
     assert torch.load(folder / "best.ckpt", weights_only=True)["global_step"] == best_step
     warnings = [r.getMessage() for r in caplog.records if r.name == "igcv3det.engine.checkpoints"]
     assert [text.partition(":")[0] for text in warnings] == ([warning] if warning else [])
+
+
+def _scripted(tmp_path, values, callbacks, **options):
+    """Trains epochs of four steps, whose validations have these values."""
+    module = tiny.module(kind=Values)
+    module.values = values
+    ckpt_path = options.pop("ckpt_path", None)
+    trainer = tiny.trainer(tmp_path, callbacks, **{"limit_val_batches": 1} | options)
+    trainer.fit(module, datamodule=tiny.TinyData(tmp_path), ckpt_path=ckpt_path)
+    return trainer
+
+
+def _best_step(folder):
+    return torch.load(folder / "best.ckpt", weights_only=True)["global_step"]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_a_resumed_run_keeps_the_better_of_its_folder(tmp_path, is_moved):
+    folder = tmp_path / "checkpoints"
+    # the run stops within its second epoch: the last checkpoint is from before that validation
+    callbacks = [BestCheckpoint(folder, "val/AP", "max"), LastCheckpoint(folder, 100)]
+    _scripted(tmp_path, (0.2, 0.5), [*callbacks, StopAtStep(6)], max_epochs=3)
+    assert _best_step(folder) == 6
+    if is_moved:
+        folder = folder.rename(tmp_path / "moved")
+    best = BestCheckpoint(folder, "val/AP", "max")
+    callbacks = [best, LastCheckpoint(folder, 100)]
+    last = str(folder / "last.ckpt")
+    _scripted(tmp_path, (0, 0.4, 0.45), callbacks, max_epochs=3, ckpt_path=last)
+    assert _best_step(folder) == 6
+    assert float(best.best_model_score) == 0.5
+    assert finish(folder, release_detector, best) is not None
+    assert _best_step(folder) == 6
+
+
+@pytest.mark.parametrize(("steps", "interval"), [(3, 4), (6, 4), (7, 2)])
+def test_the_last_weights_of_a_run_of_steps_are_validated(tmp_path, steps, interval):
+    folder = tmp_path / "checkpoints"
+    callbacks = [BestCheckpoint(folder, "val/AP", "max"), StopAtStep(steps)]
+    options = {"max_epochs": 9, "check_val_every_n_epoch": interval}
+    trainer = _scripted(tmp_path, [0.1 * n for n in range(1, 10)], callbacks, **options)
+    assert trainer.global_step == steps
+    assert _best_step(folder) == steps
+
+
+def test_a_run_stops_after_its_patience_and_not_at_nan(tmp_path):
+    values = (0.5, math.nan, 0.6, math.nan, 0.2, 0.9, 0.1, 0.1)
+    folder = tmp_path / "checkpoints"
+    stop = PatientStopping("val/AP", "max", 2)
+    callbacks = [stop, LastCheckpoint(folder, 100)]
+    trainer = _scripted(tmp_path, values, callbacks, max_epochs=8)
+    assert stop.has_ended
+    assert trainer.global_step == 20  # five epochs
+    last = str(folder / "last.ckpt")
+    for patience, steps in ((2, 20), (3, 32)):
+        stop = PatientStopping("val/AP", "max", patience)
+        callbacks = [stop, LastCheckpoint(folder, 100)]
+        again = _scripted(tmp_path, values, callbacks, max_epochs=8, ckpt_path=last)
+        assert again.global_step == steps
 
 
 def test_run_that_saved_nothing(tmp_path):

@@ -105,7 +105,7 @@ class ClassificationModule(LightningModule):
         self.normalise = Normalise(classifier.mean, classifier.std)
         self.network = build_network(classifier)
         if weights is not None:
-            load_backbone(self.network, Path(weights))
+            load_backbone(self.network, Path(weights), classifier.backbone)
         set_conv_impl(self.network, conv_impl)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)

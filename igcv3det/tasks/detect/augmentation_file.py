@@ -46,7 +46,7 @@ def load_augmentation(
 
     Args:
         path: a JSON or YAML file.
-        sizes: (height, width) of images that it must work on, pixels.
+        sizes: (height, width) of images that it must work on, pixels; none only reads it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -70,7 +70,8 @@ def load_augmentation(
     own = OwnAugmentation(_built(_plain(root)), _box_limits(root, path), path)
     for size in sizes:
         try_images(own, size)
-    try_boxes(own._replace(steps=_built(_geometry(_plain(root)))), sizes[0])
+    if sizes:
+        try_boxes(own._replace(steps=_built(_geometry(_plain(root)))), sizes[0])
     return own
 
 

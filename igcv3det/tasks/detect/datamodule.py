@@ -180,6 +180,8 @@ class CocoDataModule(LightningDataModule):
             return None
         sizes = self.train_store.images.sizes
         smallest = [tuple(sizes[row].tolist()) for row in sizes.argmin(axis=0)]
+        if self.mosaic:  # whose canvas it is applied to
+            smallest.append((2 * self.preprocess.image_size,) * 2)
         return load_augmentation(self.augmentation, list(dict.fromkeys(smallest)))
 
     @property

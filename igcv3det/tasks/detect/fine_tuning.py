@@ -22,7 +22,7 @@ _OF_LEVEL = re.compile(r"(head\.(?:classification|regression))\.(\d+)\.(.*)")
 _OF_STRIDE8 = ("stride8.", "head.classification.0.", "head.regression.0.")
 
 
-def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
+def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> frozenset[str]:
     """Copies a trained detector's weights, in place.
 
     Classes are matched by name (`datasets.category_map.match_names`): those that both detectors
@@ -38,6 +38,9 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
     Args:
         detector: the one to train.
         model: a name of pretrained weights, or a self-describing ``.safetensors`` or ``.ckpt``.
+
+    Returns:
+        Names of the layers that are new.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -72,7 +75,9 @@ def load_for_fine_tuning(detector: SSDLite, model: str | Path) -> None:
         logger.info(
             "%s: %s a map of stride 8", model, "has" if detector.stride8 is None else "lacks"
         )
-    detector.load_state_dict({**detector.state_dict(), **weights})
+    own = detector.state_dict()
+    detector.load_state_dict({**own, **weights})
+    return frozenset(name.rpartition(".")[0] for name in own.keys() - weights.keys())
 
 
 def _anchors_per_cell(detector: SSDLite, other: SSDLite) -> list[int]:

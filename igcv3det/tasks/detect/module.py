@@ -32,7 +32,7 @@ _DETECTOR: Final = DetectorConfig()
 _LOSS: Final = LossConfig()
 _OPTIM: Final = OptimConfig()
 
-FREEZES_BN_STATS = "freezes_bn_stats"  # key of a checkpoint
+FREEZES_BN_STATS, NEW_LAYERS = "freezes_bn_stats", "new_layers"  # keys of a checkpoint
 
 Batch = tuple[Tensor, list[Target]]
 
@@ -87,8 +87,9 @@ class DetectionModule(LightningModule):
         self.optim = optim
         self.detector = build_detector(detector, categories)
         starts_trained = weights is not None and not random_init
+        self._new_layers: frozenset[str] = frozenset()
         if weights is not None and starts_trained:
-            load_for_fine_tuning(self.detector, weights)
+            self._new_layers = load_for_fine_tuning(self.detector, weights)
         self._freeze_wanted = freeze_bn_stats
         self.freezes_bn_stats = freeze_bn_stats and starts_trained
         if backbone_weights is not None:
@@ -113,7 +114,7 @@ class DetectionModule(LightningModule):
             ValueError: batches of one image, whose statistics on 1x1 maps do not exist.
         """
         if self.freezes_bn_stats:
-            freeze_batch_norms(self.detector)
+            freeze_batch_norms(self.detector, self._new_layers)  # which have no statistics yet
         size = self.trainer.train_dataloader.batch_size  # type: ignore[union-attr]
         require_batch_statistics(self.detector, size, "model.freeze_bn_stats with model.weights")
 
@@ -184,6 +185,7 @@ class DetectionModule(LightningModule):
         """Adds the detector's description, and whether its norms are frozen."""
         checkpoint[DESCRIPTION] = describe_detector(self.detector)
         checkpoint[FREEZES_BN_STATS] = self.freezes_bn_stats
+        checkpoint[NEW_LAYERS] = sorted(self._new_layers)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Checks that the checkpoint is of such a run, and freezes norms if that run did.
@@ -194,6 +196,7 @@ class DetectionModule(LightningModule):
         require_continuation(checkpoint, describe_detector(self.detector), self.optim.ema_decay)
         # checkpoints of earlier versions do not say whether there were weights to start from
         self.freezes_bn_stats = self._freeze_wanted and checkpoint.get(FREEZES_BN_STATS, True)
+        self._new_layers = frozenset(checkpoint.get(NEW_LAYERS, ()))
 
     def _losses(
         self, outputs: HeadOutputs, targets: list[Target]

@@ -36,13 +36,10 @@ class OwnAugmentation(NamedTuple):
     box_limits: dict[str, float]
     path: Path
 
-    def compose(self, *after: Any) -> Any:  # noqa: ANN401
-        """A pipeline for ``image`` and ``bboxes`` [N, 5]: xyxy as shares of the image, label.
-
-        Args:
-            after: transforms that follow those of the file.
-        """
-        return with_boxes([self.steps, *after], self.box_limits)
+    def compose(self) -> Any:  # noqa: ANN401
+        """A pipeline for ``image`` and ``bboxes`` [N, 5]: xyxy as shares of the image, label."""
+        # albumentations warns where no transform takes boxes
+        return with_boxes([self.steps, albumentations.NoOp()], self.box_limits)
 
 
 def with_boxes(steps: list[Any], limits: Mapping[str, float]) -> Any:  # noqa: ANN401
@@ -102,7 +99,7 @@ def try_boxes(own: OwnAugmentation, size: tuple[int, int]) -> None:
 def _results(
     own: OwnAugmentation, image: NDArray[np.uint8], rows: NDArray[np.float32], trials: int
 ) -> Iterator[dict[str, Any]]:
-    pipeline = own.compose(albumentations.NoOp())  # it warns where no transform takes boxes
+    pipeline = own.compose()
     for trial in range(trials):
         pipeline.set_random_state(np.random.default_rng(trial), random.Random(trial))
         yield apply_own(pipeline, own.path, image, rows)

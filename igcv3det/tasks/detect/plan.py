@@ -212,7 +212,11 @@ class Plan:
     @property
     def epoch_steps(self) -> int:
         """Optimizer steps of an epoch."""
-        return max(1, len(self._store) // self._batch_size)
+        return max(1, len(self._store) // self._batch_size // self._batches_a_step)
+
+    @property
+    def _batches_a_step(self) -> int:
+        return int(self._given.get("trainer.accumulate_grad_batches") or 1)
 
     @property
     def _planned_epochs(self) -> int:
@@ -223,10 +227,11 @@ class Plan:
 
     def _length_choice(self) -> Choice:
         if self._minutes is not None:
-            steps, text = self._steps_of_minutes(self._minutes)
+            steps, text = self._length
             return Choice("length", text, {"trainer.max_steps": steps, **self._validation_interval})
         if "trainer.max_steps" in self._given:
-            return Choice("length", "as given", self._validation_interval)
+            ends = {} if self._epochs is None else {"trainer.max_epochs": self._epochs}
+            return Choice("length", "as given", {**ends, **self._validation_interval})
         text = f"{self._planned_epochs} epochs of {len(self._store)} images"
         if self._epochs is None:
             text += "; --epochs or --minutes decides otherwise"
@@ -247,10 +252,10 @@ class Plan:
         size = self._batch_size
         precision = str(self._given.get("trainer.precision", "bf16-mixed"))
         time = measure_step(store, folder, self._detector, size, precision)
-        step = time.compute + time.load / (os.cpu_count() or 1)
+        step = self._batches_a_step * (time.compute + time.load / (os.cpu_count() or 1))
         every = self._validation_interval[_INTERVAL]
         per_epoch = self.epoch_steps
-        overhead = validation * VALIDATION_COST * step / size / every
+        overhead = validation * VALIDATION_COST * step / (size * self._batches_a_step) / every
         epoch = per_epoch * step + overhead
         steps = max(1, int(minutes * 60 / epoch * per_epoch))
         text = (
@@ -258,8 +263,21 @@ class Plan:
         )
         return steps, text + f"{step:.2f} s here, validation {overhead:.0f} s an epoch"
 
+    @cached_property
+    def _length(self) -> tuple[int, str]:
+        assert self._minutes is not None
+        return self._steps_of_minutes(self._minutes)
+
+    @property
+    def _epochs_in_all(self) -> int:
+        """Those of the run, also where its length is in minutes or steps."""
+        if self._minutes is not None:
+            return self._length[0] // self.epoch_steps
+        steps = int(self._given.get("trainer.max_steps") or -1)
+        return steps // self.epoch_steps if steps > 0 else self._planned_epochs
+
     def _stop_choice(self) -> Choice:
-        validations = self._planned_epochs // self._validation_interval[_INTERVAL]
+        validations = self._epochs_in_all // self._validation_interval[_INTERVAL]
         patience = max(MIN_PATIENCE, validations // 4)
         text = f"after {patience} validations without a better AP; the best is kept"
         return Choice("stops", text, {"early_stopping": patience})

@@ -17,9 +17,11 @@ from igcv3det.tasks.detect.tuning import Choices, Search
 
 logger = logging.getLogger(__name__)
 
+_KINDS = ("images", "annotations")
 CONFIG = "finetune"
 """Name of the configuration that the choices complete."""
-_FOLDER = "trainer.default_root_dir"
+_FOLDER, _EPOCHS, _STEPS = "trainer.default_root_dir", "trainer.max_epochs", "trainer.max_steps"
+_PLACES = ("data.root", *(f"data.{s}_{kind}" for s in ("train", "val") for kind in _KINDS))
 
 
 class TrainingCall(NamedTuple):
@@ -56,10 +58,11 @@ def training_call(
     Raises:
         FileNotFoundError, ValueError: the data set or the weights cannot be used.
     """
-    given = given_values(words, DetectionCLI.renamed)
+    given, instead = _divided(words, weights, epochs, minutes, output)
     options, lines, _ = _planned(data, given, weights, epochs, minutes)
     folder = run_folder(data, output, given)
-    return TrainingCall(call_arguments(CONFIG, options, given, words, folder), lines)
+    arguments = call_arguments(CONFIG, options, given, words, folder)
+    return TrainingCall([*arguments, *_last_words(instead, options, folder)], lines)
 
 
 def tuned_call(
@@ -97,7 +100,7 @@ def tuned_call(
         ImportError: Optuna is not installed.
         FileNotFoundError, ValueError: the data set, the weights or the storage cannot be used.
     """
-    given = given_values(words, DetectionCLI.renamed)
+    given, instead = _divided(words, weights, epochs, minutes, output)
     call = {
         "data": Path(data).resolve().name,
         "weights": weights,
@@ -117,7 +120,43 @@ def tuned_call(
     options, epoch_steps = search.choices(choose)
     options["data.root"] = str(data)  # another machine may have it elsewhere
     arguments = call_arguments(CONFIG, options, given, words, folder)
+    arguments += _last_words(instead, options, folder)
     return search.run(trials, arguments, given, epoch_steps)
+
+
+def _divided(
+    words: Sequence[str],
+    weights: str | None,
+    epochs: int | None,
+    minutes: float | None,
+    output: str | Path | None,
+) -> tuple[dict[str, Any], list[str]]:
+    """What the user gives in the long form, without what the short form has instead.
+
+    A configuration file among the words counts less than DATA and the short options.
+
+    Returns:
+        The values of the words by dotted key, and the keys of the files that do not count.
+    """
+    given = given_values(words, DetectionCLI.renamed)
+    own = {word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")}
+    instead = {
+        **dict.fromkeys(_PLACES, True),
+        "model.weights": weights is not None,
+        _EPOCHS: epochs is not None or minutes is not None,
+        _STEPS: epochs is not None or minutes is not None,
+        _FOLDER: output is not None,
+    }
+    keys = [
+        key for key, counts_less in instead.items() if counts_less and key in given.keys() - own
+    ]
+    return {key: value for key, value in given.items() if key not in keys}, keys
+
+
+def _last_words(keys: Sequence[str], options: Mapping[str, Any], folder: Path) -> list[str]:
+    """Options that follow a configuration file and count more."""
+    ends = {_EPOCHS: None, _STEPS: -1, _FOLDER: str(folder)}
+    return option_words({key: options.get(key, ends.get(key)) for key in keys})
 
 
 def _planned(
@@ -130,7 +169,8 @@ def _planned(
     """The choices as options, their lines for the user, and the steps of an epoch."""
     DetectionCLI.require_minimums(given)
     if isinstance(augmentation := given.get("data.augmentation"), str):
-        load_augmentation(augmentation)  # before the data set is read and steps are measured
+        # read before the data set is and steps are measured; tried on images of the data's sizes
+        load_augmentation(augmentation, sizes=())
     plan = Plan(Path(data), given, weights, epochs, minutes)
     options, lines = merged(plan.choices(), given)
     return options, lines, plan.epoch_steps

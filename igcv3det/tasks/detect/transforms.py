@@ -84,16 +84,18 @@ class TrainTransform:
         self.preprocess = preprocess
         self.seed = seed
         if own is None:
-            self.pipeline = build_pipeline(config, preprocess)
+            self.pipeline, self._own, self._path = build_pipeline(config, preprocess), None, None
         else:
-            resize = ExpandAndCrop(AugmentConfig(preset="none"), preprocess)
-            self.pipeline = own.compose(resize)
-        self._path = None if own is None else own.path
+            # of its own: the file's limits are for boxes in pixels of its own images
+            self.pipeline = build_pipeline(AugmentConfig(preset="none"), preprocess)
+            self._own, self._path = own.compose(), own.path
 
     def __call__(self, example: Example, key: tuple[int, int]) -> Example:
         """The network input as drawn for ``key`` (epoch, index)."""
         rng = np.random.default_rng((self.seed, *key))
-        self.pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+        draws = random.Random(int(rng.integers(2**63)))
+        for pipeline in filter(None, (self._own, self.pipeline)):
+            pipeline.set_random_state(rng, draws)
         image, boxes, labels = example
         height, width = image.shape[:2]
         rows = np.concatenate([boxes / _corners(width, height), labels[:, None]], axis=1)
@@ -110,7 +112,9 @@ class TrainTransform:
 
     def _changed(self, image: NDArray[np.uint8], rows: NDArray[np.float32]) -> dict[str, Any]:
         if self._path is not None:
-            return apply_own(self.pipeline, self._path, image, rows)
+            changed = apply_own(self._own, self._path, image, rows)
+            image = changed["image"]
+            rows = np.asarray(changed["bboxes"], np.float32).reshape(-1, 5)
         result: dict[str, Any] = self.pipeline(image=image, bboxes=rows)
         return result
 

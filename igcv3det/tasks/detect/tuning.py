@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from igcv3det.config import flatten
 from igcv3det.engine.arguments import given_values, option_words
 from igcv3det.engine.callbacks import NonFiniteLossError
 from igcv3det.engine.checkpoints import LAST
@@ -39,6 +42,7 @@ from igcv3det.tasks.detect.study import (
     study_table,
 )
 from igcv3det.tasks.detect.train import DetectionCLI
+from igcv3det.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -143,14 +147,27 @@ class Search:
         if self._is_shared and not is_owner(self.study):
             return None
         self._say(f"training with the values of trial {best.number}")
-        begun = self.study.user_attrs.get(FINAL) == best.number
-        last = self.folder / CHECKPOINTS / LAST
-        if begun and last.is_file():
-            return ["--config", str(self.folder / CONFIG), "--ckpt_path", str(last)]
-        self.study.set_user_attr(FINAL, best.number)
         options = as_options(parameters, best.params, steps)
+        begun = self.study.user_attrs.get(FINAL) == best.number
+        if begun and (folder := self._folder_of(options)):
+            last = folder / CHECKPOINTS / LAST
+            return ["--config", str(folder / CONFIG), "--ckpt_path", str(last)]
+        self.study.set_user_attr(FINAL, best.number)
         root = ["--trainer.default_root_dir", str(self.folder)]
         return [*arguments, *option_words(options), *root]
+
+    def _folder_of(self, options: Mapping[str, Any]) -> Path | None:
+        """The run with these values that has a checkpoint, in the own folder or a numbered one."""
+        pattern = f"{glob.escape(self.folder.name)}*"
+        for folder in [self.folder, *sorted(self.folder.parent.glob(pattern))]:
+            number = folder.name.removeprefix(self.folder.name)
+            if number and not re.fullmatch(r"-\d+", number):
+                continue
+            if (folder / CHECKPOINTS / LAST).is_file() and (folder / CONFIG).is_file():
+                values = flatten(read_yaml(folder / CONFIG))
+                if all(values.get(key) == value for key, value in options.items()):
+                    return folder
+        return None
 
     def _train(self, trial: Trial, arguments: Sequence[str]) -> float:
         """The best AP of a short training."""

@@ -161,6 +161,27 @@ def test_boxes_that_stay_behind_are_refused(tmp_path, monkeypatch):
         load_augmentation(saved(tmp_path / "a.json", albumentations.HorizontalFlip(p=1)), SMALL)
 
 
+@pytest.mark.parametrize("limit", [{"min_area": 100}, {"min_width": 12}, {"max_accept_ratio": 3}])
+def test_limits_count_in_pixels_of_the_files_own_images(tmp_path, limit):
+    """A 40 x 40 box of a 1920 x 1080 image is 1.3 x 2.4 px in the network input."""
+    own = load_augmentation(saved(tmp_path / "a.json", albumentations.HorizontalFlip(p=1), **limit))
+    image = np.zeros((1080, 1920, 3), np.uint8)
+    boxes = np.array([[0, 0, 40, 40], [500, 100, 600, 240], [900, 500, 1000, 700]], np.float32)
+    found = transform(own)(Example(image, boxes, np.array([1, 2, 3])), (0, 0))
+    assert sorted(found.labels.tolist()) == [1, 2, 3]
+
+
+def test_a_mosaics_canvas_is_among_the_sizes_that_are_tried(tmp_path):
+    root = tmp_path / "data"
+    for split in ("train2017", "val2017"):
+        write_coco(root, split)
+    file = saved(tmp_path / "a.json", albumentations.RandomCrop(24, 24, p=1))
+    options = {"batch_size": 2, "num_workers": 0, "image_size": 10, "augmentation": str(file)}
+    CocoDataModule(root, **options).setup("fit")
+    with pytest.raises(ValueError, match="transform fails on an image of 20x20 pixels"):
+        CocoDataModule(root, **options, mosaic=1.0).setup("fit")
+
+
 def test_the_data_module_takes_the_file(tmp_path):
     root = tmp_path / "data"
     for split in ("train2017", "val2017"):

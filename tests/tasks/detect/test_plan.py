@@ -17,7 +17,7 @@ from igcv3det.datasets.checks import load_annotations
 from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.record import ImageEntry, ImageTable
 from igcv3det.datasets.store import build_store
-from igcv3det.engine.arguments import option_words
+from igcv3det.engine.arguments import given_values, option_words
 from igcv3det.structures import Categories
 from igcv3det.tasks.detect import plan as plans
 from igcv3det.tasks.detect.anchor_choice import choose_anchors
@@ -117,6 +117,42 @@ def test_minutes_become_steps(folder, weights, monkeypatch):
 def test_steps_of_the_user_have_no_epochs_beside_them(folder, weights):
     found = options(Plan(folder, {"trainer.max_steps": 3}, weights).choices())
     assert not {"trainer.max_epochs", "trainer.max_steps"} & found.keys()
+
+
+def test_patience_and_steps_follow_from_the_length(folder, weights, monkeypatch):
+    monkeypatch.setattr(plans, "measure_step", lambda *_: StepTime(1.0, 0.0))
+    found = options(Plan(folder, {}, weights, minutes=60).choices())
+    validations = found["trainer.max_steps"] // found["trainer.check_val_every_n_epoch"]
+    assert found["early_stopping"] == validations // 4 > 5
+    given = {"trainer.accumulate_grad_batches": 4, "data.batch_size": 1}
+    plan = Plan(folder, given, weights, minutes=10)
+    assert plan.epoch_steps == 1  # four batches of one image
+    assert 140 <= options(plan.choices())["trainer.max_steps"] <= 150
+    both = Plan(folder, {"trainer.max_steps": 50}, weights, epochs=3)
+    assert options(both.choices())["trainer.max_epochs"] == 3
+
+
+def test_data_and_short_options_come_before_a_configuration_file(folder, weights, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "data: {root: /other, train_images: a, val_annotations: b.json, batch_size: 2}\n"
+        "model: {weights: igcv3-d}\n"
+        "trainer: {max_epochs: 50, max_steps: 7, default_root_dir: runs/old}\n"
+    )
+    short = {"weights": weights, "epochs": 5, "output": tmp_path / "new"}
+    found = given_values(training_call(folder, ["--config", str(file)], **short).arguments, {})
+    assert found["data.root"] == str(folder)
+    assert (found["data.train_images"], found["data.val_annotations"]) == (None, None)
+    assert found["data.batch_size"] == 2
+    assert found["model.weights"] == weights
+    assert (found["trainer.max_epochs"], found["trainer.max_steps"]) == (5, -1)
+    assert found["trainer.default_root_dir"] == str(tmp_path / "new")
+    # without a short option the file counts, and options on the command line always do
+    words = ["--config", str(file), "--data.train_images", "c"]
+    found = given_values(training_call(folder, words, weights=weights).arguments, {})
+    assert found["data.train_images"] == "c"
+    assert (found["trainer.max_epochs"], found["trainer.max_steps"]) == (50, 7)
+    assert found["trainer.default_root_dir"] == "runs/old"
 
 
 def test_the_format_can_be_given(folder, weights, tmp_path, capsys):

@@ -233,6 +233,19 @@ def test_a_finished_run_is_not_continued(folder):
     assert_same(before["training_weights"], after["training_weights"])
 
 
+def test_the_configuration_of_a_resumed_run_starts_another_one(folder):
+    options = ("--trainer.max_steps", "2")
+    assert main(arguments(folder, "first", *options)) == 0
+    last = last_of(folder / "first")
+    assert (
+        main(arguments(folder, "first", "--ckpt_path", str(last), "--trainer.max_steps", "3")) == 0
+    )
+    before = last.read_bytes()
+    assert main(["--config", str(folder / "first" / "config.yaml")]) == 0
+    assert last.read_bytes() == before
+    assert last_of(folder / "first-2").is_file()
+
+
 @pytest.mark.slow
 def test_really_killed(folder):
     """SIGKILL at some moment after a checkpoint; what counts is the end."""

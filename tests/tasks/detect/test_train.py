@@ -256,6 +256,31 @@ def test_a_resumed_run_keeps_its_frozen_norms_and_needs_no_weights(arguments, tm
     assert torch.equal(statistics, torch.zeros_like(statistics)) == freeze
 
 
+def test_norms_of_a_new_map_are_not_frozen(arguments, tmp_path):
+    """They have no statistics of the weights."""
+    options = ["--model.freeze_bn_stats", "true", "--trainer.limit_val_batches", "0"]
+    options += ["--model.detector.anchors.stride8_scale", "0.1"]
+
+    def trained(module):
+        norms = (
+            m for m in module.detector.named_modules() if isinstance(m[1], torch.nn.BatchNorm2d)
+        )
+        return {name.partition(".")[0] for name, norm in norms if norm.training}
+
+    run = DetectionCLI(arguments(*options))
+    run.fit()
+    assert trained(run.model) == {"stride8", "head"}
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    resume = ["--ckpt_path", str(last), "--trainer.max_epochs", "2"]
+    again = DetectionCLI(arguments(*options, *resume))
+    again.fit()
+    assert trained(again.model) == {"stride8", "head"}
+    network = load_detector(last)
+    means = {k: v for k, v in network.state_dict().items() if k.endswith("running_mean")}
+    moved = {name.partition(".")[0] for name, value in means.items() if value.abs().max() > 0}
+    assert {"stride8", "head"} <= moved
+
+
 def test_defaults_are_the_papers_detector(arguments):
     detector = DetectionCLI(
         arguments("--model.detector.backbone.width", "0.25", weights=False)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from coco_files import save_tiny_detector
@@ -271,6 +272,13 @@ def test_a_search_and_its_training(call, tmp_path, capsys):
     assert main([*call, "--tune", "2"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == printed.splitlines()[-1]
     assert not (tmp_path / "run-2").exists()
+    # a better trial is trained in a folder of its own, which the same call finds again
+    trained = []
+    for _ in range(2):
+        assert main([*call, "--tune", "5"]) == 0
+        trained.append(Path(capsys.readouterr().out.splitlines()[-1]).parent.parent)
+    assert trained[0] == trained[1]
+    assert not (tmp_path / "run-3").exists()
 
 
 @pytest.mark.slow
