@@ -163,7 +163,7 @@ class StopAtStep(Callback):
 class PatientStopping(EarlyStopping):
     """Ends the run after some validations without a better metric, NaN among them.
 
-    A run that ended so is over when it is resumed; with more patience it goes on.
+    A run that ended so is over when it is resumed; with more patience it continues.
 
     Args:
         monitor: name of the metric.

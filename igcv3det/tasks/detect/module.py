@@ -87,9 +87,8 @@ class DetectionModule(LightningModule):
         self.optim = optim
         self.detector = build_detector(detector, categories)
         starts_trained = weights is not None and not random_init
-        self._new_layers: frozenset[str] = frozenset()
-        if weights is not None and starts_trained:
-            self._new_layers = load_for_fine_tuning(self.detector, weights)
+        trained = weights if starts_trained else None
+        self._new_layers = load_for_fine_tuning(self.detector, trained) if trained else frozenset()
         self._freeze_wanted = freeze_bn_stats
         self.freezes_bn_stats = freeze_bn_stats and starts_trained
         if backbone_weights is not None:
