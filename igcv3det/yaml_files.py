@@ -29,6 +29,14 @@ class _Loader(yaml.SafeLoader):
     }
 
 
+class _TextLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, for which every scalar is a text, and ``<<`` merges."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (of PyYAML's class)
+        "<": yaml.SafeLoader.yaml_implicit_resolvers["<"]
+    }
+
+
 class _Dumper(yaml.SafeDumper):
     """Puts those texts in quotes that `_Loader` would take for something else."""
 
@@ -50,7 +58,7 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401
     return _parse(text, _Loader)
 
 
-def _parse(text: str, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> Any:  # noqa: ANN401
+def _parse(text: str, loader: type[yaml.SafeLoader]) -> Any:  # noqa: ANN401
     try:
         return yaml.load(text, loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: of values such as !!int x
@@ -70,7 +78,7 @@ def read_yaml(path: str | Path) -> Any:  # noqa: ANN401
     return _read(path, _Loader)
 
 
-def _read(path: str | Path, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> Any:  # noqa: ANN401
+def _read(path: str | Path, loader: type[yaml.SafeLoader]) -> Any:  # noqa: ANN401
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
@@ -92,7 +100,7 @@ def read_yaml_texts(path: str | Path) -> Any:  # noqa: ANN401
         FileNotFoundError: there is no such file.
         ValueError: not YAML in UTF-8; the message names the file.
     """
-    return _read(path, yaml.BaseLoader)
+    return _read(path, _TextLoader)
 
 
 def dump_inline(value: Any) -> str:  # noqa: ANN401

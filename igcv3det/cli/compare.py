@@ -50,6 +50,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("model", nargs="*", type=Path, metavar="MODEL", help="networks; the first is the baseline")
     add_data_options(parser, "val")
+    colours = "segmenters: names and colours of the classes of the masks"
+    add("--classes", type=Path, metavar="FILE", help=colours)
     add("--json", type=Path, metavar="FILE", help="write the figures to this file")
     add("--threads", type=positive_int, default=2, help="threads (default: 2)")
     add("--rounds", type=positive_int, default=20, help="timings of each model (default: 20)")

@@ -63,7 +63,7 @@ def _mious(
     """The mIoU of all with trained weights; what goes wrong is added to the failures."""
     mious: dict[str, float | None] = {}
     try:
-        source = MaskSource(options.data)
+        source = MaskSource(options.data, options.classes)
         samples = source.read(options.split or validation_split(source))
     except (OSError, ValueError) as error:
         failures.append(error_line(error))

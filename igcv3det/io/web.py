@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import Request
 
 from igcv3det.io.addresses import Address
 from igcv3det.io.frames import Frame
@@ -74,24 +77,42 @@ def _fetch_image(address: Address) -> bytes | None:
     return data
 
 
+class _OwnHostRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects; user name and password stay with their host."""
+
+    def redirect_request(self, req: Request, *answer: Any) -> Request | None:  # noqa: ANN401
+        """The request of the new address."""
+        new = super().redirect_request(req, *answer)
+        if new is not None and urlsplit(new.full_url).netloc != urlsplit(req.full_url).netloc:
+            new.remove_header("Authorization")
+        return new
+
+
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    """Answers a server that asks for Digest; one that asks for anything else has refused."""
+
+    def http_error_401(self, *answer: Any) -> Any:  # noqa: ANN401
+        """The answer to the request with a login; None leaves the error as it is."""
+        try:
+            return super().http_error_401(*answer)
+        except ValueError:
+            return None
+
+
 def _opener_and_request(
     address: Address,
-) -> tuple[urllib.request.OpenerDirector, urllib.request.Request]:
-    """A request without user name and password, and what sends them to its host alone.
-
-    Basic at once, Digest where the host asks for it.
-    """
+) -> tuple[urllib.request.OpenerDirector, Request]:
+    """A request with the URL's user name and password: Basic at once, Digest where it is asked."""
     parts = urlsplit(address.text)
     login, _, host = parts.netloc.rpartition("@")
     url = urlunsplit(parts._replace(netloc=host, fragment=""))
-    handlers: list[urllib.request.BaseHandler] = []
+    request = Request(url, headers={"User-Agent": "igcv3det"})
+    handlers: list[urllib.request.BaseHandler] = [_OwnHostRedirects()]
     if login:
         user, _, password = login.partition(":")
-        known = urllib.request.HTTPPasswordMgrWithPriorAuth()
-        known.add_password(None, url, unquote(user), unquote(password), is_authenticated=True)
-        handlers = [
-            urllib.request.HTTPDigestAuthHandler(known),
-            urllib.request.HTTPBasicAuthHandler(known),
-        ]
-    request = urllib.request.Request(url, headers={"User-Agent": "igcv3det"})
+        token = base64.b64encode(unquote(login).encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+        known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        known.add_password(None, f"{parts.scheme}://{host}/", unquote(user), unquote(password))
+        handlers.append(_Digest(known))
     return urllib.request.build_opener(*handlers), request

@@ -499,6 +499,9 @@ def test_class_names_are_the_texts_of_the_file(tmp_path):
     folder, _ = write_layout(tmp_path, "yolo")
     (folder / "data.yaml").write_text("train: images/train\nnames: [no, 1.10, 2026-01-01]\n")
     assert Dataset(folder).read("train").record.categories.names == ("no", "1.10", "2026-01-01")
+    merged = "train: images/train\nbase: &base {0x0: no, 01: b}\nnames: {<<: *base, 2: c}\n"
+    (folder / "data.yaml").write_text(merged)
+    assert Dataset(folder).read("train").record.categories.names == ("no", "b", "c")
 
 
 def test_a_labelme_file_whose_image_comes_first(tmp_path):

@@ -79,6 +79,20 @@ def test_each_split_has_the_images_of_its_own_folder(tmp_path, layout):
         assert all((image == level).all() for image in pixels)
 
 
+def test_a_folder_of_the_split_with_one_of_the_names_is_not_that_of_all(tmp_path, caplog):
+    _write_images(tmp_path / "images", 120)
+    _write_images(tmp_path / "train", 50)
+    (tmp_path / "train" / NAMES[1]).unlink()
+    _write_coco(tmp_path / "annotations" / "instances_train.json")
+    assert Dataset(tmp_path).read("train")[1] == tmp_path / "images"
+    # only another split has them
+    _write_coco(tmp_path / "annotations" / "instances_val.json")
+    for name in NAMES:
+        (tmp_path / "images" / name).unlink()
+    assert Dataset(tmp_path).read("val")[1] == tmp_path / "train"
+    assert "its images are taken from" in caplog.text
+
+
 def test_a_file_that_is_given_alone_says_its_split_by_its_name(tmp_path):
     for split, level in LEVELS.items():
         _write_images(tmp_path / split, level)

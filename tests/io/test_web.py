@@ -129,23 +129,47 @@ def test_a_server_that_asks_for_digest(png, password, is_read):
         assert "HTTP 401" in item.reason
 
 
-def test_a_password_is_not_sent_to_another_host(png):
+class Redirect(BaseHTTPRequestHandler):
+    """Leads to another address, or sends an image."""
+
+    target, image = "", b""
+
+    def do_GET(self):
+        self.seen.append(self.headers)
+        self.send_response(302 if self.path == "/snap" else 200)
+        self.send_header("Location", self.target)
+        self.send_header("Content-Type", "image/png")
+        self.send_header("Content-Length", str(len(self.image)))
+        self.end_headers()
+        self.wfile.write(self.image)
+
+    def log_message(self, *args):
+        """Says nothing."""
+
+
+@pytest.mark.parametrize("is_other", [True, False])
+def test_a_password_stays_with_its_host(png, is_other):
     with server({"/a.png": (200, "image/png", png)}) as (host, headers):
-        target = host.replace("127.0.0.1", "localhost")
-
-        class Redirect(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(302)
-                self.send_header("Location", f"http://{target}/a.png")
-                self.end_headers()
-
-            def log_message(self, *args):
-                """Says nothing."""
-
-        with serving(Redirect) as first:
-            (frame,) = read(f"http://me:secret@{first}/snap.png")
+        target = f"http://{host.replace('127.0.0.1', 'localhost')}/a.png" if is_other else "/b.png"
+        seen = [] if is_other else headers
+        handler = type("Handler", (Redirect,), {"target": target, "image": png, "seen": seen})
+        with serving(handler) as first:
+            (frame,) = read(f"http://me:secret@{first}/snap")
     assert isinstance(frame, Frame)
-    assert "Authorization" not in headers[0]
+    assert ("Authorization" in headers[-1]) is not is_other
+
+
+def test_a_server_that_asks_for_another_login():
+    class Bearer(DigestHandler):
+        def do_GET(self):
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Bearer")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with serving(Bearer) as host:
+        (item,) = read(f"http://me:secret@{host}/snap.png")
+    assert item.reason == f"http://{host}/snap.png: HTTP 401 Unauthorized"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from igcv3det.datasets.formats.folders import ALL, split_name, walk
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.listings import FolderListing
+
+logger = logging.getLogger(__name__)
 
 _LOOKED_AT = 20  # images
 _SEARCHED_FOLDERS = 2000
@@ -74,15 +77,19 @@ def find_images_folder(
 def _best(
     folders: Sequence[Path], counted: Callable[[Path], int], split: str, file: Path
 ) -> Path | None:
-    """The folder with the most images, of those of the split if they have any; None without any."""
+    """The folder with the most images, those of other splits last; None without any."""
     counts = {folder: found for folder in folders if (found := counted(folder))}
     if not counts:
         return None
     splits = {folder: _split_of(folder, file.parent.parent) for folder in counts}
-    own = [folder for folder in counts if splits[folder] == split]
-    most = max(counts[folder] for folder in own or counts)
-    equal = [folder for folder in own or counts if counts[folder] == most]
-    best = next((folder for folder in equal if splits[folder] in (None, split)), equal[0])
+    own = None if split == ALL else split
+    possible = [folder for folder in counts if own is None or splits[folder] in (None, own)]
+    possible = possible or [*counts]
+    most = max(counts[folder] for folder in possible)
+    equal = [folder for folder in counts if counts[folder] == most]
+    best = max(possible, key=lambda folder: (counts[folder], splits[folder] == own))
+    if split != ALL and splits[best] not in (None, split):
+        logger.warning("%s: its images are taken from %s, of another split", file, best)
     if split == ALL and splits[best] and len({splits[folder] for folder in equal}) > 1:
         listed = ", ".join(str(folder) for folder in equal[:4])
         raise AnnotationError(

@@ -127,7 +127,7 @@ def _names(file: Path, content: dict[str, Any]) -> dict[int, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     try:
-        known = {int(index): str(name) for index, name in names.items()}
+        known = {_index(index): str(name) for index, name in names.items()}
     except (AttributeError, TypeError, ValueError):
         raise AnnotationError(
             f"{file}: names must be a list, or map class indices to names, got {shown(names)}"
@@ -135,6 +135,14 @@ def _names(file: Path, content: dict[str, Any]) -> dict[int, str]:
     if count is not None and count != len(known):
         raise AnnotationError(f"{file}: nc is {shown(count)}, but names has {len(known)} names")
     return dict(sorted(known.items()))
+
+
+def _index(text: str | int) -> int:
+    """A whole number as YAML writes it: 3, 03, 0x3."""
+    try:
+        return int(str(text), 0)
+    except ValueError:
+        return int(text)
 
 
 def _key_points(file: Path, given: object) -> int:

@@ -102,6 +102,11 @@ def as_options(
     }
 
 
+def steps_of(values: Mapping[str, Any]) -> int:
+    """``trainer.max_steps``; 0 where the length is in epochs, for which Lightning has -1."""
+    return max(0, int(values.get("trainer.max_steps") or 0))
+
+
 def trial_length(values: Mapping[str, Any], epoch_steps: int) -> TrialLength:
     """A quarter of the training, with four validations.
 
@@ -109,7 +114,7 @@ def trial_length(values: Mapping[str, Any], epoch_steps: int) -> TrialLength:
         values: the options of the training by dotted key.
         epoch_steps: optimizer steps of an epoch.
     """
-    if (whole := values.get("trainer.max_steps")) is not None:
+    if whole := steps_of(values):
         steps = max(1, round(TRIAL_SHARE * whole))
         interval = max(1, int(steps / epoch_steps / VALIDATIONS))
         options = {"trainer.max_steps": steps, "trainer.check_val_every_n_epoch": interval}

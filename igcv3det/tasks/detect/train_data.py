@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 _KINDS = ("images", "annotations")
 CONFIG = "finetune"
 """Name of the configuration that the choices complete."""
+_INTERVAL = "trainer.check_val_every_n_epoch"
 _FOLDER, _EPOCHS, _STEPS = "trainer.default_root_dir", "trainer.max_epochs", "trainer.max_steps"
 _PLACES = ("data.root", *(f"data.{s}_{kind}" for s in ("train", "val") for kind in _KINDS))
 
@@ -146,11 +147,17 @@ def _divided(
         _EPOCHS: epochs is not None or minutes is not None,
         _STEPS: epochs is not None or minutes is not None,
         _FOLDER: output is not None,
+        # they follow from the length
+        _INTERVAL: epochs is not None or minutes is not None,
+        "early_stopping": epochs is not None or minutes is not None,
     }
     keys = [
         key for key, counts_less in instead.items() if counts_less and key in given.keys() - own
     ]
-    return {key: value for key, value in given.items() if key not in keys}, keys
+    given = {key: value for key, value in given.items() if key not in keys}
+    if (given.get(_STEPS) or 0) < 1:  # -1: no end by steps
+        given.pop(_STEPS, None)
+    return given, keys
 
 
 def _last_words(keys: Sequence[str], options: Mapping[str, Any], folder: Path) -> list[str]:

@@ -31,6 +31,7 @@ from igcv3det.tasks.detect.search_space import (
     TrialLength,
     as_options,
     search_space,
+    steps_of,
     trial_length,
 )
 from igcv3det.tasks.detect.study import (
@@ -123,9 +124,7 @@ class Search:
         """
         values = given_values(arguments, DetectionCLI.renamed)
         length = trial_length(values, epoch_steps)
-        steps = int(
-            values.get("trainer.max_steps") or int(values["trainer.max_epochs"]) * epoch_steps
-        )
+        steps = steps_of(values) or int(values["trainer.max_epochs"]) * epoch_steps
         parameters = search_space(values, given, steps)
         if not parameters:
             raise ValueError("--tune: every option that it searches is given: leave some out")

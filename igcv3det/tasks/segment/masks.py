@@ -99,7 +99,7 @@ class ClassLabels(NamedTuple):
             raise ValueError(
                 f"{table.path}: does not name the class {missing[0]!r}, which the segmenter "
                 f"has{f', and {len(missing) - 1} more' if missing[1:] else ''}: labels are "
-                "matched by the names of the classes"
+                "matched by the names of the classes; --classes FILE has those of the masks"
             )
         labels = tuple(label - 1 for label in pairs.values())
         ignored = tuple(label for label in self.ignored if label not in labels)

@@ -137,7 +137,8 @@ def test_data_and_short_options_come_before_a_configuration_file(folder, weights
     file.write_text(
         "data: {root: /other, train_images: a, val_annotations: b.json, batch_size: 2}\n"
         "model: {weights: igcv3-d}\n"
-        "trainer: {max_epochs: 50, max_steps: 7, default_root_dir: runs/old}\n"
+        "trainer: {max_epochs: 50, max_steps: 7, check_val_every_n_epoch: 2, "
+        "default_root_dir: runs/old}\n"
     )
     short = {"weights": weights, "epochs": 5, "output": tmp_path / "new"}
     found = given_values(training_call(folder, ["--config", str(file)], **short).arguments, {})
@@ -147,6 +148,7 @@ def test_data_and_short_options_come_before_a_configuration_file(folder, weights
     assert found["model.weights"] == weights
     assert (found["trainer.max_epochs"], found["trainer.max_steps"]) == (5, -1)
     assert found["trainer.default_root_dir"] == str(tmp_path / "new")
+    assert found["trainer.check_val_every_n_epoch"] == 5  # of 5 epochs, not of 50
     # without a short option the file counts, and options on the command line always do
     words = ["--config", str(file), "--data.train_images", "c"]
     found = given_values(training_call(folder, words, weights=weights).arguments, {})

@@ -60,6 +60,12 @@ def test_values_become_options():
         # the last of 13 epochs is validated
         ({"trainer.max_epochs": 52}, {"trainer.max_epochs": 13, "interval": 1}, 234),
         ({"trainer.max_steps": 720}, {"trainer.max_steps": 180, "interval": 2}, 180),
+        # no end by steps
+        (
+            {"trainer.max_steps": -1, "trainer.max_epochs": 20},
+            {"trainer.max_epochs": 5, "interval": 1},
+            90,
+        ),
     ],
 )
 def test_a_trial_is_a_quarter_with_its_validations(values, options, steps):
