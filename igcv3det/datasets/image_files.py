@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import PIL.Image
 
 from igcv3det.datasets.issues import DatasetIssue, IssueKind
-from igcv3det.datasets.listings import FolderListing
+from igcv3det.datasets.listings import FolderListing, is_file
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.io.images import Image, ImageReadError, ImageSizeError, read_image
 
@@ -50,7 +50,7 @@ class ImageFolder:
                     f"{file_name!r} is absolute or leads out of {self.folder}; allow this with "
                     "--allow-outside (training: data.allow_outside)"
                 )
-            if _exists(self.folder / file_name):
+            if is_file(self.folder / file_name):
                 return file_name
         else:
             for name in dict.fromkeys((file_name, file_name.replace("\\", "/"))):
@@ -147,10 +147,3 @@ def _ambiguous_orientation(path: Path, size: tuple[int, int]) -> str | None:
         f"{path}: EXIF orientation {orientation} keeps the size {width} x {height}; boxes are "
         "taken in the stored frame, as COCO's tools do, not in that of a viewer"
     )
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False

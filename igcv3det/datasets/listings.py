@@ -54,6 +54,14 @@ class FolderListing:
         return self._listings[below]
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; none has a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _common_form(name: str) -> str:
     """Composed letters, and a lower-case ending; the same object where nothing changes."""
     composed = unicodedata.normalize("NFC", name)

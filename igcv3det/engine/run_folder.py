@@ -71,11 +71,19 @@ def _own_folder(wanted: Path, ckpt_path: Path) -> Path | None:
     if checkpoints.name != CHECKPOINTS:
         return None
     own = checkpoints.parent
-    name, _, number = own.name.rpartition("-")
-    is_follower = number.isdigit() and name == wanted.name
-    if own.parent == wanted.resolve().parent and (own.name == wanted.name or is_follower):
+    if own.parent == wanted.resolve().parent and _is_run_of(own.name, wanted):
         return wanted.with_name(own.name)
     return None
+
+
+def runs_of(wanted: Path) -> list[Path]:
+    """The folder and the numbered ones that runs took because it was not empty."""
+    return sorted(path for path in wanted.parent.iterdir() if _is_run_of(path.name, wanted))
+
+
+def _is_run_of(name: str, wanted: Path) -> bool:
+    first, _, number = name.rpartition("-")
+    return name == wanted.name or (number.isdigit() and first == wanted.name)
 
 
 def _is_claimed(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from igcv3det.datasets.formats.folders import ALL, split_name, walk
 from igcv3det.datasets.issues import AnnotationError
-from igcv3det.datasets.listings import FolderListing
+from igcv3det.datasets.listings import FolderListing, is_file
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def find_images_folder(
     names = [name.replace("\\", "/") for name in names[:_LOOKED_AT]]
 
     def count(folder: Path) -> int:
-        return sum(_is_file(folder / name) for name in names)
+        return sum(is_file(folder / name) for name in names)
 
     def count_listed(folder: Path) -> int:
         listing = FolderListing(folder)
@@ -103,13 +103,6 @@ def _split_of(folder: Path, root: Path) -> str | None:
     """The split that a folder, or one that it is in, is named after."""
     parts = Path(os.path.relpath(folder, root)).parts
     return next((split for part in reversed(parts) if (split := split_name(part))), None)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
 
 
 def _folders_in(folder: Path) -> list[Path]:

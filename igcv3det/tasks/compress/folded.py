@@ -84,7 +84,7 @@ def fold_pointwise(layer: nn.Sequential) -> Affine:
     found = _dense(fold(first), first)
     for module in others:
         if isinstance(module, ChannelPermutation):
-            order = torch.from_numpy(channel_order(module, module.channels))
+            order = torch.from_numpy(module.index)
             found = Affine(found.weight[order], found.bias[order])
             continue
         weight, bias = _dense(fold(module), module)

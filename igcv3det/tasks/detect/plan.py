@@ -23,6 +23,7 @@ from igcv3det.engine.arguments import require_counts
 from igcv3det.pretrained import FINE_TUNING
 from igcv3det.tasks.detect.anchor_choice import STRIDE8, explained_anchors
 from igcv3det.tasks.detect.object_sizes import SMALL_PX, fitting_size, narrow_share
+from igcv3det.tasks.detect.search_space import steps_of
 from igcv3det.tasks.detect.step_time import measure_step
 
 BATCH_SIZE, MIN_BATCH_SIZE = 16, 2
@@ -33,7 +34,7 @@ FIXED_MIB = 1500
 IMAGES_SEEN, MIN_EPOCHS, MAX_EPOCHS = 12_000, 8, 100
 MIN_PATIENCE = 5
 NEW_LR, KNOWN_LR = 5e-4, 1e-4
-_INTERVAL = "trainer.check_val_every_n_epoch"
+INTERVAL = "trainer.check_val_every_n_epoch"
 VALIDATION_COST = 0.4
 """Of an image of validation, as a share of one of training."""
 
@@ -229,7 +230,7 @@ class Plan:
         if self._minutes is not None:
             steps, text = self._length
             return Choice("length", text, {"trainer.max_steps": steps, **self._validation_interval})
-        if "trainer.max_steps" in self._given:
+        if steps_of(self._given):
             ends = {} if self._epochs is None else {"trainer.max_epochs": self._epochs}
             return Choice("length", "as given", {**ends, **self._validation_interval})
         text = f"{self._planned_epochs} epochs of {len(self._store)} images"
@@ -242,10 +243,10 @@ class Plan:
     def _validation_interval(self) -> dict[str, Any]:
         """With few training images not every epoch is validated, but the last one is."""
         most = max(1, round(200 / len(self._store)))
-        if self._minutes is not None or "trainer.max_steps" in self._given:
-            return {_INTERVAL: most}  # a run of steps is validated at its end
+        if self._minutes is not None or steps_of(self._given):
+            return {INTERVAL: most}  # a run of steps is validated at its end
         epochs = self._planned_epochs
-        return {_INTERVAL: max(n for n in range(1, most + 1) if epochs % n == 0)}
+        return {INTERVAL: max(n for n in range(1, most + 1) if epochs % n == 0)}
 
     def _steps_of_minutes(self, minutes: float) -> tuple[int, str]:
         store, validation, _, folder = self._splits
@@ -253,7 +254,7 @@ class Plan:
         precision = str(self._given.get("trainer.precision", "bf16-mixed"))
         time = measure_step(store, folder, self._detector, size, precision)
         step = self._batches_a_step * (time.compute + time.load / (os.cpu_count() or 1))
-        every = self._validation_interval[_INTERVAL]
+        every = self._validation_interval[INTERVAL]
         per_epoch = self.epoch_steps
         overhead = validation * VALIDATION_COST * step / (size * self._batches_a_step) / every
         epoch = per_epoch * step + overhead
@@ -273,11 +274,11 @@ class Plan:
         """Those of the run, also where its length is in minutes or steps."""
         if self._minutes is not None:
             return self._length[0] // self.epoch_steps
-        steps = int(self._given.get("trainer.max_steps") or -1)
-        return steps // self.epoch_steps if steps > 0 else self._planned_epochs
+        steps = steps_of(self._given)
+        return steps // self.epoch_steps if steps else self._planned_epochs
 
     def _stop_choice(self) -> Choice:
-        validations = self._epochs_in_all // self._validation_interval[_INTERVAL]
+        validations = self._epochs_in_all // self._validation_interval[INTERVAL]
         patience = max(MIN_PATIENCE, validations // 4)
         text = f"after {patience} validations without a better AP; the best is kept"
         return Choice("stops", text, {"early_stopping": patience})

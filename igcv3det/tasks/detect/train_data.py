@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from igcv3det.config_files import find_config
 from igcv3det.engine.arguments import given_values, option_words, require_counts
 from igcv3det.tasks.detect.augmentation_file import load_augmentation
-from igcv3det.tasks.detect.plan import Choice, Plan
+from igcv3det.tasks.detect.plan import INTERVAL, Choice, Plan
 from igcv3det.tasks.detect.train import DetectionCLI
 from igcv3det.tasks.detect.tuning import Choices, Search
 
@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 _KINDS = ("images", "annotations")
 CONFIG = "finetune"
 """Name of the configuration that the choices complete."""
-_INTERVAL = "trainer.check_val_every_n_epoch"
 _FOLDER, _EPOCHS, _STEPS = "trainer.default_root_dir", "trainer.max_epochs", "trainer.max_steps"
 _PLACES = ("data.root", *(f"data.{s}_{kind}" for s in ("train", "val") for kind in _KINDS))
 
@@ -141,23 +140,15 @@ def _divided(
     """
     given = given_values(words, DetectionCLI.renamed)
     own = {word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")}
-    instead = {
-        **dict.fromkeys(_PLACES, True),
-        "model.weights": weights is not None,
-        _EPOCHS: epochs is not None or minutes is not None,
-        _STEPS: epochs is not None or minutes is not None,
-        _FOLDER: output is not None,
-        # they follow from the length
-        _INTERVAL: epochs is not None or minutes is not None,
-        "early_stopping": epochs is not None or minutes is not None,
-    }
-    keys = [
-        key for key, counts_less in instead.items() if counts_less and key in given.keys() - own
-    ]
-    given = {key: value for key, value in given.items() if key not in keys}
-    if (given.get(_STEPS) or 0) < 1:  # -1: no end by steps
-        given.pop(_STEPS, None)
-    return given, keys
+    instead = [*_PLACES]
+    if weights is not None:
+        instead.append("model.weights")
+    if output is not None:
+        instead.append(_FOLDER)
+    if epochs is not None or minutes is not None:
+        instead += [_EPOCHS, _STEPS, INTERVAL, "early_stopping"]  # the last two follow from it
+    keys = [key for key in instead if key in given and key not in own]
+    return {key: value for key, value in given.items() if key not in keys}, keys
 
 
 def _last_words(keys: Sequence[str], options: Mapping[str, Any], folder: Path) -> list[str]:

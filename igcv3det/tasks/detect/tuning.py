@@ -10,10 +10,8 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +23,7 @@ from igcv3det.config import flatten
 from igcv3det.engine.arguments import given_values, option_words
 from igcv3det.engine.callbacks import NonFiniteLossError
 from igcv3det.engine.checkpoints import LAST
-from igcv3det.engine.run_folder import CHECKPOINTS, CONFIG, STUDY
+from igcv3det.engine.run_folder import CHECKPOINTS, CONFIG, STUDY, runs_of
 from igcv3det.tasks.detect.search_space import (
     Parameter,
     TrialLength,
@@ -157,11 +155,7 @@ class Search:
 
     def _folder_of(self, options: Mapping[str, Any]) -> Path | None:
         """The run with these values that has a checkpoint, in the own folder or a numbered one."""
-        pattern = f"{glob.escape(self.folder.name)}*"
-        for folder in [self.folder, *sorted(self.folder.parent.glob(pattern))]:
-            number = folder.name.removeprefix(self.folder.name)
-            if number and not re.fullmatch(r"-\d+", number):
-                continue
+        for folder in runs_of(self.folder):
             if (folder / CHECKPOINTS / LAST).is_file() and (folder / CONFIG).is_file():
                 values = flatten(read_yaml(folder / CONFIG))
                 if all(values.get(key) == value for key, value in options.items()):
