@@ -53,6 +53,15 @@ def test_configuration_sets_the_anchors(tmp_path, capsys):
     assert "num_classes is 80" in capsys.readouterr().err
 
 
+def test_without_a_configuration_the_anchors_are_those_that_fine_tuning_starts_from(tmp_path):
+    paths, report = write_coco(tmp_path), tmp_path / "report.json"
+    coverage = []
+    for options in ([], ["--config", "finetune"]):
+        assert check(paths, "--json", str(report), *options) == 0
+        coverage.append(json.loads(report.read_text())["coverage"])
+    assert coverage[0] == coverage[1]
+
+
 def test_what_cannot_be_reported(tmp_path, capsys):
     paths = write_coco(tmp_path)
     assert check(paths._replace(images=tmp_path / "gone")) == 1

@@ -107,7 +107,8 @@ def test_it_parses(command, stops_after_parsing, tmp_path, monkeypatch):
     for folder in CARRIED:
         (tmp_path / folder).symlink_to(ROOT / folder)
     for word in words:
-        if re.fullmatch(r"\w+\.yaml", word):
+        if re.fullmatch(r"[\w/]+\.yaml", word) and word.split("/")[0] not in CARRIED:
+            (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / word).write_text(READERS.get(words[1], "{}"))
     monkeypatch.chdir(tmp_path)
     main, args = _main(words)

@@ -1,4 +1,4 @@
-"""Imports go down the floors, and importing the package stays light."""
+"""Imports go down the layers, and importing the package stays light."""
 
 import ast
 import subprocess
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "igcv3det"
-# Rooms by floor, lowest first. A room is a module or a sub-package; the longest name that fits a
-# module counts. A module imports from lower floors and from its own room, and nothing else.
-FLOORS = [
+# Parts by layer, lowest first. A part is a module or a sub-package; the longest name that fits a
+# module counts. A module imports from lower layers and from its own part, and nothing else.
+LAYERS = [
     [
         *("structures", "config", "config_files", "moved", "version", "shapes"),
         *("atomic_files", "yaml_files", "devices", "export_formats"),
@@ -35,13 +35,13 @@ def _modules():
 
 MODULES = dict(_modules())
 ENTRY_POINTS = {"", "__main__"}  # the package itself, and its command
-ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+PARTS = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 
 
-def _room(module):
+def _part(module):
     names = module.split(".")
     prefixes = [".".join(names[:n]) for n in range(len(names), 0, -1)]
-    return next((name for name in prefixes if name in ROOMS), None)
+    return next((name for name in prefixes if name in PARTS), None)
 
 
 def _imports(path):
@@ -59,12 +59,12 @@ def _imports(path):
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m not in ENTRY_POINTS], ids=str)
 def test_imports_go_down(module):
-    own = _room(module)
-    assert own is not None, f"{module} stands on no floor"
+    own = _part(module)
+    assert own is not None, f"{module} is in no layer"
     for imported in _imports(MODULES[module]):
-        room = _room(imported)
-        same_room = room == own and MODULES[own].name == "__init__.py"
-        assert same_room or ROOMS[room] < ROOMS[own], f"{module} must not import {imported}"
+        part = _part(imported)
+        same_part = part == own and MODULES[own].name == "__init__.py"
+        assert same_part or PARTS[part] < PARTS[own], f"{module} must not import {imported}"
 
 
 def test_networks_know_no_boxes_and_boxes_no_networks():
@@ -101,9 +101,9 @@ def test_files_and_functions_stay_readable(path):
             assert _function_lines(node) <= 40, node.name
 
 
-def test_there_are_at_most_nine_floors_and_no_exceptions():
-    assert len(FLOORS) <= 9
-    assert all("." not in room for room in ROOMS)
+def test_there_are_at_most_nine_layers_and_no_exceptions():
+    assert len(LAYERS) <= 9
+    assert all("." not in part for part in PARTS)
 
 
 def test_studies_stay_outside():

@@ -7,8 +7,9 @@ Examples:
 
 Every image is opened. Issues are listed on standard error; training drops these images and boxes,
 or refuses the file with ``data.strict``. Coverage is that of the anchors of --config, else of the
-default detector. Findings (near-duplicate images within and across splits, rare classes, boxes that
-are wrong all in the same way) and recommendations for training drop nothing.
+weights that ``train DATA`` starts from. Findings (near-duplicate images within and across splits,
+rare classes, boxes that are wrong all in the same way) and recommendations for training drop
+nothing.
 
 Exit status: 0 checked, 1 the data set could not be read, it has nothing to train on, or (with
 --strict) there are issues, 2 wrong call.
@@ -30,6 +31,7 @@ from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.config_files import find_config
 
 if TYPE_CHECKING:
+    from igcv3det.config import DetectorConfig
     from igcv3det.datasets.issues import DatasetIssue
 
 SHOWN = 20
@@ -55,8 +57,6 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from igcv3det.checkpoint import read_config
-    from igcv3det.config import DetectorConfig
     from igcv3det.datasets.checks import check_record, require_content
     from igcv3det.datasets.findings import find_oddities
     from igcv3det.datasets.image_files import check_images
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.detector import build_detector
     from igcv3det.tasks.detect.recommendations import recommend
 
-    config = read_config(find_config(options.config)) if options.config else DetectorConfig()
+    config = _detector_config(options.config)
     (record, images), splits = read_splits(options)
     store, issues = checked = check_record(record, images, allow_outside=options.allow_outside)
     hashes = HashTable(len(store))
@@ -94,6 +94,14 @@ def _run(options: argparse.Namespace) -> int:
         print(options.json)
     require_content(checked, record.path)
     return 1 if options.strict and issues else 0
+
+
+def _detector_config(path: Path | None) -> DetectorConfig:
+    """That of a configuration, else that of the weights which ``train DATA`` starts from."""
+    from igcv3det.checkpoint import read_config, read_trained_config
+    from igcv3det.pretrained import FINE_TUNING
+
+    return read_config(find_config(path)) if path else read_trained_config(FINE_TUNING)[0]
 
 
 def _titled(title: str, items: Sequence[object]) -> list[str]:

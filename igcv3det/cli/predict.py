@@ -112,12 +112,12 @@ def _add_detection_options(parser: argparse.ArgumentParser) -> None:
 def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--track", action="store_true", help="follow objects through frames: an id a detection")
-    add("--smooth", action="store_true", help="smooth scores along tracks (with --track)")
+    add("--smooth", action="store_true", help="smooth scores along tracks (implies --track)")
     add(
         "--every",
         type=positive_int,
         metavar="N",
-        help="detect in every N-th frame and move tracks in between (with --track)",
+        help="detect in every N-th frame and move tracks in between (implies --track)",
     )
 
 

@@ -19,7 +19,7 @@ a search that was interrupted. --storage URL shares it between machines: the sam
 The run folder (--output, else ``runs/`` and the name of DATA) receives ``config.yaml``,
 ``metrics.csv``, ``checkpoints/`` and ``images/``.
 
-Exit status: 0 trained, 1 could not be done, 2 wrong call.
+Exit status: 0 trained, 1 could not be done, 2 wrong call, 130 and 143 ended by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ a configuration file.
 The run folder (--output, else ``runs/`` and the name of DATA) receives ``config.yaml``,
 ``metrics.csv`` and ``checkpoints/``.
 
-Exit status: 0 trained, 1 could not be done, 2 wrong call.
+Exit status: 0 trained, 1 could not be done, 2 wrong call, 130 and 143 ended by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations

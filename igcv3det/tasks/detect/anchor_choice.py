@@ -86,9 +86,9 @@ def explained_anchors(store: AnnotationStore, config: DetectorConfig) -> tuple[s
         config: the detector.
     """
     found = _chosen(store, config)
-    before, after = (f"{100 * share:.0f} %" for share in (found.before, found.after))
+    before, after = (f"{100 * share:.1f} %" for share in (found.before, found.after))
     finer = stride8_coverage(store, config, found)
-    hint = f"; --{STRIDE8} {finer[0]:g} would cover {100 * finer[1]:.0f} %" if finer else ""
+    hint = f"; --{STRIDE8} {finer[0]:g} would cover {100 * finer[1]:.1f} %" if finer else ""
     hint += ", by a map without weights: for long trainings" if finer else ""
     if found.shapes is None:
         text = f"those of the weights cover {before} of the boxes (mean of the classes)"

@@ -50,14 +50,14 @@ def recommend(store: AnnotationStore, config: DetectorConfig) -> Iterator[Recomm
     if found.shapes is not None:
         yield Recommendation(
             "anchors",
-            f"fitted ones, as igcv3det train DATA makes them: they cover {100 * found.after:.0f} % "
-            f"of the boxes, those of the detector {100 * found.before:.0f} % ({at})",
+            f"fitted ones, as igcv3det train DATA makes them: they cover {100 * found.after:.1f} % "
+            f"of the boxes, those of the detector {100 * found.before:.1f} % ({at})",
         )
     if (finer := stride8_coverage(store, config, found)) is not None:
         yield Recommendation(
             "stride 8",
             f"--{STRIDE8} {finer[0]:g} adds a map for small objects: its anchors and the others, "
-            f"fitted, cover {100 * finer[1]:.0f} % of the boxes, without it "
-            f"{100 * found.after:.0f} % ({at}); the map begins without weights and needs a long "
+            f"fitted, cover {100 * finer[1]:.1f} % of the boxes, without it "
+            f"{100 * found.after:.1f} % ({at}); the map begins without weights and needs a long "
             "training",
         )

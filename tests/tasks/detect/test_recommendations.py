@@ -61,7 +61,7 @@ def test_anchors_of_unusual_shapes():
     config = DetectorConfig(num_classes=1, image_size=320)
     sides = [26] * 40  # half the smallest anchors
     found = {item.name: item.detail for item in recommend(store_of(sides), config)}
-    assert "those of the detector 0 %" in found["anchors"]
+    assert "those of the detector 0.0 %" in found["anchors"]
 
 
 def test_no_objects():
