@@ -11,7 +11,7 @@ which the file stays below --limit-mib. ``train`` distils the baseline into IGCV
 ``configs/distill/gpu.yaml`` (without boxes), or trains what ``igcv3det compress`` made: it times
 a few steps, chooses as many as fit the minutes, trains in bfloat16 and writes
 DIR/student.safetensors. The same command resumes a run that was cut off, with the steps chosen
-first. Without a GPU it runs on the CPU, which is good for a rehearsal
+first. Without a GPU it runs on the CPU if --steps is given, for a rehearsal
 (``--steps 4 --batch-size 2``).
 
 Exit status: 0 done, 1 could not be done, or the time was over before the last step (call again),
@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -40,7 +41,7 @@ from igcv3det.atomic_files import atomic_write, replacing
 from igcv3det.cli.arguments import positive_float, positive_int
 from igcv3det.cli.command import DEBUG, run_command
 from igcv3det.datasets.image_cache import ImageCache
-from igcv3det.engine.checkpoints import LAST
+from igcv3det.engine.checkpoints import LAST, LastCheckpoint
 from igcv3det.engine.run_folder import CHECKPOINTS
 from igcv3det.tasks.distill.train import DistillationCLI
 from research.ablation.runs import resume_arguments
@@ -52,7 +53,10 @@ SAMPLE = 200  # images whose sizes choose the quality
 MARGIN = 0.97  # share of the limit that the estimate may use
 IMAGES, PLAN, RESULT = "images", "plan.json", "student.safetensors"
 WARM_UP, TIMED = 30, 30  # steps before and within the timing
+TIMING_SHARE = 0.5  # of the minutes, at most
+SAVED_EVERY = 500  # steps
 RESERVE_S = 45  # start of the trainer, last validation, writing the files
+LEAST_S = 60.0  # of training in a call
 
 
 def pack(folders: Sequence[Path], output: Path, limit: int, cache: Path) -> tuple[int, int]:
@@ -134,6 +138,53 @@ class StepTimer(Callback):
             self._start = time.perf_counter()
 
 
+class Deadline(Callback):
+    """Ends a training at a moment.
+
+    Lightning's ``max_time`` counts the time of all calls of a resumed run.
+
+    Args:
+        moment: of ``time.monotonic()``.
+    """
+
+    def __init__(self, moment: float) -> None:
+        self.moment = moment
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        *_: Any,  # noqa: ANN401
+    ) -> None:
+        """Tells the trainer to stop."""
+        if time.monotonic() >= self.moment:
+            trainer.should_stop = True
+
+
+def prepared(call: Sequence[str], *callbacks: Callback) -> DistillationCLI:
+    """A distillation with further callbacks.
+
+    They come before those that write checkpoints, which then see what they decide, and do not
+    count in what they measure.
+    """
+    cli = DistillationCLI(call)
+    own: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]
+    own[:0] = callbacks
+    for callback in own:
+        if isinstance(callback, LastCheckpoint):
+            callback.every_epoch = False  # an epoch takes seconds
+    return cli
+
+
+def require_gpu() -> None:
+    """Raises RuntimeError where there is none that torch can use."""
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"torch {torch.__version__} finds no GPU: install a build with CUDA that the driver "
+            "supports (torch.cuda.init() says what is wrong), or rehearse on the CPU with --steps 4"
+        )
+
+
 def arguments(options: argparse.Namespace, images: Path) -> list[str]:
     """What all runs have in common."""
     call = [
@@ -142,7 +193,7 @@ def arguments(options: argparse.Namespace, images: Path) -> list[str]:
         *("--model.distillation.box_weight", "0", "--data.cache", str(options.output / "cache")),
         *("--data.batch_size", str(options.batch_size)),
         *("--data.held_out", str(options.held_out)),
-        *("--trainer.enable_progress_bar", "false"),
+        *("--trainer.enable_progress_bar", "false", "--trainer.devices", "1"),
     ]
     if options.weights:
         call += ["--model.weights", options.weights, "--model.distillation.start", "random"]
@@ -153,6 +204,7 @@ def plan_steps(options: argparse.Namespace, images: Path, started: float) -> int
     """Steps of the whole run: those of an earlier call, --steps, or as many as fit the minutes.
 
     Raises:
+        RuntimeError: no GPU, and the steps are not given.
         ValueError: the time is too short for any.
     """
     file = options.output / PLAN
@@ -160,18 +212,18 @@ def plan_steps(options: argparse.Namespace, images: Path, started: float) -> int
         return int(json.loads(file.read_text(encoding="utf-8"))["steps"])
     steps, seconds = options.steps, None
     if not steps:
+        require_gpu()
         timer = StepTimer(WARM_UP, TIMED)
         folder = options.output / "timing"
         steps = WARM_UP + TIMED
         call = ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)]
         call += ["--trainer.limit_val_batches", "0", "--trainer.default_root_dir", str(folder)]
-        cli = DistillationCLI([*arguments(options, images), *call])
-        cli.trainer.callbacks.append(timer)  # type: ignore[attr-defined]
-        cli.fit()
+        deadline = Deadline(started + TIMING_SHARE * 60 * options.minutes)
+        prepared([*arguments(options, images), *call], deadline, timer).fit()
         shutil.rmtree(folder)
         seconds = timer.seconds
         left = options.minutes * 60 - (time.monotonic() - started) - RESERVE_S
-        steps = int(left / seconds)
+        steps = int(left / seconds) if seconds else 0
         if steps < 1:
             raise ValueError(f"--minutes {options.minutes:g}: too short, {left:.0f} s are left")
     atomic_write(file, json.dumps({"steps": steps, "seconds_per_step": seconds}))
@@ -184,10 +236,11 @@ def train(options: argparse.Namespace) -> int:
     images = unpack(options.packed, options.output)
     steps = plan_steps(options, images, started)
     folder = options.output / "run"
-    left = max(60.0, options.minutes * 60 - (time.monotonic() - started) - RESERVE_S / 3)
-    call = ["--trainer.max_steps", str(steps), "--trainer.max_time", _clock(left)]
-    call += ["--trainer.val_check_interval", str(max(1, steps // 8)), "--save_every_n_steps", "100"]
-    cli = DistillationCLI([*arguments(options, images), *call, *resume_arguments(0, folder)])
+    left = max(LEAST_S, options.minutes * 60 - (time.monotonic() - started) - RESERVE_S / 3)
+    call = ["--trainer.max_steps", str(steps), "--save_every_n_steps", str(SAVED_EVERY)]
+    call += ["--trainer.val_check_interval", str(max(1, steps // 8))]
+    call = [*arguments(options, images), *call, *resume_arguments(0, folder)]
+    cli = prepared(call, Deadline(time.monotonic() + left))
     best = cli.fit()
     done = cli.trainer.global_step
     if best is not None:
@@ -195,13 +248,6 @@ def train(options: argparse.Namespace) -> int:
             shutil.copyfile(best, partial)
     print(f"{done} of {steps} steps; {options.output / RESULT}; {folder / CHECKPOINTS / LAST}")
     return 0 if done >= steps else 1
-
-
-def _clock(seconds: float) -> str:
-    """As Lightning reads a duration: DD:HH:MM:SS."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"00:{hours:02}:{minutes:02}:{rest:02}"
 
 
 def _pack(options: argparse.Namespace) -> int:

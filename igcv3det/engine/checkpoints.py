@@ -89,11 +89,16 @@ class LastCheckpoint(Checkpoint):
     Args:
         folder: where it goes.
         every_n_steps: optimizer steps between two checkpoints within an epoch.
+
+    Attributes:
+        every_epoch: whether each epoch's end is saved, or only one with which training ends or
+            ``every_n_steps`` after the last checkpoint.
     """
 
     def __init__(self, folder: Path, every_n_steps: int) -> None:
         self.path = folder / LAST
         self.every_n_steps = every_n_steps
+        self.every_epoch = True
         self._saved_step = 0
         self._before_validation = False
 
@@ -137,7 +142,9 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves a complete epoch; one that was cut short would resume at the next."""
-        if trainer.is_last_batch:
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        is_due = trainer.global_step - self._saved_step >= self.every_n_steps
+        if trainer.is_last_batch and (self.every_epoch or ends or is_due):
             self._save(trainer)
 
     def on_save_checkpoint(

@@ -52,11 +52,9 @@ class WeightAverage:
         floats = [i for i, value in enumerate(self._live) if value.is_floating_point()]
         self._live_floats = [self._live[i] for i in floats]
         self._average_floats = [self._average[i] for i in floats]
-        self._counters = [
-            (average, value)
-            for average, value in zip(self._average, self._live, strict=True)
-            if not value.is_floating_point()
-        ]
+        others = [i for i, value in enumerate(self._live) if not value.is_floating_point()]
+        self._live_counters = [self._live[i] for i in others]
+        self._average_counters = [self._average[i] for i in others]
 
     @property
     def decay(self) -> float:
@@ -71,8 +69,8 @@ class WeightAverage:
             for average, value in zip(self._average_floats, self._live_floats, strict=True)
         ]
         torch._foreach_lerp_(self._average_floats, live, 1 - self.decay)
-        for average, value in self._counters:
-            average.copy_(value)
+        if self._average_counters:
+            torch._foreach_copy_(self._average_counters, self._live_counters)
         self.updates += 1
 
     @torch.no_grad()

@@ -41,8 +41,8 @@ class FoldedConvNorm(Remapped):
         with torch.autocast(x.device.type, enabled=False):
             weight = gather_weight(conv.weight, self.elements).flatten(1)  # [C', C]
             mean, variance = self._statistics(cells, weight, norm)
-            scale = norm.weight[self.rows] * torch.rsqrt(variance + norm.eps)
-            shift = norm.bias[self.rows] - mean * scale
+            scale = norm.weight.index_select(0, self.rows) * torch.rsqrt(variance + norm.eps)
+            shift = norm.bias.index_select(0, self.rows) - mean * scale
             weight = weight * scale[:, None]
         out = F.linear(cells, weight.to(x.dtype), shift.to(x.dtype))
         out = out.reshape(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -103,6 +103,23 @@ def test_when_the_last_checkpoint_is_saved(tmp_path, options, stops, expected):
     assert saved.steps == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "stops", "expected"),
+    [
+        ({}, [], [3, 6, 8]),  # of epochs of four steps the last
+        ({"max_epochs": 3}, [], [3, 6, 9, 12]),
+        ({}, [StopAtStep(4)], [3, 4]),
+    ],
+)
+def test_short_epochs_need_no_checkpoint_each(tmp_path, options, stops, expected):
+    saved, last = Saved(), LastCheckpoint(tmp_path, every_n_steps=3)
+    last.every_epoch = False
+    options = {"max_epochs": 2, "limit_val_batches": 0} | options
+    trainer = tiny.trainer(tmp_path, [saved, *stops, last], **options)
+    trainer.fit(tiny.module(), datamodule=tiny.TinyData(tmp_path))
+    assert saved.steps == expected
+
+
 def release_detector(checkpoint, target):
     save_detector(load_detector(checkpoint), target)
 

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from igcv3det.checkpoint import load_detector
@@ -54,9 +55,18 @@ def test_a_file_that_is_no_zip(tmp_path, capsys):
     assert "p.zip: File is not a zip file" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_trained_unasked(photos, tmp_path, capsys):
+    assert pack(photos, tmp_path, 64) == 0
+    assert main(["train", str(tmp_path / "p.zip"), "--output", str(tmp_path / "run")]) == 1
+    assert "finds no GPU" in capsys.readouterr().err
+
+
 COMPRESSED = ["--config", "configs/distill/compressed.yaml", "--weights", "searched-90"]
 
 
+# not so: the position in the epoch follows from the step
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "last_channels"),
@@ -64,6 +74,7 @@ COMPRESSED = ["--config", "configs/distill/compressed.yaml", "--weights", "searc
     ids=["igcv3-d", "compressed"],
 )
 def test_a_rehearsal_on_the_cpu(photos, tmp_path, capsys, monkeypatch, own, last_channels):
+    monkeypatch.setattr(gpu_distillation, "require_gpu", lambda: None)
     monkeypatch.setattr(gpu_distillation, "WARM_UP", 1)
     monkeypatch.setattr(gpu_distillation, "TIMED", 1)
     assert pack(photos, tmp_path, 64) == 0
@@ -72,7 +83,12 @@ def test_a_rehearsal_on_the_cpu(photos, tmp_path, capsys, monkeypatch, own, last
     call = [str(word) for word in [*call, *own]]
     assert main([*call, "--minutes", "0.1"]) == 1  # less than what is kept in reserve
     assert "--minutes 0.1: too short" in capsys.readouterr().err
-    assert main([*call, "--steps", "3"]) == 0
+    with monkeypatch.context() as patch:  # each call has the time for one step
+        patch.setattr(gpu_distillation, "LEAST_S", 0.0)
+        for number in (1, 2):
+            assert main([*call, "--steps", "3", "--minutes", "0.001"]) == 1
+            assert f"{number} of 3 steps" in capsys.readouterr().out
+    assert main(call) == 0
     assert "3 of 3 steps" in capsys.readouterr().out
     assert json.loads((output / "plan.json").read_text())["steps"] == 3
     config = load_detector(output / "student.safetensors").config

@@ -134,7 +134,7 @@ class ClassificationModule(LightningModule):
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         self.losses = {"loss": loss.detach()}
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
-        self.log("train/lr", self._lr(), batch_size=len(images))
+        self.log("train/lr", torch.tensor(self._lr()), batch_size=len(images))
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:

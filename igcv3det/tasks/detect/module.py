@@ -131,7 +131,7 @@ class DetectionModule(LightningModule):
         parts = {f"train/{name}": value for name, value in self.losses.items()}
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
         self.log_dict(parts, batch_size=len(images))
-        self.log("train/lr", self._lr(), batch_size=len(images))
+        self.log("train/lr", torch.tensor(self._lr()), batch_size=len(images))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Detections]]:

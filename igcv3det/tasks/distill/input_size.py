@@ -51,11 +51,11 @@ class Reencoding(nn.Module):
 
     def __init__(self, source: SSDLite, target: SSDLite) -> None:
         super().__init__()
-        sides = [x.anchors[:, 2:] - x.anchors[:, :2] for x in (source, target)]
-        ratio = sides[0] / sides[1]
+        own, other = (x.anchors.cpu() for x in (source, target))  # may be on two devices
+        ratio = (own[:, 2:] - own[:, :2]) / (other[:, 2:] - other[:, :2])
         coder = BoxCoder(target.config.variances)
         self.register_buffer("scales", torch.cat([ratio, torch.ones_like(ratio)], dim=1))
-        self.register_buffer("moves", coder.encode(source.anchors, target.anchors))
+        self.register_buffer("moves", coder.encode(own, other))
 
     def forward(self, offsets: Tensor) -> Tensor:
         """[B, A, 4] of offsets [B, A, 4]."""

@@ -48,15 +48,19 @@ class PixelLoss(nn.Module):
             logits: [B, K, H, W] float32.
             masks: [B, H, W] uint8 classes or ``IGNORED``.
         """
-        if not bool((masks != IGNORED).any()):
-            return logits.sum() * 0  # torch's mean would be NaN
-        return F.cross_entropy(
+        classes = masks.long()
+        total = F.cross_entropy(
             logits,
-            masks.long(),
+            classes,
             self.weights,
             ignore_index=IGNORED,
+            reduction="sum",
             label_smoothing=self.label_smoothing,
         )
+        is_known = masks != IGNORED
+        weight = (self.weights[classes * is_known] * is_known).sum()
+        # torch's mean would be NaN where all are ignored, and to ask for that is to wait for a GPU
+        return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def balanced_weights(pixels: Sequence[int], exponent: float, largest: float) -> Tensor:

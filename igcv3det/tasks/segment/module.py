@@ -142,7 +142,7 @@ class SegmentationModule(LightningModule):
         loss = self.loss(batch)
         self.losses = {"loss": loss.detach()}
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.images))
-        lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        lr = torch.tensor(float(self.trainer.optimizers[0].param_groups[0]["lr"]))
         self.log("train/lr", lr, batch_size=len(batch.images))
         return loss
 

@@ -73,6 +73,22 @@ def test_a_training_on_a_gpu_is_that_of_the_cpu(tmp_path, name, kind):
     assert found == pytest.approx(expected, rel=tolerance)
 
 
+@pytest.mark.parametrize("size", [64, 72])
+@pytest.mark.parametrize("kind", GPUS)
+def test_a_teacher_with_other_anchors_on_a_gpu(size, kind):
+    teacher = built(dataclasses.replace(small_config(), image_size=size), 1)
+    anchors = dataclasses.replace(small_config().anchors, trained_size=80)
+    student = built(dataclasses.replace(small_config(), anchors=anchors), 2)
+    images = torch.rand(2, 3, 64, 64)
+    network = TeacherNetwork(teacher, student, 0, ("offsets",), "torch")
+    expected = Teacher(network, "torch")(images)["offsets"]
+    with gpu(kind):
+        network = TeacherNetwork(teacher, student.to("cuda"), 0, ("offsets",), "torch")
+        found = Teacher(network, "torch")(images.to("cuda"))["offsets"]
+    assert found.device.type == "cuda"
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)
+
+
 def _crops(device):
     pixels = torch.zeros(4, 96, 96, 3, dtype=torch.uint8, device=device)
     images, regions = random_crops(pixels, CropConfig(size=64), (0,))
