@@ -119,7 +119,8 @@ class ChannelPermutation(nn.Module):
             cells = x.permute(0, 2, 3, 1)
             moved = cells.reshape(*cells.shape[:3], *pieces).transpose(3, 4)
             return moved.reshape(cells.shape).permute(0, 3, 1, 2)
-        moved = x.reshape(len(x), *pieces, *x.shape[2:]).transpose(1, 2)
+        # len() would fix the batch of an export
+        moved = x.reshape(x.shape[0], *pieces, *x.shape[2:]).transpose(1, 2)
         return moved.reshape(x.shape)
 
     def extra_repr(self) -> str:

@@ -17,6 +17,15 @@ def _permuted(channels, groups, super_channels, memory_format):
     return y[0, :, 0, 0].int().tolist()
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_an_exported_permutation_takes_any_batch():
+    layer = ChannelPermutation(8, 2)
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(layer, (torch.randn(2, 8, 3, 3),), dynamic_shapes=shapes)
+    x = torch.randn(5, 8, 3, 3)
+    assert torch.equal(program.module()(x), layer(x))
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize(
     ("channels", "groups", "super_channels", "expected"),
