@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -53,3 +54,11 @@ def run_optimizer(
     optimizer = build_optimizer(network, config, lr)
     scheduler = schedule(optimizer, config, total)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def current_lr(trainer: Trainer) -> Tensor:
+    """The learning rate of the step, to be logged.
+
+    A tensor of the CPU: Lightning would copy a number to the GPU, for which a step waits.
+    """
+    return torch.tensor(float(trainer.optimizers[0].param_groups[0]["lr"]))

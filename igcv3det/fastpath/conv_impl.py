@@ -27,7 +27,7 @@ from igcv3det.fastpath.block_variants import (
 from igcv3det.fastpath.depthwise import replace_depthwise
 from igcv3det.fastpath.folded import FoldedConvNorm
 from igcv3det.fastpath.frozen_norms import convolve, frozen_affine, replace_sequences
-from igcv3det.fastpath.sync_norms import is_synced, synced_batch_norm
+from igcv3det.fastpath.sync_norms import is_synced, own_affine, synced_batch_norm
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.models.layers import BATCH_NORMS
@@ -115,8 +115,7 @@ class RemappedConvNorm(Remapped):
             x,
             own_mean,
             own_variance,
-            norm.weight.index_select(0, self.rows),
-            norm.bias.index_select(0, self.rows),
+            *own_affine(norm, self.rows),
             True,
             norm.momentum,
             norm.eps,

@@ -17,7 +17,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from igcv3det.fastpath.block_variants import Remapped, WeightLayout, gather_weight
-from igcv3det.fastpath.sync_norms import BatchNorm, is_synced, synced_mean, update_running_stats
+from igcv3det.fastpath.sync_norms import (
+    BatchNorm,
+    is_synced,
+    own_affine,
+    synced_mean,
+    update_running_stats,
+)
 from igcv3det.models.layers import BATCH_NORMS
 
 
@@ -41,8 +47,9 @@ class FoldedConvNorm(Remapped):
         with torch.autocast(x.device.type, enabled=False):
             weight = gather_weight(conv.weight, self.elements).flatten(1)  # [C', C]
             mean, variance = self._statistics(cells, weight, norm)
-            scale = norm.weight.index_select(0, self.rows) * torch.rsqrt(variance + norm.eps)
-            shift = norm.bias.index_select(0, self.rows) - mean * scale
+            own_weight, own_bias = own_affine(norm, self.rows)
+            scale = own_weight * torch.rsqrt(variance + norm.eps)
+            shift = own_bias - mean * scale
             weight = weight * scale[:, None]
         out = F.linear(cells, weight.to(x.dtype), shift.to(x.dtype))
         out = out.reshape(batch, height, width, -1).permute(0, 3, 1, 2)

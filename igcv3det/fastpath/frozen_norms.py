@@ -14,7 +14,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from igcv3det.fastpath.sync_norms import BatchNorm, Rows
+from igcv3det.fastpath.sync_norms import BatchNorm, Rows, own_affine
 from igcv3det.models.layers import BATCH_NORMS
 
 
@@ -28,8 +28,9 @@ def frozen_affine(norm: BatchNorm, rows: Rows = slice(None)) -> tuple[Tensor, Te
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
-    scale = norm.weight[rows] * (variance[rows] + norm.eps).rsqrt()
-    return scale, norm.bias[rows] - mean[rows] * scale
+    weight, bias = own_affine(norm, rows)
+    scale = weight * (variance[rows] + norm.eps).rsqrt()
+    return scale, bias - mean[rows] * scale
 
 
 def convolve(

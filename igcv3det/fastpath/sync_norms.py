@@ -26,6 +26,16 @@ def is_synced(norm: nn.Module) -> bool:
     )
 
 
+def own_affine(norm: BatchNorm, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Weight and bias [C'] of some of a norm's channels.
+
+    By ``index_select``, whose gradient is one kernel on a GPU; that of indexing is several.
+    """
+    if isinstance(rows, slice):
+        return norm.weight[rows], norm.bias[rows]
+    return norm.weight.index_select(0, rows), norm.bias.index_select(0, rows)
+
+
 def synced_batch_norm(norm: BatchNorm, x: Tensor, rows: Rows = slice(None)) -> Tensor:
     """Normalises [B, C', H, W] by the statistics of all processes and updates the running ones.
 
@@ -39,8 +49,9 @@ def synced_batch_norm(norm: BatchNorm, x: Tensor, rows: Rows = slice(None)) -> T
     centred = values - mean[:, None, None]
     _, variance = synced_mean(centred.square().sum(dim=(0, 2, 3)), x.numel() // x.shape[1], norm)
     update_running_stats(norm, mean, variance, count, rows)
-    scale = norm.weight[rows] * torch.rsqrt(variance + norm.eps)
-    return torch.addcmul(norm.bias[rows][:, None, None], centred, scale[:, None, None]).to(x.dtype)
+    weight, bias = own_affine(norm, rows)
+    scale = weight * torch.rsqrt(variance + norm.eps)
+    return torch.addcmul(bias[:, None, None], centred, scale[:, None, None]).to(x.dtype)
 
 
 def synced_mean(total: Tensor, count: int, norm: BatchNorm) -> tuple[Tensor, Tensor]:

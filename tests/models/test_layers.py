@@ -17,7 +17,6 @@ def _permuted(channels, groups, super_channels, memory_format):
     return y[0, :, 0, 0].int().tolist()
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_an_exported_permutation_takes_any_batch():
     layer = ChannelPermutation(8, 2)
     shapes = ({0: torch.export.Dim("batch")},)

@@ -19,7 +19,7 @@ from igcv3det.checkpoint import load_backbone
 from igcv3det.config import OptimConfig, require
 from igcv3det.description import DESCRIPTION
 from igcv3det.engine.checkpoints import require_continuation
-from igcv3det.engine.run_optimizer import run_optimizer
+from igcv3det.engine.run_optimizer import current_lr, run_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.tasks.classify.augmentation import crop_and_flip
 from igcv3det.tasks.classify.batches import ImageBatch
@@ -134,7 +134,7 @@ class ClassificationModule(LightningModule):
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         self.losses = {"loss": loss.detach()}
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
-        self.log("train/lr", torch.tensor(self._lr()), batch_size=len(images))
+        self.log("train/lr", current_lr(self.trainer), batch_size=len(images))
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
@@ -173,6 +173,3 @@ class ClassificationModule(LightningModule):
         accumulated = self.trainer.accumulate_grad_batches
         per_epoch = max(1, -(-int(self.trainer.num_training_batches) // accumulated))
         return build_rate_schedule(optimizer, total, per_epoch, optim, self.schedule)
-
-    def _lr(self) -> float:
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])

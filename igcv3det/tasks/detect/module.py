@@ -19,7 +19,7 @@ from igcv3det.detection.postprocess import postprocess
 from igcv3det.detector import build_detector
 from igcv3det.engine.batch_norm import freeze_batch_norms, require_batch_statistics
 from igcv3det.engine.checkpoints import require_continuation
-from igcv3det.engine.run_optimizer import run_optimizer
+from igcv3det.engine.run_optimizer import current_lr, run_optimizer
 from igcv3det.evaluation import CocoEvaluator
 from igcv3det.evaluation.coco_scoring import SUMMARY_NAMES
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
@@ -131,7 +131,7 @@ class DetectionModule(LightningModule):
         parts = {f"train/{name}": value for name, value in self.losses.items()}
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
         self.log_dict(parts, batch_size=len(images))
-        self.log("train/lr", torch.tensor(self._lr()), batch_size=len(images))
+        self.log("train/lr", current_lr(self.trainer), batch_size=len(images))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Detections]]:
@@ -204,7 +204,3 @@ class DetectionModule(LightningModule):
         parts = self.criterion(outputs, self.detector.anchors, targets)
         loss = torch.stack(list(parts.values())).sum()
         return loss, {name: value.detach() for name, value in parts.items()}
-
-    def _lr(self) -> float:
-        optimizer = self.trainer.optimizers[0]
-        return float(optimizer.param_groups[0]["lr"])

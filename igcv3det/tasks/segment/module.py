@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from igcv3det.config import OptimConfig
 from igcv3det.description import DESCRIPTION
 from igcv3det.engine.checkpoints import require_continuation
-from igcv3det.engine.run_optimizer import run_optimizer
+from igcv3det.engine.run_optimizer import current_lr, run_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
 from igcv3det.tasks.segment.batches import MaskBatch
 from igcv3det.tasks.segment.checkpoint import describe_segmenter
@@ -142,8 +142,7 @@ class SegmentationModule(LightningModule):
         loss = self.loss(batch)
         self.losses = {"loss": loss.detach()}
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.images))
-        lr = torch.tensor(float(self.trainer.optimizers[0].param_groups[0]["lr"]))
-        self.log("train/lr", lr, batch_size=len(batch.images))
+        self.log("train/lr", current_lr(self.trainer), batch_size=len(batch.images))
         return loss
 
     def validation_step(self, batch: MaskBatch, batch_idx: int) -> dict[str, list[Tensor]]:
