@@ -66,7 +66,8 @@ def save_detector(
         dtype: of the floating-point weights in the file.
 
     Raises:
-        ValueError: another suffix, or metadata under the description's own key.
+        ValueError: another suffix, metadata under the description's own key, or weights that the
+            description does not give, as those of `fastpath.deploy`.
         OSError: the file cannot be written.
     """
     path = Path(path)
@@ -78,6 +79,12 @@ def save_detector(
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
         for name, value in detector.state_dict().items()
     }
+    with torch.random.fork_rng(devices=[]):  # random weights of a run in progress stay as they are
+        described = build_detector(detector.config, detector.categories)
+    try:
+        _require_fit(described, tensors, path)
+    except ValueError as error:
+        raise ValueError(f"{error}; save the detector, not a copy for inference") from error
     description = json.dumps(describe_detector(detector))
     write_safetensors(path, tensors, {DESCRIPTION: description, **(metadata or {})})
 
@@ -99,9 +106,9 @@ def load_detector(model: str | Path) -> SSDLite:
     if path.suffix in YAML_SUFFIXES:
         config = read_config(path)
         coco = COCO_CATEGORIES if config.num_classes == len(COCO_CATEGORIES) else None
-        return build_detector(config, coco).eval()
+        return _built(config, coco, path).eval()
     weights, description = read_described(path, DETECTOR_PREFIX, "detector")
-    detector = _build_described(description, path)
+    detector = _built(*read_description(description, path), path)
     load_weights(detector, weights, path)
     return detector.eval()
 
@@ -207,8 +214,8 @@ def load_backbone(
 
 def _require_same_backbone(config: BackboneConfig, description: Any, path: Path) -> None:  # noqa: ANN401
     described = description if isinstance(description, dict) else {}
-    network = described.get(described_kind(described) or "") or {}
-    if not network.get("backbone"):  # not a file of this package, or an IGCV2
+    network = described.get(described_kind(described) or "")
+    if not isinstance(network, dict) or not network.get("backbone"):  # another's file, or an IGCV2
         return
     trained = config_from_dict(BackboneConfig, network["backbone"], f"{path}: backbone")
     own, other = (DetectorConfig(backbone=one) for one in (config, trained))
@@ -246,6 +253,11 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> N
     Raises:
         ValueError: they are not; the message names the file and the first of them.
     """
+    _require_fit(module, weights, path)
+    module.load_state_dict(weights)
+
+
+def _require_fit(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     expected = module.state_dict()
     misfits = [f"missing {name}" for name in expected.keys() - weights.keys()]
     misfits += [f"unknown {name}" for name in weights.keys() - expected.keys()]
@@ -259,11 +271,9 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> N
         shown = "; ".join(sorted(misfits)[:5])
         more = f"; and {len(misfits) - 5} more" if len(misfits) > 5 else ""
         raise ValueError(f"{path}: weights do not fit: {shown}{more}")
-    module.load_state_dict(weights)
 
 
-def _build_described(description: Any, path: Path) -> SSDLite:  # noqa: ANN401
-    config, categories = read_description(description, path)
+def _built(config: DetectorConfig, categories: Categories | None, path: Path) -> SSDLite:
     try:
         return build_detector(config, categories)
     except ValueError as error:

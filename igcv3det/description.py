@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from igcv3det.config import DetectorConfig, config_from_dict, flatten
+from igcv3det.config import DetectorConfig, HeadConfig, config_from_dict, flatten
 from igcv3det.structures import Categories
 
 DESCRIPTION = "igcv3det"
@@ -50,7 +50,9 @@ def describe(config: DetectorConfig, categories: Categories) -> dict[str, Any]:
     if config.anchors.trained_size is None:
         del detector["anchors"]["trained_size"]
     if config.anchors.stride8_scale is None:
-        del detector["anchors"]["stride8_scale"], detector["head"]["stride8_channels"]
+        del detector["anchors"]["stride8_scale"]
+        if config.head.stride8_channels == HeadConfig.stride8_channels:
+            del detector["head"]["stride8_channels"]
     return {
         "format": FORMAT,
         "detector": detector,
@@ -100,9 +102,8 @@ def read_description(description: Any, path: Path) -> tuple[DetectorConfig, Cate
     require_kind(description, "detector", path)
     try:
         config = config_from_dict(DetectorConfig, description["detector"])
-        named = description["categories"]
-        categories = Categories(tuple(named["ids"]), tuple(named["names"]))
-    except (KeyError, TypeError) as error:
+        categories = config_from_dict(Categories, description["categories"], "categories")
+    except KeyError as error:
         raise ValueError(f"{path}: the description lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -229,7 +229,8 @@ def at_input_size(detector: SSDLite, size: int) -> SSDLite:
     config = detector.config
     anchors = anchors_at(config, size)
     copied = SSDLite(replace(config, image_size=size, anchors=anchors), detector.categories)
-    copied.load_state_dict(detector.state_dict())
+    weights = {name: value.clone() for name, value in detector.state_dict().items()}
+    copied.load_state_dict(weights, assign=True)  # keeps their types
     return copied.to(next(detector.parameters()).device).train(detector.training)
 
 

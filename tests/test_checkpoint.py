@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -16,9 +17,16 @@ from igcv3det.checkpoint import (
     read_config,
     save_detector,
 )
-from igcv3det.config import AnchorConfig, BackboneConfig, DetectorConfig, PreprocessConfig
+from igcv3det.config import (
+    AnchorConfig,
+    BackboneConfig,
+    DetectorConfig,
+    HeadConfig,
+    PreprocessConfig,
+)
 from igcv3det.description import DESCRIPTION
 from igcv3det.detector import build_detector
+from igcv3det.fastpath.deploy import deploy
 from igcv3det.models.mobilenetv2 import mobilenet_v2
 from igcv3det.structures import Categories
 from igcv3det.weight_files import read_metadata, read_torch
@@ -94,8 +102,8 @@ def test_yaml_gives_random_weights_and_coco_names_for_80_classes(tmp_path):
         ("model: {detector: {num_clases: 2}}", r"model.detector has no field \['num_clases'\]"),
         ("model: {detector: {backbone: {name: vgg}}}", "backbone.name must be one of"),
         ("model: {detector: {backbone: {groups: [2]}}}", "backbone.groups must have 2 values"),
-        ("model: {detector: {image_size: 1.5}}", "image_size must be of type int"),
-        ("model: {detector: {image_size: true}}", "image_size must be of type int"),
+        ("model: {detector: {image_size: 1.5}}", "image_size must be a whole number"),
+        ("model: {detector: {image_size: true}}", "image_size must be a whole number"),
         ("model: {detector: {backbone: {width: wide}}}", "width must be a number"),
         ("model: {detector: {num_classes: 0}}", "num_classes must be >= 1"),
     ],
@@ -106,6 +114,13 @@ def test_a_wrong_yaml_is_refused_by_file_and_field(tmp_path, text, complaint):
     with pytest.raises(ValueError, match=complaint) as caught:
         read_config(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_yaml_that_cannot_be_built_is_named(tmp_path):
+    path = tmp_path / "narrow.yaml"
+    path.write_text("model: {detector: {backbone: {width: 0.02}}}")
+    with pytest.raises(ValueError, match=r"narrow\.yaml: backbone\.width 0\.02 leaves none"):
+        load_detector(path)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "ckpt", "yaml"])
@@ -183,6 +198,47 @@ def test_a_false_description_is_refused(detector, tmp_path):
         load_detector(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("detector", 3, "DetectorConfig must be a mapping, got 3"),
+        ("categories", [], "categories must be a mapping"),
+        ("categories", {"ids": [1, 2]}, r"categories lacks \['names'\]"),
+        ("categories", {"ids": [1, float("inf")], "names": ["a", "b"]}, "ids must be a whole"),
+        ("categories", {"ids": [1, 2], "names": ["a", 3]}, "names must be of type str, got 3"),
+        ("categories", {"ids": [1, 2], "names": "ab"}, "names must be a list, got 'ab'"),
+    ],
+)
+def test_a_description_of_other_types_is_refused(detector, tmp_path, key, value, message):
+    path = tmp_path / "w.safetensors"
+    save_detector(detector, path)
+    _rewrite(path, load_file(path), {**describe_detector(detector), key: value})
+    with pytest.raises(ValueError, match=rf"w\.safetensors: .*{message}"):
+        load_detector(path)
+
+
+def test_a_deployed_copy_is_not_saved(detector, tmp_path):
+    state = torch.get_rng_state()
+    save_detector(detector, tmp_path / "w.safetensors")
+    assert torch.equal(torch.get_rng_state(), state)
+    path = tmp_path / "deployed.safetensors"
+    with pytest.raises(ValueError, match=r"deployed\.safetensors: .*not a copy for inference"):
+        save_detector(deploy(detector), path)
+    assert not path.exists()
+
+
+def test_a_detector_of_numpys_numbers_is_saved(tmp_path):
+    config = dataclasses.replace(CONFIG, num_classes=np.int64(2), image_size=np.int32(64))
+    save_detector(build_detector(config, CATEGORIES), tmp_path / "w.safetensors")
+    assert load_detector(tmp_path / "w.safetensors").config == CONFIG
+
+
+def test_a_description_keeps_fields_without_effect(tmp_path):
+    config = dataclasses.replace(CONFIG, head=HeadConfig(stride8_channels=8))
+    save_detector(build_detector(config, CATEGORIES), tmp_path / "w.safetensors")
+    assert load_detector(tmp_path / "w.safetensors").config == config
+
+
 def test_weights_that_do_not_fit_are_named(detector, tmp_path):
     path = tmp_path / "w.safetensors"
     save_detector(detector, path)
@@ -238,6 +294,18 @@ def test_a_backbone_that_computes_something_else_is_refused(detector, tmp_path, 
     else:
         with pytest.raises(ValueError, match=message):
             load_backbone(backbone, tmp_path / "d.safetensors", config)
+
+
+@pytest.mark.parametrize("held", [3, [], {"backbone": 3}, {"backbone": {"width": "wide"}}])
+def test_a_backbone_beside_another_description(detector, tmp_path, held):
+    """What is no description of a backbone is not read; what is one must fit."""
+    path = tmp_path / "d.safetensors"
+    _rewrite(path, dict(detector.state_dict()), {"detector": held})
+    if isinstance(held, dict):
+        with pytest.raises(ValueError, match=r"d\.safetensors: backbone(\.width)? must be a"):
+            load_backbone(build_detector(CONFIG).backbone, path, CONFIG.backbone)
+    else:
+        load_backbone(build_detector(CONFIG).backbone, path, CONFIG.backbone)
 
 
 def test_a_detectors_backbone_serves_another_detector(detector, tmp_path):

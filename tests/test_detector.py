@@ -150,3 +150,39 @@ def test_a_detector_at_another_size_has_the_same_weights_and_anchors_of_as_many_
     assert_close(*sides)
     assert torch.equal(at_input_size(other, 64).anchors, detector.anchors)
     assert at_input_size(other, 64).config == detector.config
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_detector_at_another_size_keeps_the_type_of_its_weights(dtype):
+    detector = build_detector(_small()).to(dtype)
+    other = at_input_size(detector, 96)
+    first, second = next(detector.parameters()), next(other.parameters())
+    assert second.dtype == dtype
+    assert torch.equal(first, second)
+    assert second.data_ptr() != first.data_ptr()
+    assert second.requires_grad
+    assert other.anchors.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": BackboneConfig(width=0.02)}, r"backbone\.width 0\.02 leaves none of 16"),
+        ({"backbone": BackboneConfig(groups=(64, 64))}, "G1 \\* G2 of at most 64"),
+        ({"backbone": BackboneConfig(super_channels=2)}, "super_channels=None or a multiple of 4"),
+        (
+            {"head": HeadConfig((16,), extra_hidden=(13,), extra_groups=((2, 1),))},
+            r"head\.extra_groups\[0\]: .*G1 must divide the expanded channels, here 13",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_built_name_the_field(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_detector(DetectorConfig(num_classes=2, image_size=64, **changes))
+
+
+def test_an_extra_layer_of_one_channel():
+    detector = build_detector(_small(head=HeadConfig(extra_channels=(1,)))).eval()
+    with torch.no_grad():
+        outputs = detector(torch.zeros(1, 3, 64, 64))
+    assert all(torch.isfinite(output).all() for output in outputs)

@@ -21,11 +21,11 @@ from igcv3det.config.training import AugmentConfig, LossConfig, OptimConfig
 from igcv3det.config.values import (
     Config,
     RangeError,
+    check_fields,
     config_from_dict,
     flatten,
     merge_config,
     require,
-    require_ranges,
     unflatten,
 )
 
@@ -45,10 +45,10 @@ __all__ = [
     "PostprocessConfig",
     "PreprocessConfig",
     "RangeError",
+    "check_fields",
     "config_from_dict",
     "flatten",
     "merge_config",
     "require",
-    "require_ranges",
     "unflatten",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from igcv3det.config.values import require
+from igcv3det.config.values import IMAGE_SIDES, check_fields, require
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,16 @@ class AnchorConfig:
     ``image_size``."""
 
     def __post_init__(self) -> None:
-        sides = [side for level in self.shapes or () for shape in level for side in shape]
+        check_fields(self, "anchors", shapes="(0, 2]", trained_size=IMAGE_SIDES)
         require(
-            self.shapes is None or (len(sides) > 0 and min(sides) > 0 and max(sides) <= 2),
-            "anchors.shapes must be widths and heights in (0, 2], a list for each map",
+            self.shapes is None or (len(self.shapes) > 0 and all(self.shapes)),
+            "anchors.shapes must have at least one width and height for each map",
             self.shapes,
         )
         require(
             self.stride8_scale is None or 0 < self.stride8_scale <= self.min_scale,
             "anchors.stride8_scale must be in (0, min_scale]",
             self.stride8_scale,
-        )
-        require(
-            self.trained_size is None or self.trained_size >= 1,
-            "anchors.trained_size must be >= 1 pixel or null",
-            self.trained_size,
         )
         require(
             0 < self.min_scale < self.max_scale <= 1,

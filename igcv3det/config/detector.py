@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from igcv3det.config.anchors import AnchorConfig
-from igcv3det.config.values import IMAGE_SIDES, require, require_ranges
+from igcv3det.config.values import (
+    CHANNEL_COUNTS,
+    IMAGE_SIDES,
+    MULTIPLIERS,
+    check_fields,
+    require,
+)
 
 Padding = Literal["symmetric", "same"]
 Relu = Literal["depthwise", "expansion", "both", "none"]
@@ -39,12 +45,12 @@ class BlockConfig:
     """The input is added to the output."""
 
     def __post_init__(self) -> None:
-        require(1 <= self.stage <= STAGES, f"blocks.stage must be in 1..{STAGES}", self.stage)
-        require_ranges(
+        check_fields(
             self,
             "blocks",
-            channels="[1, inf)",
-            hidden="[1, inf)",
+            stage=f"[1, {STAGES}]",
+            channels=CHANNEL_COUNTS,
+            hidden=CHANNEL_COUNTS,
             groups="[1, inf)",
             super_channels="[1, inf)",
         )
@@ -99,14 +105,15 @@ class BackboneConfig:
     """Groups of the last 1x1 convolution."""
 
     def __post_init__(self) -> None:
-        require_ranges(
+        check_fields(
             self,
             "backbone",
-            stem_channels="[1, inf)",
-            last_channels="[1, inf)",
+            stem_channels=CHANNEL_COUNTS,
+            last_channels=CHANNEL_COUNTS,
             last_groups="[1, inf)",
-            width="(0, inf)",
-            depth="(0, inf)",
+            width=MULTIPLIERS,
+            depth=MULTIPLIERS,
+            repeats="[1, 256]",
             groups="[1, inf)",
             super_channels="[1, inf)",
             dropout="[0, 1)",
@@ -115,8 +122,8 @@ class BackboneConfig:
         )
         if self.repeats is not None:
             require(
-                len(self.repeats) == 7 and min(self.repeats) >= 1,
-                "backbone.repeats must be seven counts >= 1",
+                len(self.repeats) == STAGES,
+                f"backbone.repeats must have {STAGES} counts",
                 self.repeats,
             )
         if self.blocks is not None:
@@ -156,7 +163,8 @@ class HeadConfig:
     init_std: float = 0.03
     """Standard deviation of the normal initialisation of these layers (torchvision)."""
     extra_hidden: tuple[int, ...] | None = None
-    """Channels between the 1x1 convolutions of each extra layer; null: half of extra_channels."""
+    """Channels between the 1x1 convolutions of each extra layer; null: half of extra_channels,
+    at least one."""
     extra_groups: tuple[Groups, ...] | None = None
     """(G1, G2) of the 1x1 convolutions of each extra layer; null: dense ones."""
     class_ranks: tuple[int | None, ...] | None = None
@@ -168,13 +176,15 @@ class HeadConfig:
     """Channels of the map of stride 8, where anchors.stride8_scale adds one."""
 
     def __post_init__(self) -> None:
-        require_ranges(
+        check_fields(
             self,
             "head",
-            extra_channels="[1, inf)",
-            extra_hidden="[1, inf)",
-            class_ranks="[1, inf)",
-            stride8_channels="[1, inf)",
+            extra_channels=CHANNEL_COUNTS,
+            extra_hidden=CHANNEL_COUNTS,
+            extra_groups="[1, inf)",
+            class_ranks=CHANNEL_COUNTS,
+            class_groups="[1, inf)",
+            stride8_channels=CHANNEL_COUNTS,
             norm_eps="(0, 1)",
             norm_momentum="(0, 1]",
             init_std="(0, inf)",
@@ -198,11 +208,11 @@ class HeadConfig:
         }
         for name, (length, what) in lengths.items():
             values = getattr(self, name)
-            if values is None:
-                continue
-            require(len(values) == length, f"head.{name} needs one value for each {what}", values)
-            pairs = [count for pair in values if isinstance(pair, tuple) for count in pair]
-            require(min(pairs, default=1) >= 1, f"head.{name} must be >= 1", values)
+            require(
+                values is None or len(values) == length,
+                f"head.{name} needs one value for each {what}",
+                values,
+            )
 
 
 def _aligned(
@@ -223,7 +233,7 @@ class PreprocessConfig:
     """OpenCV's (half-pixel centres, rounded to 8 bits) or TensorFlow 1's (corners, float)."""
 
     def __post_init__(self) -> None:
-        require_ranges(self, "preprocess", mean="[0, 255]", std="(0, inf)")
+        check_fields(self, "preprocess", mean="[0, 255]", std="(0, inf)")
 
 
 @dataclass(frozen=True)
@@ -240,7 +250,7 @@ class PostprocessConfig:
     """Most detections of an image; COCO's metrics use 100."""
 
     def __post_init__(self) -> None:
-        require_ranges(
+        check_fields(
             self,
             "postprocess",
             score_threshold="[0, 1)",
@@ -274,9 +284,7 @@ class DetectorConfig:
     """Outputs to detections."""
 
     def __post_init__(self) -> None:
-        require_ranges(
-            self, "", num_classes="[1, inf)", image_size=IMAGE_SIDES, variances="(0, inf)"
-        )
+        check_fields(self, "", num_classes="[1, inf)", image_size=IMAGE_SIDES, variances="(0, inf)")
         require(
             self.anchors.stride8_scale is None
             or (self.head.class_ranks is None and self.head.class_groups is None),

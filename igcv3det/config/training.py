@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from igcv3det.config.values import require_ranges
+from igcv3det.config.values import check_fields
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LossConfig:
     """Label smoothing of the softmax cross-entropy."""
 
     def __post_init__(self) -> None:
-        require_ranges(
+        check_fields(
             self,
             "loss",
             matching_iou="(0, 1]",
@@ -77,7 +77,7 @@ class OptimConfig:
     """Decay of the exponential moving average of the weights; null: no average."""
 
     def __post_init__(self) -> None:
-        require_ranges(
+        check_fields(
             self,
             "optim",
             lr="(0, inf)",
@@ -107,7 +107,7 @@ class AugmentConfig:
     """Strength of the photometric changes (preset ssd); 1 is SSD's own."""
 
     def __post_init__(self) -> None:
-        require_ranges(
+        check_fields(
             self,
             "augment",
             crop_min_scale="(0, 1]",

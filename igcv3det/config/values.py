@@ -7,6 +7,7 @@ import math
 import numbers
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
 Config = TypeVar("Config")
@@ -15,6 +16,11 @@ LEAST_SIDE = 32
 """Of the input of a detector or segmenter, pixels."""
 IMAGE_SIDES = f"[{LEAST_SIDE}, 8192]"
 """Interval of its sides: at 8192 px the largest map takes 6 GB, with one image."""
+
+CHANNEL_COUNTS = "[1, 65536]"
+"""Interval of the channels of a layer: more than any network has, and a layer still fits memory."""
+MULTIPLIERS = "(0, 16]"
+"""Interval of the width and depth of a network, as shares of the published one's."""
 
 
 class RangeError(ValueError):
@@ -27,42 +33,54 @@ def require(holds: bool, rule: str, value: object) -> None:
         raise RangeError(f"{rule}, got {value!r}")
 
 
-def require_ranges(config: object, name: str, **intervals: str) -> None:
-    """Checks numbers of a configuration; None passes, and of a tuple each item is checked.
+def check_fields(config: object, name: str, **intervals: str) -> None:
+    """Checks a new configuration: the types of all fields, and the intervals of its numbers.
 
-    Fields that are annotated as ``int`` take whole numbers only.
+    Values that mean what the annotation says are converted: lists to tuples, whole numbers to
+    ``float`` where one is annotated, NumPy's numbers to Python's. None passes where it is allowed;
+    of a tuple each item is checked.
 
     Args:
-        config: has the fields.
+        config: a dataclass, frozen or not.
         name: of the configuration, before the field in the message; may be empty.
         intervals: as mathematics writes them, by field: ``"[0, 1)"``, ``"(0, inf)"``.
 
     Raises:
-        RangeError: a value is no number of that kind, lies outside or is NaN; the message names
-            the field.
+        RangeError: a value is of another type, outside its choices or its interval, or not finite;
+            the message names the field.
 
     Example:
-        >>> require_ranges(types.SimpleNamespace(lr=-1), "optim", lr="(0, inf)")
+        >>> @dataclasses.dataclass
+        ... class Optim:
+        ...     lr: float
+        >>> check_fields(Optim(-1), "optim", lr="(0, inf)")
         Traceback (most recent call last):
-        igcv3det.config.values.RangeError: optim.lr must be > 0, got -1
+        igcv3det.config.values.RangeError: optim.lr must be > 0, got -1.0
     """
-    for field, interval in intervals.items():
-        value, key = getattr(config, field), f"{name}.{field}".lstrip(".")
-        low, high = (float(bound) for bound in interval[1:-1].split(","))
-        is_whole = "int" in str(getattr(type(config), "__annotations__", {}).get(field, ""))
-        kind = numbers.Integral if is_whole else numbers.Real
-        for number in value if isinstance(value, tuple) else (value,):
-            if number is None:
-                continue
-            require(
-                isinstance(number, kind),
-                f"{key} must be a {'whole ' if is_whole else ''}number",
-                value,
-            )
-            inside = (low < number if interval[0] == "(" else low <= number) and (
-                number < high if interval[-1] == ")" else number <= high
-            )
-            require(inside, f"{key} must be {_rule(interval)}", value)
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        key = f"{name}.{field.name}".lstrip(".")
+        value = typed_value(hints[field.name], getattr(config, field.name), key)
+        object.__setattr__(config, field.name, value)  # the dataclass may be frozen
+        if field.name in intervals:
+            _check_interval(value, intervals[field.name], key)
+
+
+def _check_interval(value: Any, interval: str, key: str) -> None:  # noqa: ANN401
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    for number in _numbers(value):
+        inside = (low < number if interval[0] == "(" else low <= number) and (
+            number < high if interval[-1] == ")" else number <= high
+        )
+        require(inside, f"{key} must be {_rule(interval)}", value)
+
+
+def _numbers(value: Any) -> Iterator[float]:  # noqa: ANN401
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif value is not None:
+        yield value
 
 
 def _rule(interval: str) -> str:
@@ -82,27 +100,42 @@ def config_from_dict(kind: type[Config], values: dict[str, Any], where: str = ""
         where: what the values are called in errors ("weights.safetensors: detector").
 
     Raises:
-        ValueError: a field that ``kind`` does not have, a value outside its choices or of another
-            type.
+        ValueError: a field that ``kind`` does not have, or one without a default that is missing;
+            a value outside its choices or of another type.
     """
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(names))
+    require(isinstance(values, dict), f"{where or kind.__name__} must be a mapping", values)
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    names = [field.name for field in fields]
+    unknown = sorted(set(values) - set(names), key=str)
     if unknown:
         raise ValueError(f"{where or kind.__name__} has no field {unknown}; it has {names}")
+    missing = [field.name for field in fields if _is_required(field) and field.name not in values]
+    if missing:
+        raise ValueError(f"{where or kind.__name__} lacks {missing}")
     prefix = f"{where}." if where else ""
-    fields = {key: _as_type(hints[key], value, prefix + key) for key, value in values.items()}
+    hints = typing.get_type_hints(kind)
+    typed = {key: typed_value(hints[key], value, prefix + key) for key, value in values.items()}
     try:
-        return kind(**fields)
+        return kind(**typed)
     except ValueError as error:
         raise ValueError(_located(str(error), where)) from error
 
 
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
+
+
 def _located(rule: str, where: str) -> str:
-    """A rule of a configuration, which names its fields, with the whole key of the field."""
-    parent, dot, name = where.rpartition(".")
+    """A rule of a configuration, which names its fields, with the whole key of the field.
+
+    Example:
+        >>> _located("blocks.stage must be in [1, 7], got 9", "backbone.blocks[3]")
+        'backbone.blocks[3].stage must be in [1, 7], got 9'
+    """
+    name = where.rpartition(".")[2].partition("[")[0]
     if name and rule.startswith(name):
-        return f"{parent}{dot}{rule}"
+        return where + rule[len(name) :]
     return f"{where}.{rule}" if where else rule
 
 
@@ -160,29 +193,57 @@ def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _as_type(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
-    """The value as the annotation wants it; one level of optional, tuples, choices and numbers."""
+def typed_value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+    """A plain value as an annotation wants it: lists become tuples, NumPy's numbers Python's.
+
+    Args:
+        hint: a number, str, bool, Literal, dataclass, tuple of one kind of item, or one of these
+            or None.
+        value: as JSON, YAML or Python code give it.
+        where: its key, for messages.
+
+    Raises:
+        ValueError: the value does not fit; the message names ``where``.
+
+    Example:
+        >>> typed_value(tuple[float, ...], [1, 0.5], "ratios")
+        (1.0, 0.5)
+    """
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
         (hint,) = (option for option in options if option is not type(None))
-        return _as_type(hint, value, where)
+        return typed_value(hint, value, where)
     if origin is Literal:
         require(value in options, f"{where} must be one of {list(options)}", value)
-        return value
+        return options[options.index(value)]
     if origin is tuple:
         require(isinstance(value, (list, tuple)), f"{where} must be a list", value)
         if options[-1] is not Ellipsis:
             require(len(value) == len(options), f"{where} must have {len(options)} values", value)
-        return tuple(_as_type(options[0], item, where) for item in value)
+        return tuple(
+            typed_value(options[0], item, f"{where}[{n}]" if _is_nested(options[0]) else where)
+            for n, item in enumerate(value)
+        )
     if dataclasses.is_dataclass(hint):
-        require(isinstance(value, dict), f"{where} must be a mapping", value)
+        if isinstance(value, typing.cast(type, hint)):
+            return value
         return config_from_dict(typing.cast(type, hint), value, where)
-    if hint is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        require(number, f"{where} must be a number", value)
-        require(math.isfinite(value), f"{where} must be a finite number", value)
-        return float(value)
+    if hint in (int, float):
+        return _as_number(hint, value, where)
     require(type(value) is hint, f"{where} must be of type {hint.__name__}", value)
     return value
+
+
+def _is_nested(hint: Any) -> bool:  # noqa: ANN401
+    """Items of a list are told apart in messages by their index where they have fields or items."""
+    return dataclasses.is_dataclass(hint) or typing.get_origin(hint) is tuple
+
+
+def _as_number(hint: type, value: Any, where: str) -> int | float:  # noqa: ANN401
+    kind, word = (numbers.Integral, "whole ") if hint is int else (numbers.Real, "")
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    require(is_number, f"{where} must be a {word}number", value)
+    require(math.isfinite(value), f"{where} must be a finite number", value)
+    return typing.cast(int | float, hint(value))

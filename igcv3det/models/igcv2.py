@@ -27,7 +27,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from igcv3det.config import require
+from igcv3det.config import check_fields, require
+from igcv3det.config.values import CHANNEL_COUNTS
 from igcv3det.models.connectivity import path_counts
 from igcv3det.models.layers import ChannelPermutation, Norm, conv_norm, norm_layer
 
@@ -57,14 +58,21 @@ class IGCV2Config:
     """Momentum of the batch normalisation, in PyTorch's sense."""
 
     def __post_init__(self) -> None:
-        require(self.channels >= 1, "igcv2.channels must be >= 1", self.channels)
-        require(self.blocks >= 1, "igcv2.blocks must be >= 1", self.blocks)
+        check_fields(
+            self,
+            "igcv2",
+            channels=CHANNEL_COUNTS,
+            blocks="[1, inf)",
+            strides="[1, inf)",
+            dropout="[0, 1)",
+            norm_eps="(0, 1)",
+            norm_momentum="(0, 1]",
+        )
         require(
-            len(self.strides) == len(STRIDES) and min(self.strides) >= 1,
-            "igcv2.strides must be four numbers >= 1",
+            len(self.strides) == len(STRIDES),
+            f"igcv2.strides must be {len(STRIDES)} numbers",
             self.strides,
         )
-        require(0 <= self.dropout < 1, "igcv2.dropout must be in [0, 1)", self.dropout)
         branch_sizes(self.channels, self.branch, self.layers)
 
 

@@ -50,6 +50,17 @@ def round_channels(channels: float, divisor: int) -> int:
     return -(-math.floor(channels + 0.5) // divisor) * divisor
 
 
+def _scaled(channels: int, config: BackboneConfig) -> int:
+    """Channels times the width, in a number that the groups divide."""
+    scaled = round_channels(channels * config.width, math.lcm(2, *config.groups))
+    if not scaled:
+        raise ValueError(
+            f"backbone.width {config.width:g} leaves none of {channels} channels; "
+            f"{0.5 / channels:g} is the least"
+        )
+    return scaled
+
+
 class IGCV3(nn.Module):
     """IGCV3 as a classifier and as a feature extractor.
 
@@ -166,12 +177,11 @@ relu='depthwise', shortcut=False)
     """
     if config.blocks is not None:
         return config.blocks
-    divisor = math.lcm(2, *config.groups)
     widths = CHANNELS_D if config.variant == "D" else CHANNELS_W
     blocks = []
     in_channels = stem_channels(config)
     for stage, repeats in enumerate(stage_repeats(config)):
-        channels = round_channels(widths[stage] * config.width, divisor)
+        channels = _scaled(widths[stage], config)
         for index in range(repeats):
             blocks.append(
                 BlockConfig(
@@ -192,7 +202,7 @@ def stem_channels(config: BackboneConfig) -> int:
     """Channels of the first convolution."""
     if config.stem_channels is not None:
         return config.stem_channels
-    return round_channels(STEM_CHANNELS * config.width, math.lcm(2, *config.groups))
+    return _scaled(STEM_CHANNELS, config)
 
 
 def last_channels(config: BackboneConfig) -> int:

@@ -71,7 +71,7 @@ class IGCV3Block(nn.Module):
         self.depthwise = conv_norm(hidden, hidden, 3, norm, stride=stride, groups=hidden, relu=relu)
         self.project = conv_norm(hidden, config.channels, 1, norm, groups=second)
         self.p2: nn.Module = nn.Identity()
-        if p2:
+        if p2 and second > 1:
             self.p2 = ChannelPermutation(config.channels, second, config.super_channels).inverse()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,11 +103,15 @@ def check_complementary(permutation: ChannelPermutation, groups: Groups) -> None
     for projection, channels in enumerate(np.split(source, groups[1])):
         missing = set(range(groups[0])) - set(channels.tolist())
         if missing:
+            product = groups[0] * groups[1]
+            advice = f"super_channels=None or a multiple of {product}"
+            if product > expanded:  # single channels are too few as well
+                advice = f"fewer groups: G1 * G2 of at most {expanded}"
             raise ValueError(
                 f"groups={groups} with super_channels={permutation.pieces} on {expanded} expanded "
                 f"channels breaks the complementary condition: projection group {projection} gets "
-                f"nothing of expansion groups {sorted(missing)}; take super_channels=None or a "
-                f"multiple of {groups[0] * groups[1]}"
+                f"nothing of {len(missing)} of the {groups[0]} expansion groups, such as "
+                f"{min(missing)}; take {advice}"
             )
 
 
@@ -120,6 +124,7 @@ def check_groups(groups: Groups, in_channels: int, expanded: int, out_channels: 
     first, second = groups
     for count, channels, what in (
         (first, in_channels, "G1 must divide the input"),
+        (first, expanded, "G1 must divide the expanded"),
         (second, expanded, "G2 must divide the expanded"),
         (second, out_channels, "G2 must divide the output"),
     ):

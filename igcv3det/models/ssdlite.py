@@ -36,7 +36,8 @@ class ExtraLayers(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for index, channels in enumerate(config.extra_channels):
-            hidden = channels // 2 if config.extra_hidden is None else config.extra_hidden[index]
+            half = max(1, channels // 2)
+            hidden = half if config.extra_hidden is None else config.extra_hidden[index]
             groups = (1, 1) if config.extra_groups is None else config.extra_groups[index]
             with named(f"head.extra_groups[{index}]"):
                 layers.append(ExtraLayer(in_channels, hidden, channels, groups, config))

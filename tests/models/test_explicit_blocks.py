@@ -143,7 +143,7 @@ def test_backbones_that_contradict_themselves_are_refused(change, message):
     [
         (1, {"shortcut": True}, "a shortcut needs stride 1 and equal channels"),
         (7, {"hidden": None, "groups": (1, 1)}, "needs an expansion"),
-        (4, {"hidden": 130}, r"backbone\.blocks\[4\]: .*G2 must divide the expanded"),
+        (4, {"hidden": 130}, r"backbone\.blocks\[4\]: .*G1 must divide the expanded"),
         (2, {"super_channels": 2, "groups": (2, 4)}, "complementary"),
     ],
 )

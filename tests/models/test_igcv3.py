@@ -115,7 +115,7 @@ def test_every_accepted_block_is_dense(groups, super_channels):
 
 def test_refused_super_channels_do_break_the_condition():
     config = BackboneConfig(groups=(2, 2), super_channels=2)
-    with pytest.raises(ValueError, match="projection group 0 gets nothing of expansion groups"):
+    with pytest.raises(ValueError, match="projection group 0 gets nothing of 1 of the 2"):
         _block(48, config)
     broken = _block(48, BackboneConfig(groups=(2, 2), p1=False))
     assert (_connectivity(broken) == 0).float().mean() == 0.5

@@ -11,6 +11,7 @@ from torch import nn
 
 from igcv3det.checkpoint import load_weights, read_model_config
 from igcv3det.config import config_from_dict
+from igcv3det.config.values import typed_value
 from igcv3det.config_files import SUFFIXES, find_config
 from igcv3det.description import DESCRIPTION, FORMAT, require_kind
 from igcv3det.tasks.classify.config import ClassifierConfig
@@ -112,11 +113,11 @@ def _described(description: Any, path: Path) -> tuple[ClassifierConfig, tuple[st
     require_kind(description, "classifier", path)
     try:
         config = config_from_dict(ClassifierConfig, description["classifier"], "classifier")
+        names: tuple[str, ...] = typed_value(tuple[str, ...], description["names"], "names")
     except KeyError as error:
         raise ValueError(f"{path}: the description lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    names = tuple(description.get("names") or ())
     if len(names) != config.num_classes:
         raise ValueError(f"{path}: {config.num_classes} classes, but {len(names)} names")
     return config, names

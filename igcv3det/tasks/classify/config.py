@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from igcv3det.config import BackboneConfig, require, require_ranges
+from igcv3det.config import BackboneConfig, check_fields, require
 from igcv3det.models.igcv2 import IGCV2Config
 from igcv3det.models.igcv3 import CIFAR_STRIDES
 
@@ -32,7 +32,7 @@ class ClassifierConfig:
     """Standard deviation of each channel, in 0..255; the default is CIFAR-10's."""
 
     def __post_init__(self) -> None:
-        require_ranges(
+        check_fields(
             self, "", num_classes="[2, inf)", image_size="[8, inf)", std="(0, inf)", mean="[0, 255]"
         )
         require(
@@ -54,7 +54,7 @@ class ScheduleConfig:
     """Factor of each decay; for ``steps`` and ``exponential``."""
 
     def __post_init__(self) -> None:
-        require(0 < self.factor <= 1, "schedule.factor must be in (0, 1]", self.factor)
+        check_fields(self, "schedule", factor="(0, 1]")
         require(
             list(self.milestones) == sorted(set(self.milestones))
             and min(self.milestones, default=1) > 0,
@@ -82,7 +82,7 @@ class ImageAugmentConfig:
     """Images decoded from files: range of the crop's aspect ratio, width / height."""
 
     def __post_init__(self) -> None:
-        require_ranges(self, "augment", pad="[0, inf)")
+        check_fields(self, "augment", pad="[0, inf)")
         low, high = self.crop_scale
         require(0 < low <= high <= 1, "augment.crop_scale needs 0 < a <= b <= 1", self.crop_scale)
         low, high = self.crop_ratio

@@ -62,6 +62,7 @@ def choose(positions: Sequence[Sequence[Option]], budgets: Mapping[str, float]) 
                 f"{measure} {budget:g}: no combination is that small; the least is {least:.3f}"
             )
     left = np.ones(len(table.losses), dtype=bool)
+    _require_feasible(table, budgets)
     while True:
         chosen = _solve(table, budgets, left)
         # an option that loses more than all the chosen ones together is in no better combination
@@ -97,23 +98,53 @@ class _Table(NamedTuple):
         return cls(owner, costs, losses)
 
 
+def _require_feasible(table: _Table, budgets: Mapping[str, float]) -> None:
+    """Checks that the budgets can be kept together; each can alone.
+
+    Raises:
+        ValueError: naming the least of the first measure that does not fit beside those before it.
+    """
+    kept: dict[str, float] = {}
+    everything = np.arange(len(table.losses))
+    for measure, budget in budgets.items():
+        if kept:
+            chosen = _least(table, table.costs[measure], kept, everything)
+            assert chosen is not None, "the budgets before can be kept"
+            least = 1 + table.costs[measure][chosen].sum()
+            if least > budget + 1e-9:
+                others = ", ".join(f"{m} {limit:g}" for m, limit in kept.items())
+                raise ValueError(
+                    f"{measure} {budget:g}: no combination is that small and keeps {others} as "
+                    f"well; the least is {least:.3f}"
+                )
+        kept[measure] = budget
+
+
 def _solve(
     table: _Table, budgets: Mapping[str, float], left: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """The rows chosen among those that are left.
+    """The rows of least loss among those that are left."""
+    chosen = _least(table, table.losses, budgets, np.flatnonzero(left))
+    assert chosen is not None, "the budgets can be kept together"
+    return chosen
 
-    The solver's tolerances are absolute, so losses are divided by the greatest of them.
 
-    Raises:
-        ValueError: no combination keeps the budgets.
+def _least(
+    table: _Table,
+    objective: NDArray[np.float64],
+    budgets: Mapping[str, float],
+    rows: NDArray[np.int64],
+) -> NDArray[np.int64] | None:
+    """The rows of least objective within the budgets, one for each position; None: there are none.
+
+    The solver's tolerances are absolute, so the objective is divided by its greatest value.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    rows = np.flatnonzero(left)
-    owner, losses = table.owner[rows], table.losses[rows]
+    owner, own = table.owner[rows], objective[rows]
     one_each = (owner[None, :] == np.unique(owner)[:, None]).astype(float)
     found = milp(
-        losses / max(float(losses.max()), np.finfo(float).tiny),
+        own / max(float(np.abs(own).max()), np.finfo(float).tiny),
         integrality=np.ones(len(rows)),
         bounds=Bounds(0, 1),
         constraints=[
@@ -123,7 +154,6 @@ def _solve(
         options={"mip_rel_gap": 0.0},
     )
     if found.x is None:
-        together = ", ".join(f"{m} {budget:g}" for m, budget in budgets.items())
-        raise ValueError(f"no combination keeps all of {together} together")
+        return None
     chosen: NDArray[np.int64] = rows[found.x > 0.5]
     return chosen

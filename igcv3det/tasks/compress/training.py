@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from igcv3det.config import require_ranges
+from igcv3det.config import check_fields
 from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.tasks.compress.features import Features, FeatureStore
 from igcv3det.tasks.compress.least_squares import cells
@@ -40,7 +40,7 @@ class PartTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_ranges(self, "", steps="[0, inf)", batch_size="[1, inf)", lr="(0, inf)")
+        check_fields(self, "", steps="[0, inf)", batch_size="[1, inf)", lr="(0, inf)")
 
 
 class PartLoss:

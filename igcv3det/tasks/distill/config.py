@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from igcv3det.config import require
+from igcv3det.config import check_fields, require
+from igcv3det.config.values import LEAST_SIDE
 
 DISTILLATION_PARTS = ("stem", *(f"stage{n}" for n in range(1, 8)), "last", "extras", "head")
 
@@ -31,15 +32,19 @@ class CropConfig:
     """Brightness, contrast and saturation change by up to this share."""
 
     def __post_init__(self) -> None:
-        require(self.size >= 32, "crop.size must be >= 32 pixels", self.size)
+        check_fields(
+            self,
+            "crop",
+            size=f"[{LEAST_SIDE}, inf)",
+            max_aspect="[1, inf)",
+            flip="[0, 1]",
+            colour="[0, 1)",
+        )
         require(
             0 < self.min_scale <= self.max_scale,
             "crop needs 0 < min_scale <= max_scale",
             (self.min_scale, self.max_scale),
         )
-        require(self.max_aspect >= 1, "crop.max_aspect must be >= 1", self.max_aspect)
-        require(0 <= self.flip <= 1, "crop.flip must be in [0, 1]", self.flip)
-        require(0 <= self.colour < 1, "crop.colour must be in [0, 1)", self.colour)
 
 
 @dataclass(frozen=True)
@@ -79,15 +84,22 @@ class DistillationConfig:
     """Weight of the MultiBox loss on the boxes of ``data.boxes``."""
 
     def __post_init__(self) -> None:
-        require(
-            len(self.stage_weights) == 7 and min(self.stage_weights) >= 0,
-            "distillation.stage_weights must be seven weights >= 0",
-            self.stage_weights,
+        check_fields(
+            self,
+            "distillation",
+            batch_statistics_steps="[0, inf)",
+            teacher_forcing_steps="[0, inf)",
+            stage_weights="[0, inf)",
+            mapped_stages="[1, 7]",
+            tap_weight="[0, inf)",
+            score_weight="[0, inf)",
+            offset_weight="[0, inf)",
+            box_weight="[0, inf)",
         )
         require(
-            set(self.mapped_stages) <= set(range(1, 8)),
-            "distillation.mapped_stages takes numbers from 1 to 7",
-            self.mapped_stages,
+            len(self.stage_weights) == 7,
+            "distillation.stage_weights must be seven weights",
+            self.stage_weights,
         )
         unknown = set(self.frozen) - set(DISTILLATION_PARTS)
         require(not unknown, f"distillation.frozen takes {DISTILLATION_PARTS}", sorted(unknown))
@@ -97,22 +109,10 @@ class DistillationConfig:
             self.frozen,
         )
         require(
-            self.teacher_forcing_steps >= 0,
-            "distillation.teacher_forcing_steps must be >= 0",
-            self.teacher_forcing_steps,
-        )
-        require(
             set(self.copied) <= set(SHARED_PARTS),
             f"distillation.copied takes {SHARED_PARTS}",
             self.copied,
         )
-        require(
-            self.batch_statistics_steps is None or self.batch_statistics_steps >= 0,
-            "distillation.batch_statistics_steps must be >= 0 or null",
-            self.batch_statistics_steps,
-        )
-        weights = (self.tap_weight, self.score_weight, self.offset_weight, self.box_weight)
-        require(min(weights) >= 0, "distillation's weights must be >= 0", weights)
 
     @property
     def compares_heads(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from igcv3det.checkpoint import YAML_SUFFIXES, load_weights, read_model_config
 from igcv3det.config import config_from_dict
+from igcv3det.config.values import typed_value
 from igcv3det.description import DESCRIPTION, FORMAT, described_kind, require_kind
 from igcv3det.pretrained import resolve_model
 from igcv3det.runtime import EXPORTED_SUFFIXES
@@ -52,9 +53,13 @@ def read_segmenter_description(
     require_kind(description, KIND, path)
     try:
         config = config_from_dict(SegmenterConfig, description[KIND], KIND)
-        held = description["classes"]
-        classes = ClassLabels(*(tuple(held[name]) for name in ClassLabels._fields))
-    except (KeyError, TypeError) as error:
+        held = typed_value(dict, description["classes"], "classes")
+        classes = ClassLabels(
+            labels=typed_value(tuple[int, ...], held["labels"], "classes.labels"),
+            ignored=typed_value(tuple[int, ...], held["ignored"], "classes.ignored"),
+            names=typed_value(tuple[str, ...], held["names"], "classes.names"),
+        )
+    except KeyError as error:
         raise ValueError(f"{path}: the description lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from igcv3det.config import BackboneConfig, Padding, require, require_ranges
-from igcv3det.config.values import IMAGE_SIDES
+from igcv3det.config import BackboneConfig, Padding, check_fields, require
+from igcv3det.config.values import CHANNEL_COUNTS, IMAGE_SIDES
 from igcv3det.models.lraspp import CHANNELS
 
 Triple = tuple[float, float, float]
@@ -36,19 +36,14 @@ class SegmenterConfig:
     """Divisor of each channel, in 0..255."""
 
     def __post_init__(self) -> None:
-        require_ranges(
+        check_fields(
             self,
             "segmenter",
             num_classes="[2, 255]",
             image_size=IMAGE_SIDES,
-            head_channels="[1, inf)",
+            head_channels=CHANNEL_COUNTS,
             mean="[0, 255]",
             std="(0, inf)",
-        )
-        require(
-            self.output_stride in (16, 32),
-            "segmenter.output_stride must be 16 or 32",
-            self.output_stride,
         )
 
 
@@ -67,7 +62,7 @@ class PixelLossConfig:
     """Share of the target probability that is spread over all classes."""
 
     def __post_init__(self) -> None:
-        require_ranges(
+        check_fields(
             self,
             "loss",
             balance="[0, inf)",
@@ -87,7 +82,7 @@ class DecayConfig:
     """Exponent of ``poly``."""
 
     def __post_init__(self) -> None:
-        require_ranges(self, "schedule", power="(0, inf)")
+        check_fields(self, "schedule", power="(0, inf)")
 
 
 @dataclass(frozen=True)
@@ -103,6 +98,6 @@ class MaskAugmentConfig:
     """Largest relative change of brightness, contrast and saturation; 0 leaves it out."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "augment", colour="[0, 1)")
         low, high = self.scale
         require(0 < low <= high, "augment.scale needs 0 < a <= b", self.scale)
-        require_ranges(self, "augment", colour="[0, 1)")

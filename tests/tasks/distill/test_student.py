@@ -196,7 +196,7 @@ def test_nothing_to_train_is_refused():
         ({"teacher_forcing_steps": -1}, "teacher_forcing_steps"),
         ({"batch_statistics_steps": -1}, "batch_statistics_steps"),
         ({"copied": ("stage1",)}, "copied"),
-        ({"mapped_stages": (0,)}, "from 1 to 7"),
+        ({"mapped_stages": (0,)}, r"mapped_stages must be in \[1, 7\]"),
         ({"teacher_tail": True, "frozen": ("head",)}, "must be frozen"),
     ],
 )
