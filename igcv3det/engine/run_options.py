@@ -165,6 +165,8 @@ def _quieten() -> None:
         r"The number of training batches .* is smaller than the logging interval",
         # a resumed run stays in its folder
         r"Checkpoint directory .* exists and is not empty",
+        # the step tells every data module of this package which batch comes next
+        r"You're resuming from a checkpoint that ended before the epoch ended",
         # of Lightning 2.6 on torch 2.15
         r".*isinstance\(treespec, LeafSpec\).* is deprecated",
     ):
