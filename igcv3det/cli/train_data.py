@@ -17,7 +17,7 @@ trainings and trains with the best values (pip install 'igcv3det[tune]'). The sa
 a search that was interrupted. --storage URL shares it between machines: the same call on each.
 
 The run folder (--output, else ``runs/`` and the name of DATA) receives ``config.yaml``,
-``metrics.csv``, ``checkpoints/`` and ``images/``.
+``metrics.csv``, ``checkpoints/``, ``images/`` and ``plots/``.
 
 Exit status: 0 trained, 1 could not be done, 2 wrong call, 130 and 143 ended by Ctrl-C and SIGTERM.
 """
