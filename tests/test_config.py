@@ -112,6 +112,8 @@ def test_merging_keeps_what_is_not_named():
         (DetectorConfig, {"num_classes": 2.0}, "must be a whole number, got 2.0"),
         (DetectorConfig, {"image_size": 320.5}, "must be a whole number, got 320.5"),
         (OptimConfig, {"lr": "1e-3"}, "must be a number, got '1e-3'"),
+        (OptimConfig, {"lr": 10**400}, r"optim\.lr must be a finite number"),
+        (DetectorConfig, {"num_classes": 10**400, "image_size": 10**400}, r"image_size must be in"),
         (DetectorConfig, {"num_classes": True}, "num_classes must be a whole number, got True"),
         (DetectorConfig, {"padding": "SAME"}, r"padding must be one of \['symmetric', 'same'\]"),
         (DetectorConfig, {"variances": (0.1, 0.2)}, "variances must have 4 values"),

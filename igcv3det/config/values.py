@@ -245,5 +245,13 @@ def _as_number(hint: type, value: Any, where: str) -> int | float:  # noqa: ANN4
     kind, word = (numbers.Integral, "whole ") if hint is int else (numbers.Real, "")
     is_number = isinstance(value, kind) and not isinstance(value, bool)
     require(is_number, f"{where} must be a {word}number", value)
-    require(math.isfinite(value), f"{where} must be a finite number", value)
+    if hint is float:
+        require(_is_finite(value), f"{where} must be a finite number", value)
     return typing.cast(int | float, hint(value))
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number above every float
+        return False
