@@ -13,9 +13,9 @@ and options of the command line override all files. --task segment trains a segm
 ``igcv3det train DATA --task segment --help``.
 
 The run folder is ``--trainer.default_root_dir``, else ``runs/`` and the first file's name; it
-receives ``config.yaml``, ``metrics.csv``, ``checkpoints/``, ``images/`` and ``plots/``. If it holds a run
-already, a folder with a number is created instead. Exit status: 0 trained, 1 could not be done,
-2 wrong call, 130 and 143 ended by Ctrl-C and SIGTERM.
+receives ``config.yaml``, ``metrics.csv``, ``checkpoints/``, ``images/`` and ``plots/``. If it holds
+a run already, a folder with a number is created instead. Exit status: 0 trained, 1 could not be
+done, 2 wrong call, 130 and 143 ended by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
