@@ -160,7 +160,7 @@ def train_start(
         optimizer.step()
         schedule.step()
         if (step + 1) % _LOGGED == 0:
-            print(f"step {step + 1}: {float(loss):.4f} unexplained in training", flush=True)
+            print(f"step {step + 1}: {loss.item():.4f} unexplained in training", flush=True)
     with torch.no_grad():
         found.append(float(unexplained(held_out)))
     return found
