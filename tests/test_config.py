@@ -128,7 +128,7 @@ def test_merging_keeps_what_is_not_named():
         (AnchorConfig, {"shapes": (((0.1, math.nan),),)}, r"shapes\[0\]\[0\] must be a finite"),
         (AnchorConfig, {"shapes": (((0.1, 0.2),), ())}, "at least one width and height for each"),
         (AnchorConfig, {"shapes": (((0.1, 2.5),),)}, r"anchors\.shapes must be in \(0, 2\]"),
-        (AnchorConfig, {"trained_size": 10**11}, r"trained_size must be in \[32, 8192\]"),
+        (AnchorConfig, {"trained_size": 10**11}, r"trained_size must be in \[1, 8192\]"),
         (HeadConfig, {"activation": "Sigmoid"}, r"head\.activation must be one of"),
         (CropConfig, {"size": 31}, r"crop\.size must be >= 32, got 31"),
         (DistillationConfig, {"frozen": "head"}, r"distillation\.frozen must be a list"),

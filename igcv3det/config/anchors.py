@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from igcv3det.config.values import IMAGE_SIDES, check_fields, require
+from igcv3det.config.values import GREATEST_SIDE, check_fields, require
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class AnchorConfig:
     ``image_size``."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "anchors", shapes="(0, 2]", trained_size=IMAGE_SIDES)
+        check_fields(self, "anchors", shapes="(0, 2]", trained_size=f"[1, {GREATEST_SIDE}]")
         require(
             self.shapes is None or (len(self.shapes) > 0 and all(self.shapes)),
             "anchors.shapes must have at least one width and height for each map",

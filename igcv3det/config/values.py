@@ -12,10 +12,11 @@ from typing import Any, Literal, TypeVar
 
 Config = TypeVar("Config")
 
-LEAST_SIDE = 32
-"""Of the input of a detector or segmenter, pixels."""
-IMAGE_SIDES = f"[{LEAST_SIDE}, 8192]"
-"""Interval of its sides: at 8192 px the largest map takes 6 GB, with one image."""
+LEAST_SIDE, GREATEST_SIDE = 32, 8192
+"""Of the input of a detector or segmenter, pixels; at 8192 px the largest map takes 6 GB, with one
+image."""
+IMAGE_SIDES = f"[{LEAST_SIDE}, {GREATEST_SIDE}]"
+"""Interval of its sides."""
 
 CHANNEL_COUNTS = "[1, 65536]"
 """Interval of the channels of a layer: more than any network has, and a layer still fits memory."""
