@@ -33,7 +33,7 @@ from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
-from igcv3det.tasks.compress.parts import IMAGES
+from igcv3det.tasks.compress.parts import IMAGES, run_parts
 from igcv3det.tasks.compress.start import start_candidate
 
 STARTED_ON, HELD_OUT = 64, 24  # images
@@ -104,16 +104,16 @@ def narrowed(teacher: DetectorTeacher, hidden: Mapping[int, int], images: Tensor
     design = teacher.design | changes
     network = teacher.build(design)
     own, original = teacher.split(network, design), teacher.parts()
-    found = {IMAGES: images}
+    found = run_parts(original, {IMAGES: images})
     for name, part in original.items():
-        outputs = part(found[part.reads])
-        found.update(zip(part.outputs, outputs, strict=True))
+        source = part
         key = f"blocks.{name.removeprefix('block')}"
         if key in changes:
-            metric = {part.outputs[-1]: torch.eye(outputs[-1].shape[1])}
+            output = part.outputs[-1]
+            metric = {output: torch.eye(found[output].shape[1])}
             candidate = Candidate(name, "narrower", {key: changes[key]})
-            part = start_candidate(candidate, teacher, found[part.reads], metric).part
-        own[name].load_state_dict(part.state_dict())
+            source = start_candidate(candidate, teacher, found[part.reads], metric).part
+        own[name].load_state_dict(source.state_dict())
     return network.eval()
 
 

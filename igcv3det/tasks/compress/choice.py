@@ -64,7 +64,7 @@ def choose(positions: Sequence[Sequence[Option]], budgets: Mapping[str, float]) 
     left = np.ones(len(table.losses), dtype=bool)
     _require_feasible(table, budgets)
     while True:
-        chosen = _solve(table, budgets, left)
+        chosen = _least(table, table.losses, budgets, np.flatnonzero(left))
         # an option that loses more than all the chosen ones together is in no better combination
         total = table.losses[chosen].sum()
         kept = left & (table.losses <= total)
@@ -109,7 +109,6 @@ def _require_feasible(table: _Table, budgets: Mapping[str, float]) -> None:
     for measure, budget in budgets.items():
         if kept:
             chosen = _least(table, table.costs[measure], kept, everything)
-            assert chosen is not None, "the budgets before can be kept"
             least = 1 + table.costs[measure][chosen].sum()
             if least > budget + 1e-9:
                 others = ", ".join(f"{m} {limit:g}" for m, limit in kept.items())
@@ -120,22 +119,13 @@ def _require_feasible(table: _Table, budgets: Mapping[str, float]) -> None:
         kept[measure] = budget
 
 
-def _solve(
-    table: _Table, budgets: Mapping[str, float], left: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """The rows of least loss among those that are left."""
-    chosen = _least(table, table.losses, budgets, np.flatnonzero(left))
-    assert chosen is not None, "the budgets can be kept together"
-    return chosen
-
-
 def _least(
     table: _Table,
     objective: NDArray[np.float64],
     budgets: Mapping[str, float],
     rows: NDArray[np.int64],
-) -> NDArray[np.int64] | None:
-    """The rows of least objective within the budgets, one for each position; None: there are none.
+) -> NDArray[np.int64]:
+    """The rows of least objective within budgets that can be kept, one for each position.
 
     The solver's tolerances are absolute, so the objective is divided by its greatest value.
     """
@@ -153,7 +143,6 @@ def _least(
         ],
         options={"mip_rel_gap": 0.0},
     )
-    if found.x is None:
-        return None
+    assert found.x is not None, "the budgets can be kept"
     chosen: NDArray[np.int64] = rows[found.x > 0.5]
     return chosen
