@@ -162,6 +162,7 @@ class CocoDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Reads what the stage needs, so that errors come to light before the first step."""
+        self.splits.note_source()
         sizes = {"val": len(self.val_store)}
         if stage == "fit":
             sizes["train"] = len(self.train_store)

@@ -16,14 +16,13 @@ from igcv3det.checkpoint import read_trained_config
 from igcv3det.config import DetectorConfig
 from igcv3det.datasets.category_map import match_names
 from igcv3det.datasets.checks import load_annotations
-from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.store import AnnotationStore
-from igcv3det.datasets.subsets import used_categories, with_categories
 from igcv3det.engine.arguments import require_counts
 from igcv3det.pretrained import FINE_TUNING
 from igcv3det.tasks.detect.anchor_choice import STRIDE8, explained_anchors
 from igcv3det.tasks.detect.object_sizes import SMALL_PX, fitting_size, narrow_share
 from igcv3det.tasks.detect.search_space import steps_of
+from igcv3det.tasks.detect.splits import TRAIN, VAL, SplitPaths, TrainingSplits
 from igcv3det.tasks.detect.step_time import measure_step
 
 BATCH_SIZE, MIN_BATCH_SIZE = 16, 2
@@ -83,7 +82,14 @@ class Plan:
         self.weights = str(given.get("model.weights") or weights or FINE_TUNING)
         self._trained, self._known = read_trained_config(self.weights)
         self._data = data
-        self._dataset = Dataset(data, given.get("data.format"))
+        train, val = (
+            SplitPaths(*(given.get(f"data.{split}_{kind}") for kind in SplitPaths._fields))
+            for split in (TRAIN, VAL)
+        )
+        drops = bool(given.get("data.drop_empty_classes", True))
+        self._splits = TrainingSplits(
+            data, train, val, given.get("data.format"), drop_empty_classes=drops
+        )
 
     def choices(self) -> list[Choice]:
         """All choices, in the order in which they follow from each other.
@@ -104,25 +110,11 @@ class Plan:
         ]
 
     @cached_property
-    def _splits(self) -> tuple[AnnotationStore, int, list[str], Path]:
-        """Training data, number of validation images, classes left out, folder of the images."""
-        (train, folder), (val, _) = (self._dataset.read(split) for split in ("train", "val"))
-        dropped: list[str] = []
-        if self._drops_empty and train.categories == val.categories:
-            used = used_categories([train, val])
-            dropped = [name for name in train.categories.names if name not in used.names]
-            train = with_categories(train, used)
-        outside = bool(self._given.get("data.allow_outside"))
-        store = load_annotations(train, folder, allow_outside=outside).store
-        return store, len(val.images), dropped, folder
-
-    @property
     def _store(self) -> AnnotationStore:
-        return self._splits[0]
-
-    @property
-    def _drops_empty(self) -> bool:
-        return bool(self._given.get("data.drop_empty_classes", True))
+        """The training data."""
+        record, folder = self._splits.train
+        outside = bool(self._given.get("data.allow_outside"))
+        return load_annotations(record, folder, allow_outside=outside).store
 
     @property
     def _detector(self) -> DetectorConfig:
@@ -138,16 +130,21 @@ class Plan:
             head=dataclasses.replace(head, stride8_channels=channels),
         )
 
+    @property
+    def _validation(self) -> int:
+        """Number of validation images."""
+        return len(self._splits.val.record.images)
+
     def _data_choice(self) -> Choice:
-        store, validation, dropped, _ = self._splits
+        store, splits, dropped = self._store, self._splits, self._splits.left_out
         names = ", ".join(store.categories.names[:5])
         more = ", ..." if len(store.categories) > 5 else ""
         left_out = f"; left out, without a box: {', '.join(dropped[:5])}" if dropped else ""
         return Choice(
             "data",
-            f"{self._dataset.description}: {len(store)} training, {validation} validation images, "
+            f"{splits.description}: {len(store)} training, {self._validation} validation images, "
             f"{len(store.categories)} classes ({names}{more}){left_out}",
-            {"data.root": str(self._data), "data.drop_empty_classes": self._drops_empty},
+            {"data.root": str(self._data), "data.drop_empty_classes": splits.drops_empty_classes},
         )
 
     def _weights_choice(self) -> Choice:
@@ -249,14 +246,13 @@ class Plan:
         return {INTERVAL: max(n for n in range(1, most + 1) if epochs % n == 0)}
 
     def _steps_of_minutes(self, minutes: float) -> tuple[int, str]:
-        store, validation, _, folder = self._splits
         size = self._batch_size
         precision = str(self._given.get("trainer.precision", "bf16-mixed"))
-        time = measure_step(store, folder, self._detector, size, precision)
+        time = measure_step(self._store, self._splits.train.images, self._detector, size, precision)
         step = self._batches_a_step * (time.compute + time.load / (os.cpu_count() or 1))
         every = self._validation_interval[INTERVAL]
         per_epoch = self.epoch_steps
-        overhead = validation * VALIDATION_COST * step / (size * self._batches_a_step) / every
+        overhead = self._validation * VALIDATION_COST * step / (size * self._batches_a_step) / every
         epoch = per_epoch * step + overhead
         steps = max(1, int(minutes * 60 / epoch * per_epoch))
         text = (

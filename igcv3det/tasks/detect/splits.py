@@ -50,7 +50,7 @@ class TrainingSplits:
         self.root = root
         self._paths = {TRAIN: train, VAL: val}
         self._format = data_format
-        self._drops = drop_empty_classes
+        self.drops_empty_classes = drop_empty_classes
 
     @cached_property
     def train(self) -> SplitRecord:
@@ -66,6 +66,29 @@ class TrainingSplits:
     def val(self) -> SplitRecord:
         """The validation split; errors as of `train`."""
         return self._chosen(self._val)
+
+    @property
+    def description(self) -> str:
+        """Which files the splits are read from."""
+        if not self._has_paths:
+            return self._dataset.description
+        return f"COCO JSON of {self._file(TRAIN)} and {self._file(VAL)}"
+
+    @property
+    def left_out(self) -> list[str]:
+        """Names of the classes that are left out."""
+        kept = set(self.train.record.categories.names)
+        return [name for name in self._train.record.categories.names if name not in kept]
+
+    def note_source(self) -> None:
+        """Logs what the splits are read from, and how a file without splits is divided.
+
+        Raises:
+            FileNotFoundError, AnnotationError: as of `train`.
+        """
+        logger.info("%s: %s", self.root, self.description)
+        if not self._has_paths and (notice := self._dataset.notice(VAL)) is not None:
+            logger.warning("%s", notice)
 
     def note_empty_classes(self) -> None:
         """Names the classes without a training box in the log."""
@@ -93,21 +116,23 @@ class TrainingSplits:
 
     @cached_property
     def _dataset(self) -> Dataset:
-        dataset = Dataset(self.root, self._format)
-        logger.info("%s: %s", self.root, dataset.description)
-        if (notice := dataset.notice(VAL)) is not None:
-            logger.warning("%s", notice)
-        return dataset
+        return Dataset(self.root, self._format)
 
     def _read(self, split: str) -> SplitRecord:
-        if all(path is None for paths in self._paths.values() for path in paths):
+        if not self._has_paths:
             return self._dataset.read(split)
-        images, annotations = self._paths[split]
-        file = self.root / (annotations or _COCO[split].annotations)
-        return SplitRecord(read_coco(file), self.root / (images or _COCO[split].images))
+        folder = self.root / (self._paths[split].images or _COCO[split].images)
+        return SplitRecord(read_coco(self._file(split)), folder)
+
+    @property
+    def _has_paths(self) -> bool:
+        return any(path is not None for paths in self._paths.values() for path in paths)
+
+    def _file(self, split: str) -> Path:
+        return self.root / (self._paths[split].annotations or _COCO[split].annotations)
 
     def _chosen(self, split: SplitRecord) -> SplitRecord:
-        if not self._drops:
+        if not self.drops_empty_classes:
             return split
         return SplitRecord(_with_used(split.record, self._train, self._val), split.images)
 

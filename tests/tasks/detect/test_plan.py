@@ -150,9 +150,9 @@ def test_data_and_short_options_come_before_a_configuration_file(folder, weights
     assert found["trainer.default_root_dir"] == str(tmp_path / "new")
     assert found["trainer.check_val_every_n_epoch"] == 5  # of 5 epochs, not of 50
     # without a short option the file counts, and options on the command line always do
-    words = ["--config", str(file), "--data.train_images", "c"]
+    words = ["--config", str(file), "--data.drop_empty_classes", "false"]
     found = given_values(training_call(folder, words, weights=weights).arguments, {})
-    assert found["data.train_images"] == "c"
+    assert found["data.drop_empty_classes"] is False
     assert (found["trainer.max_epochs"], found["trainer.max_steps"]) == (50, 7)
     assert found["trainer.default_root_dir"] == "runs/old"
 
@@ -172,6 +172,31 @@ def test_empty_classes_are_left_out(folder, weights):
     assert "3 classes (cat, dog, zebra); left out, without a box: unicorn" in choice.reason
     (choice, *_) = Plan(folder, {"data.drop_empty_classes": False}, weights).choices()
     assert "4 classes" in choice.reason
+
+
+def test_paths_of_the_user_are_planned_by(tmp_path, weights):
+    """Not DATA's own division into training and validation images."""
+    for number in range(10):
+        write_noise(tmp_path / f"{number}.png", 64, 64)
+    files = {}
+    for name, count in (("all", 10), ("part", 3), ("rest", 2)):
+        content = {
+            "images": [
+                {"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in range(count)
+            ],
+            "annotations": [
+                {"image_id": i, "category_id": 1, "bbox": [4, 4, 40, 40]} for i in (0, 1)
+            ],
+            "categories": [{"id": 1, "name": "a"}],
+        }
+        files[name] = write_json(tmp_path / f"{name}.json", content)
+    (choice, *_) = Plan(files["all"], {}, weights).choices()
+    assert "8 training, 2 validation images" in choice.reason
+    given = {"data.train_annotations": "part.json", "data.val_annotations": str(files["rest"])}
+    given |= {"data.train_images": ".", "data.val_images": "."}
+    choices = Plan(tmp_path, given, weights).choices()
+    assert f"COCO JSON of {files['part']} and {files['rest']}: 3 training" in choices[0].reason
+    assert options(choices)["data.batch_size"] == 3
 
 
 def store_of(boxes, labels):
