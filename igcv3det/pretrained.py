@@ -1,7 +1,8 @@
 """Names of the weights that come with the package.
 
-Each file describes itself; among its metadata are ``status`` ("preview" while its AP is well below
-its teacher's), ``figures`` and ``weights_sha256``. Training: ``docs/weights.md``.
+Each file describes itself; among its metadata are ``status`` ("preview" where it has no more than
+about half of its teacher's AP on COCO), ``figures`` and ``weights_sha256``. Training:
+``docs/weights.md``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PRETRAINED = {
 }
 """Files by name. ``searched-N`` has some N % of the latency of ``mobilenetv2``; ``searched-igcv3``
 has IGCV3's grouped blocks in stages 4 to 7, for images of 272 px. ``searched-80`` and
-``searched-60`` are ``searched-90`` for images of 268 and 220 px, trained on at these sizes."""
+``searched-60`` are ``searched-90`` trained further at 268 and 220 px."""
 DEFAULT = "mobilenetv2"
 ALIASES = {"released": DEFAULT}
 FINE_TUNING = "mobilenetv2"

@@ -8,7 +8,7 @@ Examples:
     igcv3det eval --checkpoint segmenter.safetensors --data data/masks --output metrics.json
 
 Prints COCO's twelve metrics and a table of the classes; "-" (null in JSON) where there are no
-objects. Detections with a score of at least 0.01 count, at most 100 an image. Classes are matched
+objects. Detections with a score above 0.01 count, at most 100 an image. Classes are matched
 by name and id; detections of classes that the data set lacks are not written to --detections, and
 classes that the detector lacks are not evaluated. --results evaluates a file in COCO's results
 format without running a detector. Without a single object there are no figures; --detections is
@@ -80,7 +80,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     ignored = "segmenters: labels of no class, as 0,11"
     add("--ignore", type=mask_labels, metavar="LABELS", help=ignored)
     add("--results", type=Path, metavar="JSON", help="evaluate the detections of this file")
-    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, auto, ...")
     add("--batch-size", type=positive_int, default=8, metavar="N", help="batch size (default: 8)")
     add("--workers", type=positive_int, default=2, help="threads that read images (default: 2)")
     add(

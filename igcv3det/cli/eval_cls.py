@@ -49,7 +49,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     )
     add("--limit", type=positive_int, metavar="N", help="evaluate on N images, at equal intervals")
     add("--cache", metavar="DIR", help="folder for decoded images (default: data/cache)")
-    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, auto, ...")
     add(
         "--batch-size",
         type=positive_int,

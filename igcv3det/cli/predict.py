@@ -68,7 +68,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="write the detections as JSON")
     add("--csv", type=Path, metavar="FILE", help="write the detections as a table")
     add("--show", action="store_true", help="show annotated images in a window; q closes it")
-    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, auto, ...")
     _add_detection_options(parser)
     _add_tracking_options(parser)
     options = parser.parse_args(args)

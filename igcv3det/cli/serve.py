@@ -56,7 +56,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--checkpoint", metavar="MODEL", help="detector (default: the pretrained mobilenetv2)")
     add("--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1)")
     add("--port", type=port, default=8000, metavar="N", help="default: 8000; 0 takes a free one")
-    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, auto, ...")
     limits = parser.add_argument_group("requests")
     for option, kind, default, metavar, text in (
         ("--threshold", confidence, 0.3, "SCORE", "confidence threshold of requests without one"),

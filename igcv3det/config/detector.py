@@ -241,7 +241,7 @@ class PostprocessConfig:
     """From logits and offsets to detections."""
 
     score_threshold: float = 0.01
-    """Detections of a lower score are dropped before NMS."""
+    """Only detections of a higher score enter NMS."""
     candidates_per_class: int = 300
     """Detections of each class and image that enter NMS, highest scores first (torchvision)."""
     iou_threshold: float = 0.55

@@ -71,7 +71,10 @@ class ValidationImages(Callback):
 def add_images_option(parser: ArgumentParser) -> None:
     """Adds ``--logged_images`` to a training's command line."""
     parser.add_argument(
-        "--logged_images", type=int, default=8, help="Validation images to draw after each epoch."
+        "--logged_images",
+        type=int,
+        default=8,
+        help="Validation images to draw after each validation.",
     )
 
 

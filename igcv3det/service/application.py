@@ -55,6 +55,7 @@ def build_app(
     app.add_exception_handler(RefusalError, _answer)
     app.add_exception_handler(RequestValidationError, _answer)
     app.add_exception_handler(HTTPException, _answer)
+    app.add_exception_handler(Exception, _answer_to_fault)  # it is logged as well
     app.post("/detect", openapi_extra={"requestBody": _IMAGE})(service.detect)
     app.get("/health")(service.health)
     app.get("/metrics")(service.show_metrics)
@@ -182,6 +183,10 @@ async def _answer(request: Request, error: Exception) -> Response:
         return _json({"file": UPLOAD, "error": f"{first['loc'][-1]}: {first['msg']}"}, 400)
     assert isinstance(error, HTTPException)
     return _json({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _answer_to_fault(request: Request, error: Exception) -> Response:
+    return _json({"error": "internal error: the log of the service has it"}, 500)
 
 
 def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

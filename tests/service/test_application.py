@@ -316,7 +316,8 @@ def test_a_network_that_fails_ends_its_batch_only(held):
     held.fails = True
     held.goes.set()
     with TestClient(build_app(held), raise_server_exceptions=False) as client:
-        assert _post(client).status_code == 500
+        reply = _post(client)
+        assert (reply.status_code, reply.json().keys()) == (500, {"error"})
         held.fails = False
         assert _post(client).status_code == 200
 

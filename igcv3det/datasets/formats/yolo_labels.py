@@ -149,12 +149,12 @@ def _box(fields: list[str], width: int, height: int) -> list[float] | str:
             raise ValueError
         values = [float(field) for field in fields[1:]]
     except (ValueError, OverflowError):
-        return f"fields must be a whole number and shares, got {shown(' '.join(fields))}"
+        return f"fields must be a whole number and coordinates, got {shown(' '.join(fields))}"
     outside = [value for value in values if not -_SLACK <= value <= 1 + _SLACK]
     if outside:
         return (
-            f"coordinates must be shares in 0..1, got {outside[0]:g}: divide pixels by the image's "
-            "width and height"
+            f"coordinates must be normalised to 0..1, got {outside[0]:g}: divide pixels by the "
+            "image's width and height"
         )
     if len(values) == 4:
         x, y, box_width, box_height = values

@@ -1,4 +1,4 @@
-"""Random crops of square images: position, size, aspect, flip and colour of a whole batch at once.
+"""Random crops of square images: position, size, aspect, flip, sharpness and colour of a batch.
 
 Everything is computed on the device of the images, so that a GPU does not wait for a loader.
 """
@@ -15,6 +15,9 @@ from torch.nn import functional as F
 from igcv3det.tasks.distill.config import CropConfig
 
 _GREY = (0.299, 0.587, 0.114)  # Rec. 601
+_LAPLACIAN, _ITS_SQUARE = 0.15, 0.05
+"""Shares of the filter at strength 1, fitted to mean power spectra at 300 pixels: 360 images stored
+at 256 to 384 pixels have 0.2 of the power of COCO's own files above 110 cycles an image."""
 
 
 class Crops(NamedTuple):
@@ -49,6 +52,7 @@ def random_crops(pixels: Tensor, config: CropConfig, entropy: tuple[int, ...]) -
         images = _mirrored(images, on_device)
     else:
         images = _resampled(images, on_device, config.size)
+    images = _sharpened(images, config.sharpen, random)
     return Crops(_coloured(images, config.colour, random), regions)
 
 
@@ -102,6 +106,24 @@ def _resampled(images: Tensor, regions: Tensor, size: int) -> Tensor:
     affine = torch.stack([rows_x, rows_y], dim=1)  # [B, 2, 3], -1..1 to -1..1
     grid = F.affine_grid(affine, [len(images), 3, size, size], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _sharpened(images: Tensor, strength: float, random: np.random.Generator) -> Tensor:
+    """Adds to each image its Laplacian and that of the Laplacian, times a number up to strength."""
+    if strength == 0:
+        return images
+    drawn = random.uniform(0, strength, (len(images), 1, 1, 1)).astype(np.float32)
+    laplacian = _laplacian(images)
+    added = _LAPLACIAN * laplacian + _ITS_SQUARE * _laplacian(laplacian)
+    added *= torch.from_numpy(drawn).to(images.device, non_blocking=True)
+    return (images + added).clamp_(0, 255)
+
+
+def _laplacian(images: Tensor) -> Tensor:
+    """Four times each pixel less its neighbours; the border is repeated."""
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    across = padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
+    return 4 * images - across - padded[..., :-2, 1:-1] - padded[..., 2:, 1:-1]
 
 
 def _coloured(images: Tensor, strength: float, random: np.random.Generator) -> Tensor:

@@ -35,7 +35,10 @@ _PREPROCESS: Final = PreprocessConfig()
 _NOTHING: Final = ImageBoxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
 _MIN_VISIBLE = 0.3  # share of a box's area that must lie in the crop for the box to be kept
 _MIN_SIDE_PX = 2
-_UNCHANGED = {"min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.0, "flip": 0.0, "colour": 0.0}
+_UNCHANGED = {
+    **{"min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.0},
+    **{"flip": 0.0, "colour": 0.0, "sharpen": 0.0},
+}
 
 _COPIED_AT_ONCE = 512  # images
 

@@ -53,8 +53,8 @@ class DistillationModule(LightningModule):
 
     Args:
         teacher: Name of pretrained weights or a detector file; its classes are the student's.
-        detector: Student. Where its ``image_size`` is not the teacher's, each sees the crops at
-            its own size (`tasks.distill.input_size`).
+        detector: Student. Where its ``image_size`` is not the teacher's, the teacher runs at the
+            student's (`tasks.distill.input_size`).
         distillation: Terms of the loss, and which parts are trained.
         loss: Loss on boxes, used with ``distillation.box_weight``.
         optim: Optimizer and schedule.

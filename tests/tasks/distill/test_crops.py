@@ -80,6 +80,35 @@ def test_a_grey_image_keeps_its_grey_under_saturation_and_contrast():
     assert ((images > 69.9) & (images < 130.1)).all()
 
 
+def test_sharpening_by_hand():
+    # a pixel that is 50 brighter; its five-point Laplacian is 200 there and -50 beside it, that of
+    # the Laplacian 1000, -400, 100 diagonally and 50 two pixels away
+    pixels = torch.full((8, 32, 32, 3), 50, dtype=torch.uint8)
+    pixels[:, 8, 8] = 100
+    config = CropConfig(size=32, flip=0.0, **WHOLE, sharpen=1.0)
+    images, _ = random_crops(pixels, config, (0,))
+    change = images - planes(pixels)
+    strength = change[:, 0, 9, 9] / 5  # 0.05 * 100
+    assert (strength >= 0).all()
+    assert (strength <= 1).all()
+    assert strength.std() > 0.1
+    for (row, column), expected in {
+        (8, 8): 0.15 * 200 + 0.05 * 1000,
+        (8, 9): 0.15 * -50 + 0.05 * -400,
+        (6, 8): 0.05 * 50,
+        (5, 8): 0.0,
+    }.items():
+        assert_close(change[:, 1, row, column], strength * expected, rtol=0, atol=1e-3)
+
+
+def test_sharpening_leaves_plain_images_and_the_range():
+    plain = torch.full((2, 32, 32, 3), 90, dtype=torch.uint8)
+    config = CropConfig(size=32, flip=0.0, **WHOLE, sharpen=2.0)
+    assert_close(random_crops(plain, config, (0,)).images, planes(plain), rtol=0, atol=1e-4)
+    images, _ = random_crops(noise_images(side=32), config, (0,))
+    assert (images.min(), images.max()) == (0, 255)
+
+
 # the ranges of the shipped configurations, and a stretch alone: size and scale are the image's
 STRETCHES = [
     {"size": 64, "min_scale": 1.0, "max_scale": 1.0, "max_aspect": 1.6},
@@ -135,7 +164,11 @@ def test_no_boxes():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": 8}, {"min_scale": 2.0}, {"flip": 1.5}, {"colour": 1.0}, {"max_aspect": 0.5}]
+    "wrong",
+    [
+        *({"size": 8}, {"min_scale": 2.0}, {"flip": 1.5}, {"colour": 1.0}, {"max_aspect": 0.5}),
+        {"sharpen": -1.0},
+    ],
 )
 def test_ranges(wrong):
     with pytest.raises(ValueError, match="crop"):
