@@ -126,7 +126,11 @@ def issues(folder, split="train"):
             "line 2: coordinates must be normalised to 0..1, got 32",
         ),
         ("0 0.5 0.5 0.1", "bad annotation", "line 2: 4 fields; a box has 5"),
-        ("0 0.5 0.5 0.1 x", "bad annotation", "line 2: fields must be a whole number and coordinates"),
+        (
+            "0 0.5 0.5 0.1 x",
+            "bad annotation",
+            "line 2: fields must be a whole number and coordinates",
+        ),
         ("0 0.5 nan 0.1 0.1", "bad annotation", "line 2: coordinates must be normalised"),
         ("0 0.5 0.5 0 0", "no area", "line 2: bbox"),
         ("0 0.95 0.5 0.3 0.1", "clipped", "line 2: bbox"),

@@ -52,7 +52,9 @@ def random_crops(pixels: Tensor, config: CropConfig, entropy: tuple[int, ...]) -
         images = _mirrored(images, on_device)
     else:
         images = _resampled(images, on_device, config.size)
-    images = _sharpened(images, config.sharpen, random)
+    if config.sharpen:
+        drawn = torch.from_numpy(random.uniform(0, config.sharpen, batch).astype(np.float32))
+        images = sharpened(images, drawn.to(pixels.device, non_blocking=True))
     return Crops(_coloured(images, config.colour, random), regions)
 
 
@@ -108,15 +110,16 @@ def _resampled(images: Tensor, regions: Tensor, size: int) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _sharpened(images: Tensor, strength: float, random: np.random.Generator) -> Tensor:
-    """Adds to each image its Laplacian and that of the Laplacian, times a number up to strength."""
-    if strength == 0:
-        return images
-    drawn = random.uniform(0, strength, (len(images), 1, 1, 1)).astype(np.float32)
+def sharpened(images: Tensor, strengths: Tensor) -> Tensor:
+    """Adds to each image its Laplacian and the Laplacian of that, times its strength.
+
+    Args:
+        images: [B, 3, H, W], 0..255.
+        strengths: [B], >= 0, on the same device; see `CropConfig.sharpen`.
+    """
     laplacian = _laplacian(images)
     added = _LAPLACIAN * laplacian + _ITS_SQUARE * _laplacian(laplacian)
-    added *= torch.from_numpy(drawn).to(images.device, non_blocking=True)
-    return (images + added).clamp_(0, 255)
+    return (images + strengths.reshape(-1, 1, 1, 1) * added).clamp_(0, 255)
 
 
 def _laplacian(images: Tensor) -> Tensor:
