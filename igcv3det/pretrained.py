@@ -35,7 +35,7 @@ def resolve_model(model: str | Path | None = None) -> Path:
     Args:
         model: a path, a name of ``PRETRAINED`` or ``ALIASES``, or a shipped configuration
             (`find_config`); None is ``DEFAULT``. A file of that path in the working directory has
-            precedence.
+            precedence over a name, a folder has not.
 
     Returns:
         The path. One with a suffix need not exist.
@@ -43,14 +43,17 @@ def resolve_model(model: str | Path | None = None) -> Path:
     Raises:
         FileNotFoundError: a name that is not known; the message lists the names.
     """
-    name = str(model) if model is not None else DEFAULT
+    if model is None:
+        return PRETRAINED[DEFAULT]
+    name = str(model)
     if not name:
         raise FileNotFoundError("the model has an empty name")
     path = Path(name)
-    if path.exists():
+    known = PRETRAINED.get(ALIASES.get(name, name))
+    if path.is_file() or (path.exists() and known is None):
         return path
-    if (known := ALIASES.get(name, name)) in PRETRAINED:
-        return PRETRAINED[known]
+    if known is not None:
+        return known
     if path.suffix in SUFFIXES:
         return find_config(path)
     if not path.suffix and len(path.parts) == 1:

@@ -53,6 +53,19 @@ def test_configuration_sets_the_anchors(tmp_path, capsys):
     assert "num_classes is 80" in capsys.readouterr().err
 
 
+def test_classes_that_training_leaves_out_are_not_missed(tmp_path, capsys):
+    paths = write_coco(tmp_path)
+    content = json.loads(paths.annotations.read_text())
+    content["categories"].append({"id": 91, "name": "unused"})
+    paths.annotations.write_text(json.dumps(content))
+    config = tmp_path / "config.yaml"
+    for more, complaint in (("", "has 4 categories"), ("data: {drop_empty_classes: true}", "")):
+        config.write_text("model: {detector: {num_classes: 3, image_size: 96}}\n" + more)
+        assert check(paths, "--config", str(config)) == 0
+        err = capsys.readouterr().err
+        assert complaint in err if complaint else err == ""
+
+
 def test_without_a_configuration_the_anchors_are_those_that_fine_tuning_starts_from(tmp_path):
     paths, report = write_coco(tmp_path), tmp_path / "report.json"
     coverage = []

@@ -1,6 +1,8 @@
 """convert-data, split-data, check-data and eval on data sets of every layout."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from coco_files import save_tiny_detector
@@ -28,6 +30,21 @@ def test_conversion_loses_nothing(tmp_path, capsys, layout):
     assert convert_data.main([str(folder), str(output), "--split", "val"]) == 0
     assert convert_data.main([str(folder), str(output)]) == 1
     assert "holds something else" in capsys.readouterr().err
+
+
+def test_conversion_into_the_data_set_and_into_a_pipe(tmp_path, capsys):
+    folder, _ = write_layout(tmp_path, "voc")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        text = pool.submit(pipe.read_text)
+        assert convert_data.main([str(folder), str(pipe), "--split", "val"]) == 0
+        assert len(json.loads(text.result(timeout=30))["images"]) == 2
+    assert capsys.readouterr().out == ""
+    assert convert_data.main([str(folder), str(folder / "val.json"), "--split", "val"]) == 0
+    assert "--format is needed to read that" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="--format"):
+        Dataset(folder)
 
 
 def test_conversion_keeps_fractions_crowds_and_empty_classes(tmp_path, capsys):

@@ -141,6 +141,20 @@ def test_a_name_that_is_no_file(name, message):
         load_detector(name)
 
 
+@pytest.mark.parametrize("model", [None, DEFAULT, "igcv3-d"])
+def test_a_folder_of_that_name_is_no_model(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / (model or DEFAULT)).mkdir()
+    assert pretrained.resolve_model(model) == PRETRAINED[model or DEFAULT]
+
+
+def test_a_file_of_that_name_counts_where_the_name_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / DEFAULT).touch()
+    assert pretrained.resolve_model(DEFAULT) == Path(DEFAULT)
+    assert pretrained.resolve_model() == PRETRAINED[DEFAULT]
+
+
 def test_a_predictor_without_a_path_takes_it():
     predictor = Predictor.load(score_threshold=0.5)
     assert predictor.categories == COCO_CATEGORIES

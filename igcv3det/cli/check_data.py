@@ -33,6 +33,7 @@ from igcv3det.config_files import find_config
 if TYPE_CHECKING:
     from igcv3det.config import DetectorConfig
     from igcv3det.datasets.issues import DatasetIssue
+    from igcv3det.datasets.record import AnnotationRecord
 
 SHOWN = 20
 
@@ -79,12 +80,8 @@ def _run(options: argparse.Namespace) -> int:
     print("\n".join([*report_lines(report), *_titled("findings", findings)]))
     print("\n".join(_titled("recommendations", [f"{name}: {detail}" for name, detail in advice])))
     _print_issues(issues)
-    if options.config and config.num_classes != len(store.categories):
-        print(
-            f"{options.config}: model.detector.num_classes is {config.num_classes}, but "
-            f"{record.path} has {len(store.categories)} categories",
-            file=sys.stderr,
-        )
+    if options.config:
+        _compare_classes(options.config, config.num_classes, record)
     if options.json:
         more = {
             "findings": [dataclasses.asdict(finding) for finding in findings],
@@ -102,6 +99,22 @@ def _detector_config(path: Path | None) -> DetectorConfig:
     from igcv3det.pretrained import FINE_TUNING
 
     return read_config(find_config(path)) if path else read_trained_config(FINE_TUNING)[0]
+
+
+def _compare_classes(path: Path, expected: int, record: AnnotationRecord) -> None:
+    """Reports a configuration of another number of classes than the annotations have."""
+    from igcv3det.datasets.subsets import used_categories
+    from igcv3det.yaml_files import read_yaml
+
+    drops = (read_yaml(find_config(path)).get("data") or {}).get("drop_empty_classes", False)
+    found = used_categories([record]) if drops else record.categories
+    if len(found) != expected:
+        kind = "categories with a box" if drops else "categories"
+        print(
+            f"{path}: model.detector.num_classes is {expected}, but "
+            f"{record.path} has {len(found)} {kind}",
+            file=sys.stderr,
+        )
 
 
 def _titled(title: str, items: Sequence[object]) -> list[str]:

@@ -18,10 +18,10 @@ import json
 import sys
 from pathlib import Path
 
-from igcv3det.atomic_files import atomic_write
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.data_options import SPLIT_HELP, add_format
 from igcv3det.cli.progress import counting_up
+from igcv3det.cli.results import write_text
 
 SHOWN = 20
 
@@ -64,15 +64,22 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"{summarize(record.issues, options.source)}; nothing was written")
     text = json.dumps(coco_content(record))
     output: Path = options.output
-    if output.exists() and output.read_text(encoding="utf-8", errors="replace") != text:
+    if output.is_file() and output.read_text(encoding="utf-8", errors="replace") != text:
         raise FileExistsError(f"{options.output}: holds something else; remove it first")
-    atomic_write(options.output, text)
-    print(f"{options.source}: {dataset.description}")
+    write_text(output, text)
+    to = sys.stdout if output.is_file() else sys.stderr  # a pipe may be standard output
+    print(f"{options.source}: {dataset.description}", file=to)
     if empty:
         done = "left out" if options.drop_empty_classes else "kept"
-        print(f"classes without a box, {done}: {', '.join(empty)}")
+        print(f"classes without a box, {done}: {', '.join(empty)}", file=to)
     print(
         f"{options.output}: {len(record.images)} images, {len(record)} boxes, "
-        f"{len(record.categories)} classes, {len(record.issues)} issues; images are in {images}"
+        f"{len(record.categories)} classes, {len(record.issues)} issues; images are in {images}",
+        file=to,
     )
+    if options.source.is_dir() and options.source.resolve() in output.resolve().parents:
+        print(
+            f"{output} is in the data set's folder: --format is needed to read that from now on",
+            file=sys.stderr,
+        )
     return 0

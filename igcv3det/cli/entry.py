@@ -41,8 +41,9 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit status of the command; 2 if there is none of that name.
     """
     given = list(sys.argv[1:] if args is None else args)
-    debug = [word for word in given if word == DEBUG]
-    words = [word for word in given if word != DEBUG]
+    end = given.index("--") if "--" in given else len(given)  # what follows is no option
+    debug = [word for word in given[:end] if word == DEBUG]
+    words = [word for word in given[:end] if word != DEBUG] + given[end:]
     if not words or words[0] in OVERVIEW:
         print(_overview())
         return DONE
@@ -61,7 +62,7 @@ def main(args: Sequence[str] | None = None) -> int:
     else:
         report(PROGRAM, _unknown(words[0]))
         return WRONG_CALL
-    status: int = module.main([*words[1:], *debug])
+    status: int = module.main([*debug, *words[1:]])
     return status
 
 

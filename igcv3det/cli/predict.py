@@ -43,7 +43,7 @@ from igcv3det.cli.command import (
     run_command,
     sigterm_interrupts,
 )
-from igcv3det.cli.results import refuse_overwriting
+from igcv3det.cli.results import refuse_folder, refuse_overwriting
 
 if TYPE_CHECKING:
     from igcv3det.io.sources import Sources
@@ -78,6 +78,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
     options.sources = _find_sources(options, parser)
     if options.track and (image := _single_image(options.sources)):
         parser.error(f"argument --track: {image} is one image; give a video or a folder of frames")
+    if options.track and options.threshold == 0:
+        parser.error("argument --threshold: must be > 0 with --track")
     return options
 
 
@@ -149,8 +151,8 @@ def _find_sources(options: argparse.Namespace, parser: argparse.ArgumentParser) 
     sources = find_sources(options.source, numbered=options.track)
     refuse_overwriting(parser, options, [*sources.paths, options.checkpoint], ["json", "csv"])
     for option, folder in (("--output", options.output), ("--masks", options.masks)):
-        if folder and folder.exists() and not folder.is_dir():
-            parser.error(f"argument {option}: {folder} is not a folder")
+        if folder:
+            refuse_folder(parser, option, folder)
     if options.output and options.masks and options.masks in FileSet([options.output]):
         parser.error("argument --masks: is the folder of --output, whose drawings have these names")
     return sources

@@ -32,10 +32,9 @@ def refuse_overwriting(
         file = getattr(options, option)
         if file is None:
             continue
-        place = next((path for path in (file, *file.parents) if path.exists()), file)
-        if file.is_dir() or (place != file and not place.is_dir()):
-            what = "a folder; name a file" if place == file else "not a folder"
-            parser.error(f"argument --{option}: {place} is {what}")
+        if file.is_dir():
+            parser.error(f"argument --{option}: {file} is a folder; name a file")
+        refuse_folder(parser, f"--{option}", file.parent)
         try:
             file.resolve(strict=True)
         except FileNotFoundError:
@@ -48,13 +47,34 @@ def refuse_overwriting(
         files.add(file)
 
 
+def refuse_folder(parser: argparse.ArgumentParser, option: str, folder: Path) -> None:
+    """Ends a call that would write into a folder of which a part is a file.
+
+    Args:
+        parser: of the command; its ``error`` ends the call.
+        option: that names the folder or a file in it.
+        folder: need not exist.
+    """
+    place = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if place.exists() and not place.is_dir():
+        parser.error(f"argument {option}: {place} is not a folder")
+
+
 def write_json(path: Path, value: object) -> None:
     """Writes a value as JSON, as a whole: an error leaves the old content.
 
     Raises:
         OSError: the file cannot be written.
     """
-    text = json.dumps(value, indent=1)
+    write_text(path, json.dumps(value, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text as a whole: an error leaves the old content.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     if path.exists() and not path.is_file():  # a pipe or device has no content to keep
         path.write_text(text, encoding="utf-8")
     else:

@@ -41,6 +41,8 @@ class _Run(SourceRun):
     ) -> None:
         super().__init__(options, stack, [options.masks, options.json])
         self._predictor = predictor
+
+    def make_folders(self, options: argparse.Namespace) -> None:
         self._masks = MaskFolder(options.masks, self.protected) if options.masks else None
 
     def predict(self, frame: Frame) -> Prediction:

@@ -65,10 +65,12 @@ class SourceRun(ABC):
         self._results = [path for path in (options.output, *results) if path]
         self.protected = [*options.sources.paths, *self._results]
         self._window = stack.enter_context(Window("igcv3det")) if options.show else None
-        self._records = stack.enter_context(RecordWriter(options.json, csv, ids=is_sequence))
         self._folder: DrawingFolder | None = None
         if options.output:
             self._folder = stack.enter_context(DrawingFolder(options.output, self.protected))
+        self.make_folders(options)
+        # after the folders: it empties the files, which must not happen if nothing can be drawn
+        self._records = stack.enter_context(RecordWriter(options.json, csv, ids=is_sequence))
         # frames of videos are drawn and written while the next one is predicted
         self._writer = stack.enter_context(ThreadPoolExecutor(max_workers=1))
         self._writing: Future[Path] | None = None
@@ -76,6 +78,9 @@ class SourceRun(ABC):
         self._progress = SourceProgress(self._files)
         stack.enter_context(ReportedWarnings("predict", self._progress))
         self.failures = Failures(self._progress)
+
+    def make_folders(self, options: argparse.Namespace) -> None:  # noqa: B027 (none by default)
+        """Makes further folders of the run, before a result file is opened."""
 
     @abstractmethod
     def predict(self, frame: Frame) -> Prediction:

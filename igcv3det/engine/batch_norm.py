@@ -41,7 +41,7 @@ def require_batch_statistics(detector: SSDLite, batch_size: int, instead: str) -
     if batch_size == 1 and has_single_cells and any(norm.training for norm in norms):
         raise ValueError(
             "a batch of one image has no batch statistics on feature maps of 1x1: pass "
-            f"--data.batch_size 2 or more, or {instead}"
+            f"--data.batch_size 2 or more if there are as many images, or {instead}"
         )
 
 

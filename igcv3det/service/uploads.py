@@ -19,6 +19,7 @@ MAX_SCANS = 32
 """Of a JPEG. Encoders write about ten; each further one decodes the whole image once more."""
 _JPEG, _SCAN = b"\xff\xd8\xff", b"\xff\xda"
 _FORM_FIELDS = 16
+_OF_QUERY = ("threshold", "classes")
 _NAME_LENGTH = 255
 # A client that is still sending reads no reply; what it sends is dropped within these limits
 _DRAIN_SECONDS, _DRAIN_BYTES = 2.0, 256 * 2**20
@@ -117,6 +118,9 @@ async def _read_form(request: Request, max_bytes: int) -> Upload:
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise RefusalError(400, "the form has no file: send the image as a file field")
+    if misplaced := [name for name in _OF_QUERY if name in form]:
+        await form.close()
+        raise RefusalError(400, f"{misplaced[0]} is no form field: give it in the query")
     try:
         data = await files[0].read()
     finally:

@@ -56,7 +56,9 @@ def test_names_of_tools_are_accepted(word, command, monkeypatch):
     module = importlib.import_module(COMMANDS[command])
     monkeypatch.setattr(module, "main", lambda args: given.append(args) or 7)
     assert main(["--debug", word, "a", "--b"]) == 7
-    assert given == [["a", "--b", "--debug"]]
+    assert given == [["--debug", "a", "--b"]]
+    assert main([word, "a", "--debug", "--", "--debug"]) == 7
+    assert given[1] == ["--debug", "a", "--", "--debug"]
 
 
 def test_research_is_found_from_a_clone_alone(capsys, monkeypatch, tmp_path):

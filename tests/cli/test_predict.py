@@ -282,6 +282,29 @@ def test_a_folder_of_frames_is_tracked(loads, tmp_path):
     assert {found["id"] for record in records for found in record["detections"]} == {1, 2}
 
 
+def test_a_tracker_has_a_threshold(photo, tmp_path, capsys):
+    for name in ("1.png", "2.png"):
+        write_image(tmp_path / "frames" / name, GREY)
+    with pytest.raises(SystemExit) as stop:
+        main([str(tmp_path / "frames"), "--track", "--threshold", "0"])
+    assert stop.value.code == 2
+    assert "argument --threshold: must be > 0 with --track" in capsys.readouterr().err
+
+
+def test_results_are_kept_where_the_folder_cannot_be_made(loads, photo, tmp_path, monkeypatch):
+    kept = tmp_path / "found.json"
+    kept.write_text("[1]")
+    with pytest.raises(SystemExit) as stop:
+        predict(tmp_path, photo, "--output", photo / "sub")
+    assert stop.value.code == 2
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(igcv3det.cli.source_run, "DrawingFolder", full)
+    assert predict(tmp_path, photo, "--output", tmp_path / "drawn") == (1, [1])
+
+
 @pytest.mark.parametrize("option", ["--track", "--smooth"])
 def test_one_image_has_no_tracks(photo, capsys, option):
     with pytest.raises(SystemExit) as stop:

@@ -146,6 +146,12 @@ HOSTILE = {
     "form of nothing": ("", {"files": {"image": ("a.jpg", b"")}}, 400, "a.jpg: the file is empty"),
     "form of text": ("", {"files": {"image": ("a.jpg", b"text")}}, 415, "a.jpg: not an image"),
     "form too large": ("", {"files": {"image": bytes(100_001)}}, 413, "larger than 100000"),
+    "option in a form": (
+        "",
+        {"data": {"threshold": "0.9"}, "files": {"image": encoded()}},
+        400,
+        "threshold is no form field: give it in the query",
+    ),
     "broken form": (
         "",
         {"content": b"x", "headers": {"content-type": "multipart/form-data"}},

@@ -195,11 +195,14 @@ class Plan:
         classes = self._store.categories
         shared = len(match_names(classes, self._known))
         known = f"the weights know {shared} of {len(classes)} classes"
-        if 2 * shared >= len(classes):
-            text = f"{KNOWN_LR:g} with the weights' norm statistics: {known}"
-            return Choice("lr", text, {"model.optim.lr": KNOWN_LR, "model.freeze_bn_stats": True})
-        text = f"{NEW_LR:g} with the batches' norm statistics: {known}"
-        return Choice("lr", text, {"model.optim.lr": NEW_LR, "model.freeze_bn_stats": False})
+        is_known = 2 * shared >= len(classes)
+        lr = KNOWN_LR if is_known else NEW_LR
+        is_frozen = is_known or min(self._batch_size, len(self._store)) == 1
+        if is_frozen and not is_known:
+            known += "; a batch of one image has no statistics"
+        whose = "the weights'" if is_frozen else "the batches'"
+        text = f"{lr:g} with {whose} norm statistics: {known}"
+        return Choice("lr", text, {"model.optim.lr": lr, "model.freeze_bn_stats": is_frozen})
 
     def _anchor_choice(self) -> Choice:
         given = [key for key in self._given if key.startswith("model.detector.anchors")]

@@ -89,6 +89,23 @@ def test_unknown_classes_train_at_a_higher_rate(folder, tmp_path):
     assert found["model.freeze_bn_stats"] is False
 
 
+def test_a_single_image_trains_with_fixed_statistics(tmp_path):
+    weights = save_tiny_detector(tmp_path / "other.safetensors", Categories((1, 2), ("a", "b")))
+    for number in (1, 2):
+        write_noise(tmp_path / f"{number}.png", 64, 64)
+    content = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in (1, 2)],
+        "annotations": [{"image_id": i, "category_id": 1, "bbox": [4, 4, 40, 40]} for i in (1, 2)],
+        "categories": [{"id": 1, "name": "c"}],
+    }
+    file = write_json(tmp_path / "all.json", content)  # one is for validation
+    choices = Plan(file, {}, str(weights)).choices()
+    assert options(choices)["model.freeze_bn_stats"] is True
+    assert any("a batch of one image has no statistics" in choice.reason for choice in choices)
+    words = ["--weights", str(weights), "--output", str(tmp_path / "run"), *QUICK_WORDS]
+    assert main([str(file), "--epochs", "1", *words]) == 0
+
+
 def test_narrow_objects_enlarge_the_input(tmp_path, weights):
     images = [{"id": i, "file_name": f"{i}.png", "width": 200, "height": 200} for i in range(5)]
     for image in images:
