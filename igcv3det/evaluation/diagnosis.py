@@ -33,13 +33,17 @@ class _Image(NamedTuple):
     size: tuple[int, int]
 
 
-def diagnose(rows: DetectionRows, truth: AnnotationRecord, image_ids: Sequence[int]) -> list[str]:
+def diagnose(
+    rows: DetectionRows, truth: AnnotationRecord, image_ids: Sequence[int], unknown_class: int = 0
+) -> list[str]:
     """One sentence for each thing that is odd.
 
     Args:
         rows: detections.
         truth: the annotations.
         image_ids: of the images that were evaluated.
+        unknown_class: number of detections of classes that the annotations lack, which are not
+            among ``rows``.
     """
     evaluated = np.unique(np.array(image_ids, dtype=np.int64))
     is_evaluated = np.isin(truth.images.ids, evaluated)
@@ -50,7 +54,11 @@ def diagnose(rows: DetectionRows, truth: AnnotationRecord, image_ids: Sequence[i
         f"{len(rows)} detections on {len(detected)} of {len(evaluated)} images; "
         f"{int(is_object.sum())} objects on {len(with_objects)} images"
     ]
+    if unknown_class:
+        remarks.append(f"{unknown_class} detections are of classes that the data set does not have")
     if not len(rows):
+        if unknown_class:
+            return remarks
         return [*remarks, "nothing was detected: an untrained detector, or too high a threshold"]
     if not len(with_objects):
         return [*remarks, "there are no objects: these annotations cannot score anything"]

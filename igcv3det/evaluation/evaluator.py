@@ -238,10 +238,7 @@ class CocoEvaluator:
     def diagnose(self) -> list[str]:
         """What may be wrong when AP is close to zero; one sentence each."""
         rows, added = self._gathered()
-        remarks = diagnose(rows, self.ground_truth, added)
-        if self.unknown_class:
-            count = self.unknown_class
-            remarks.append(f"{count} detections are of classes that the data set does not have")
+        remarks = diagnose(rows, self.ground_truth, added, self.unknown_class)
         if self.not_finite:
             remarks.append(f"{self.not_finite} detections have NaN or infinite numbers")
         return remarks

@@ -38,6 +38,13 @@ def test_good_boxes_are_not_diagnosed(truth):
     ]
 
 
+def test_detections_of_other_classes_alone(truth):
+    assert diagnose(concatenate([]), truth, list(BOXES), unknown_class=3) == [
+        "0 detections on 0 of 2 images; 2 objects on 2 images",
+        "3 detections are of classes that the data set does not have",
+    ]
+
+
 @pytest.mark.parametrize(
     ("found", "remark"),
     [
