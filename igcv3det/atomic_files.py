@@ -9,6 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from zlib import crc32
 
+_OPEN_FILES = Path("/proc")
+"""Links here are to open files, such as standard output: they are written to, not replaced."""
+_MOST_LINKS = 40  # as of Linux
 _SHOWN_BYTES = 200  # of a name in that of the partial file: file systems allow 255 bytes
 
 
@@ -17,7 +20,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Gives a path beside ``path`` to write to; that file takes its place when the block ends.
 
     If the block raises, the file is removed and ``path`` is left untouched. Folders are created.
-    Several processes may replace the same file at once: each writes a file of its own.
+    Several processes may replace the same file at once: each writes a file of its own. Of a
+    symbolic link the target is replaced; a device or a pipe is written to as it is.
 
     Args:
         path: of the file to create or replace.
@@ -26,25 +30,53 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written, naming ``path``; a full disk is named as such.
     """
+    given, path = path, _linked(path)
+    if path.is_relative_to(_OPEN_FILES) or path.is_char_device() or path.is_fifo():
+        with _naming(given, path):
+            yield path
+        return
     name = os.fsencode(path.name)
     rest = f".{crc32(name):08x}" if len(name) > _SHOWN_BYTES else ""  # tells long names apart
     shown = os.fsdecode(name[:_SHOWN_BYTES])
     partial = path.with_name(f"{shown}{rest}.{os.getpid()}.partial")
+    with _naming(given, partial):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            if durable:
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _naming(path: Path, written: Path) -> Iterator[None]:
+    """Errors of the file system about ``written``, or a full disk, name ``path``."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        if durable:
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(f"{path}: the disk is full, so the file was not written") from error
-        if isinstance(error, OSError) and str(error.filename) == str(partial):
+        if str(error.filename) == str(written):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def _linked(path: Path) -> Path:
+    """The place that symbolic links lead to, which need not exist.
+
+    Raises:
+        OSError: they form a circle.
+    """
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink() or path.is_relative_to(_OPEN_FILES):
+            return path
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 def remove_partial(folder: Path) -> None:

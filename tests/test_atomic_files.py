@@ -75,3 +75,58 @@ def test_two_processes_replace_one_file(tmp_path):
 def test_names_as_long_as_file_systems_allow(tmp_path, stem):
     atomic_write(tmp_path / f"{stem}.txt", "new")
     assert (tmp_path / f"{stem}.txt").read_text() == "new"
+
+
+def test_the_target_of_a_link_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "x.txt", tmp_path / "link"
+    link.symlink_to(Path("there") / "x.txt")
+    for text in ("first", "second"):  # a link that leads nowhere yet, and one to a file
+        atomic_write(link, text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+    assert [path.name for path in target.parent.iterdir()] == ["x.txt"]
+
+
+def test_links_in_a_circle_are_named(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / name).symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"):
+        atomic_write(tmp_path / "a", "new")
+
+
+def test_a_pipe_and_an_open_file_are_written_to(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    link = tmp_path / "link"
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        atomic_write(path, "text")
+        assert os.read(reader, 100) == b"text"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_a_device_is_written_to(tmp_path):
+    # a device of that number would need rights: the link must not lead to a replaced device
+    link = tmp_path / "full"
+    link.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="full: the disk is full"):
+        atomic_write(link, "text")
+    assert Path("/dev/full").is_char_device()
+    assert link.is_symlink()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_an_open_file_behind_a_link_is_not_replaced(tmp_path):
+    link = tmp_path / "out"
+    read, write = os.pipe()
+    link.symlink_to(f"/proc/self/fd/{write}")
+    atomic_write(link, "text")
+    assert os.read(read, 100) == b"text"
+    assert link.is_symlink()
+    os.close(read)
+    os.close(write)

@@ -144,3 +144,27 @@ def test_wrong_calls(words, message, capsys):
         with pytest.raises(SystemExit, match="2"):
             command.main(words)
         assert message in capsys.readouterr().err
+
+
+def test_entries_of_one_file_stay_together(tmp_path):
+    """Whatever the seed: else an image would be trained on and validated with."""
+    images = [
+        {"id": number, "file_name": f"{number // 2}.png", "width": 9, "height": 9}
+        for number in range(8)
+    ]
+    source = tmp_path / "all.json"
+    source.write_text(
+        json.dumps({"images": images, "annotations": [], "categories": [{"id": 1, "name": "a"}]})
+    )
+    for seed in range(5):
+        words = ["--output", str(tmp_path / str(seed)), "--share", "0.5", "--seed", str(seed)]
+        assert split_data.main([str(source), *words]) == 0
+        train, val = (
+            {
+                image.file_name
+                for image in read_coco(tmp_path / str(seed) / f"instances_{name}.json").images
+            }
+            for name in ("train", "val")
+        )
+        assert len(train) == len(val) == 2
+        assert not train & val

@@ -71,3 +71,24 @@ def test_what_cannot_be_done(data, words, status, message, tmp_path, monkeypatch
     assert found == status
     assert message in capsys.readouterr().err
     assert not (tmp_path / "a.png").exists()
+
+
+def test_no_image_of_the_data_is_written_over(data, tmp_path, capsys):
+    for split in ("train2017", "val2017"):
+        image = next(path for path in (data / split).iterdir() if path.suffix in (".png", ".jpg"))
+        before = image.read_bytes()
+        assert main([str(data), "--output", str(image)]) == 1
+        assert f"{image} is an image of the data set" in capsys.readouterr().err
+        assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words", [["--seed_everything", "-5"], ["--model.detector.image_size", "100000"]]
+)
+def test_numbers_out_of_range(data, tmp_path, capsys, words):
+    try:
+        status = main([str(data), "--output", str(tmp_path / "a.png"), *words])
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    assert words[0].lstrip("-") in capsys.readouterr().err

@@ -333,3 +333,29 @@ def test_faults_of_records_are_named(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         fuse([one, "--output", "x", "--true", "y", "--classes", "unicorn"])
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "not a file of igcv3det predict"),
+        ('[{"file": "caf\udce9"}]', "not a file of igcv3det predict"),
+        ("[" * 100_000, "not a file of igcv3det predict"),
+        ([31, 40, 2, 2, 0.5], "record of a.jpg: needs a box x0 < x1"),
+        ([1, 1, 2, 2, 5], "score in 0..1, got [1, 1, 2, 2] and 5"),
+        ([1, 1, 2, 2, float("nan")], "and nan"),
+        ([1, 1, 2, 2, "high"], "record of a.jpg: "),
+    ],
+)
+def test_records_that_predict_does_not_write(tmp_path, capsys, content, message):
+    if isinstance(content, list):
+        *box, score = content
+        found = [{"box": box, "score": score, "category_id": 1}]
+        content = json.dumps([{"file": "a.jpg", "width": 50, "height": 50, "detections": found}])
+    file = tmp_path / "r.json"
+    file.write_bytes(content.encode(errors="surrogateescape"))
+    assert fuse([str(file), "--output", str(tmp_path / "x.json")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fuse-boxes: {file}: ")
+    assert message in line
+    assert not (tmp_path / "x.json").exists()

@@ -72,7 +72,8 @@ def run_command(
     options = parse(given)
     try:
         status = run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
     except BrokenPipeError:
         # The interpreter flushes standard output at exit, which would fail once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

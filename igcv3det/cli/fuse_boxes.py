@@ -94,8 +94,10 @@ def _records(path: Path) -> dict[str, dict[str, Any]]:
     """Records by file name; unreadable images have none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, list):
+            raise TypeError("no list of records")
         found = {Path(r["file"]).name: r for r in content if "error" not in r}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: not a file of igcv3det predict --json ({error})") from error
     if len(found) < sum("error" not in record for record in content):
         raise ValueError(f"{path}: two images have the same file name")
@@ -118,7 +120,12 @@ def _fused(
             raise ValueError(f"{path}: has other images than {options.records[0]}: {other[:3]}")
     images, sizes = {}, {}
     for name in sorted(names):
-        found = [boxes_of_record(own[name], COCO_CATEGORIES) for own in records]
+        found = []
+        for path, own in zip(options.records, records, strict=True):
+            try:
+                found.append(boxes_of_record(own[name], COCO_CATEGORIES))
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
         fused = fuse(found, options.iou, options.threshold)
         width, height = records[0][name]["width"], records[0][name]["height"]
         sides = torch.tensor([width, height, width, height])

@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.arguments import positive_int, whole_number_from
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.progress import counting_up
 
@@ -46,7 +46,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
         metavar="PX",
         help="longer side of the images, pixels (default: 224)",
     )
-    add("--seed", type=int, metavar="S", help="random seed (default: 0)")
+    add("--seed", type=whole_number_from(0), metavar="S", help="random seed (default: 0)")
     return parser.parse_args(args)
 
 

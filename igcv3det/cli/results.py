@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -75,7 +76,14 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    if path.exists() and not path.is_file():  # a pipe or device has no content to keep
-        path.write_text(text, encoding="utf-8")
+    if _is_standard_output(path):  # opened anew, a file would be written from its start
+        print(text)
     else:
         atomic_write(path, text, durable=False)
+
+
+def _is_standard_output(path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:  # one of them is not there
+        return False

@@ -18,7 +18,7 @@ import dataclasses
 import typing
 from pathlib import Path
 
-from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.arguments import positive_int, whole_number_from
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.data_options import add_format
 from igcv3det.cli.results import refuse_overwriting
@@ -42,7 +42,9 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--output", type=Path, required=True, metavar="FILE", help="image file to write")
     add("--count", type=positive_int, default=16, metavar="N", help="images (default: 16)")
     add("--config", default=CONFIG, metavar="FILE", help=f"of a training (default: {CONFIG})")
-    add("--seed_everything", type=int, metavar="SEED", help="of the random changes")
+    add(
+        "--seed_everything", type=whole_number_from(0), metavar="SEED", help="of the random changes"
+    )
     add("--model.detector.image_size", type=positive_int, metavar="S", help="pixels")
     add("--data.augmentation", metavar="FILE", help="albumentations pipeline, as JSON or YAML")
     add("--data.mosaic", type=float, metavar="P", help="share of mosaics")
@@ -71,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     values = given_values(["--config", str(file)], {})
     values |= {key: value for key, value in vars(options).items() if value is not None}
     values.setdefault("model.detector.image_size", read_config(file).image_size)
-    sheet, lines = draw_samples(options.data, values, options.count)
+    sheet, lines = draw_samples(options.data, values, options.count, protect=options.output)
     write_image(options.output, sheet)
     print("\n".join(lines))
     print(options.output)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from igcv3det.atomic_files import atomic_write
+from igcv3det.cli.arguments import whole_number_from
 from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.cli.data_options import add_format
 from igcv3det.cli.progress import counting_up
@@ -41,12 +42,15 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder for the two files")
     add("--validation", type=Path, metavar="FILE", help="names of validation images, one a line")
     add("--share", type=float, default=0.2, help="share of validation images (default: 0.2)")
-    add("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
+    add(
+        "--seed",
+        type=whole_number_from(0),
+        default=0,
+        help="seed of the random choice (default: 0)",
+    )
     options = parser.parse_args(args)
     if not 0 < options.share < 1:
         parser.error(f"--share must be between 0 and 1, got {options.share}")
-    if options.seed < 0:
-        parser.error(f"--seed must be >= 0, got {options.seed}")
     return options
 
 

@@ -107,19 +107,28 @@ def boxes_of_record(record: Mapping[str, Any], categories: Categories) -> Detect
     """A record of ``predict --json`` as detections.
 
     Raises:
-        ValueError: a category that the detector does not have, or a field is missing.
+        ValueError: a category that the detector does not have, a field that is missing, a box
+            without area or a score that is not in 0..1; names the image.
     """
     labels = {number: label for label, number in enumerate(categories.ids, start=1)}
     try:
         found = record["detections"]
-        return Detections(
-            torch.tensor([item["box"] for item in found], dtype=torch.float32).reshape(-1, 4),
-            torch.tensor([item["score"] for item in found], dtype=torch.float32),
-            torch.tensor([labels[item["category_id"]] for item in found], dtype=torch.int64),
-            categories,
-        )
-    except (KeyError, TypeError) as error:
+        boxes = torch.tensor([item["box"] for item in found], dtype=torch.float32).reshape(-1, 4)
+        scores = torch.tensor([item["score"] for item in found], dtype=torch.float32)
+        own = torch.tensor([labels[item["category_id"]] for item in found], dtype=torch.int64)
+    except KeyError as error:
         raise ValueError(f"record of {record.get('file')}: lacks {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"record of {record.get('file')}: {error}") from error
+    is_right = boxes.isfinite().all(dim=1) & (boxes[:, :2] < boxes[:, 2:]).all(dim=1)
+    is_right &= (scores >= 0) & (scores <= 1)
+    if not is_right.all():
+        wrong = found[int(is_right.logical_not().nonzero()[0])]
+        raise ValueError(
+            f"record of {record.get('file')}: needs a box x0 < x1, y0 < y1 and a score in 0..1, "
+            f"got {wrong['box']} and {wrong['score']}"
+        )
+    return Detections(boxes, scores, own, categories)
 
 
 def write_labels(

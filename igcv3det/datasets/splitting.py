@@ -36,10 +36,14 @@ def images_of(content: dict[str, Any]) -> list[Image]:
 
 
 def random_images(images: Sequence[Image], share: float, seed: int) -> set[int]:
-    """Ids of a random share of the images."""
-    count = round(share * len(images))
-    rows = np.random.default_rng(seed).permutation(len(images))[:count]
-    return {images[row][0] for row in rows}
+    """Ids of a random share of the images; all ids of one file are chosen, or none."""
+    ids_of: dict[PurePosixPath, list[int]] = {}
+    for number, name in images:
+        ids_of.setdefault(_path(name), []).append(number)
+    files = list(ids_of.values())
+    count = round(share * len(files))
+    rows = np.random.default_rng(seed).permutation(len(files))[:count]
+    return {number for row in rows for number in files[row]}
 
 
 def named_images(images: Sequence[Image], names: Sequence[str]) -> set[int]:
@@ -67,13 +71,13 @@ def named_images(images: Sequence[Image], names: Sequence[str]) -> set[int]:
         wanted = _path(name.strip())
         found = [pair for pair in by_name.get(wanted.name, []) if _agree(pair[1], wanted)]
         exact = [pair for pair in found if wanted in (pair[1], pair[1].parent / pair[1].stem)]
-        numbers = {number for number, _ in exact or found}
-        if not numbers:
+        if not found:
             raise AnnotationError(f"no such image in the annotations: {name.strip()}")
-        if len(numbers) > 1:
-            paths = ", ".join(sorted({str(path) for _, path in exact or found})[:3])
-            raise AnnotationError(f"{name.strip()} is the name of several images: {paths}")
-        chosen |= numbers
+        paths = sorted({str(path) for _, path in exact or found})
+        if len(paths) > 1:
+            several = ", ".join(paths[:3])
+            raise AnnotationError(f"{name.strip()} is the name of several images: {several}")
+        chosen |= {number for number, _ in exact or found}
     return chosen
 
 

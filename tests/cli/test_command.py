@@ -116,3 +116,8 @@ def test_a_closed_pipe_ends_the_command_quietly():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_standard_output_may_be_closed(monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    assert run_command("x", lambda args: None, lambda options: 0, []) == 0

@@ -1,6 +1,8 @@
 """Results are never written over what a command reads."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -76,3 +78,17 @@ def test_json_goes_through_a_pipe(tmp_path):
     assert os.read(reader, 100) == b"[\n 1\n]"
     os.close(reader)
     assert path.is_fifo()
+
+
+def test_json_goes_to_standard_output_in_order(tmp_path):
+    """Also where that is a file, which a second opening would write from its start."""
+    program = (
+        "import sys; from pathlib import Path; from igcv3det.cli.results import write_json; "
+        "print('first'); sys.stdout.flush(); write_json(Path(sys.argv[1]), [1]); print('last')"
+    )
+    link, output = tmp_path / "link", tmp_path / "out"
+    link.symlink_to("/dev/stdout")
+    with output.open("wb") as file:
+        subprocess.run([sys.executable, "-c", program, str(link)], stdout=file, check=True)
+    assert output.read_text() == "first\n[\n 1\n]\nlast\n"
+    assert link.is_symlink()

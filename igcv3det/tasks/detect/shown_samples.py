@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from igcv3det.config import AugmentConfig, PreprocessConfig, config_from_dict
+from igcv3det.config import AugmentConfig, PreprocessConfig, config_from_dict, require
+from igcv3det.config.values import GREATEST_SIDE, LEAST_SIDE
 from igcv3det.engine.sampler import EpochBatches
 from igcv3det.engine.validation_images import to_image
 from igcv3det.io.drawing import GREY, draw_boxes, label_colour, tile_images
@@ -23,7 +24,7 @@ _TAKEN = ("data.augmentation", "data.mosaic", "data.format")
 
 
 def draw_samples(
-    data: str | Path, values: Mapping[str, Any], count: int = 16
+    data: str | Path, values: Mapping[str, Any], count: int = 16, *, protect: Path | None = None
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """The first samples of a training.
 
@@ -32,6 +33,7 @@ def draw_samples(
         values: options of the training by dotted key; those that do not concern the images of the
             data set are passed over.
         count: samples; fewer if the training data has fewer images.
+        protect: a file that must not be an image of the data set.
 
     Returns:
         All samples in one image, uint8 [H, W, 3], and lines that say what they are.
@@ -39,6 +41,9 @@ def draw_samples(
     Raises:
         FileNotFoundError, ValueError: data set or options cannot be used.
     """
+    size = int(values["model.detector.image_size"])
+    rule = f"model.detector.image_size must be in [{LEAST_SIDE}, {GREATEST_SIDE}]"
+    require(LEAST_SIDE <= size <= GREATEST_SIDE, rule, size)
     changes = {
         key.removeprefix(_AUGMENT): value
         for key, value in values.items()
@@ -46,7 +51,7 @@ def draw_samples(
     }
     augment = config_from_dict(AugmentConfig, changes, _AUGMENT.rstrip("."))
     chosen = {key.removeprefix("data."): values[key] for key in _TAKEN if key in values}
-    size, preprocess = int(values["model.detector.image_size"]), PreprocessConfig()
+    preprocess = PreprocessConfig()
     module = CocoDataModule(
         data,
         **chosen,
@@ -56,6 +61,8 @@ def draw_samples(
         drop_empty_classes=bool(values.get("data.drop_empty_classes", False)),
         seed=int(values.get("seed_everything", 0)),
     )
+    if protect is not None and protect.exists():
+        _require_other_file(protect, module)
     dataset, names = module.train_dataset, module.train_store.categories.names
     count = min(count, len(dataset))
     (keys,) = list(EpochBatches(len(dataset), len(dataset), shuffle=True, seed=module.seed))
@@ -71,6 +78,15 @@ def draw_samples(
         f"changes: {changes_name}, mosaic {module.mosaic:g}, seed {module.seed}",
     ]
     return tile_images(drawn, math.ceil(math.sqrt(count))), lines
+
+
+def _require_other_file(file: Path, module: CocoDataModule) -> None:
+    """Raises ValueError where a file is an image of a data set."""
+    for record, folder in (module.splits.train, module.splits.val):
+        names = (entry.file_name for entry in record.images)
+        paths = (folder / name for name in names if Path(name).name == file.name)
+        if any(path.exists() and path.samefile(file) for path in paths):
+            raise ValueError(f"{file} is an image of the data set: name another file")
 
 
 def _drawn(image: NDArray[np.uint8], target: Target, names: tuple[str, ...]) -> NDArray[np.uint8]:

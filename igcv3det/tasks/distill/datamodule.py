@@ -86,6 +86,7 @@ class DistillationDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         require(batch_size >= 1, "data.batch_size must be >= 1", batch_size)
+        require(held_out >= 1, "data.held_out must be >= 1", held_out)
         if crop.size > side:
             raise ValueError(f"data.crop.size {crop.size} is more than data.side {side}")
         if crops_per_image < 0:

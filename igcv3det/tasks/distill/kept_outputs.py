@@ -14,6 +14,7 @@ import os
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
@@ -191,9 +192,14 @@ class KeptOutputs:
         self._done[self._unflushed] = 1
 
     def _is_whole(self) -> bool:
-        """Whether the marks and the files of all values are there."""
-        files = [_DONE, *(f"{name}.npy" for name in self.names)]
-        return all((self.folder / name).is_file() for name in files)
+        """Whether the marks and the files of all values are there and have their lengths."""
+        try:
+            if (self.folder / _DONE).stat().st_size != self.count:
+                return False
+            values = [np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in self.names]
+        except (OSError, ValueError, EOFError, SyntaxError, TokenError):  # damaged headers
+            return False
+        return all(len(own) == self.count and own.dtype == DTYPE for own in values)
 
     def _opened(self) -> dict[str, _File]:
         return {name: _File.opened(self.folder / f"{name}.npy") for name in self.names}

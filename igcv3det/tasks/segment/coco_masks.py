@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +18,8 @@ from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.text_files import read_json
 from igcv3det.tasks.segment.drawing import class_colours
 from igcv3det.tasks.segment.masks import MAX_CLASSES, Mask
+
+_FARTHEST_PX = 100_000  # of a polygon's corner: pycocotools walks along its edges pixel by pixel
 
 BACKGROUND = "background"
 
@@ -160,6 +162,7 @@ def write_masks(
         AnnotationError, ImageReadError: an entry cannot be used, its image is not there, or two
             would have the same mask.
     """
+    _check_names(masks.names)
     classes, text = output.parent / "classes.txt", "".join(f"{name}\n" for name in masks.names)
     if output.is_dir() and any(output.iterdir()):
         raise FileExistsError(f"{output}: holds something; remove it first")
@@ -182,6 +185,16 @@ def write_masks(
             progress(number)
     classes.write_text(text, encoding="utf-8")
     return len(masks.images)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raises AnnotationError for names that ``classes.txt`` cannot hold, a line each."""
+    for name in names:
+        if not name.strip() or len(name.splitlines()) > 1:
+            raise AnnotationError(f"category {name!r}: a name is one line of classes.txt")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise AnnotationError(f"category {twice[0]!r}: two categories have this name")
 
 
 def _mask_names(masks: DrawnMasks, folder: ImageFolder) -> dict[str, str]:
@@ -207,6 +220,8 @@ def _rasterised(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarr
         if isinstance(segmentation, list):
             if not segmentation or any(len(polygon) < 6 for polygon in segmentation):
                 raise ValueError("a polygon needs three corners")
+            if not np.abs(np.concatenate(segmentation).astype(float)).max() <= _FARTHEST_PX:
+                raise ValueError(f"coordinates are not within {_FARTHEST_PX} pixels")
             code = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
         elif isinstance(segmentation.get("counts"), list):
             code = coco_mask.frPyObjects(segmentation, height, width)

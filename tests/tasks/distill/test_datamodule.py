@@ -114,3 +114,9 @@ def test_images_of_one_name_cannot_have_boxes(images, tmp_path):
     )
     with pytest.raises(ValueError, match=r"2\.png is in two of data\.folders"):
         data.setup("fit")
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_image_held_out(images, count):
+    with pytest.raises(ValueError, match=f"data.held_out must be >= 1, got {count}"):
+        _datamodule(images, held_out=count)

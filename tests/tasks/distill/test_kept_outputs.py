@@ -175,3 +175,29 @@ def test_a_training_computes_each_crop_once_and_learns_the_same(tmp_path, monkey
     assert computed == 2  # in this precision the teacher has other outputs
     _train(tmp_path, calls, 2)
     assert len(calls) == 4  # the third epoch has the crops of the first
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((f"{name}.npy", content) for name in "ab" for content in (b"", b"\x93NUMPY\1\0v")),
+        ("a.npy", b"garbage" * 100),
+        ("a.npy", None),  # cut to half
+        ("done", b"\1"),
+    ],
+)
+def test_damaged_files_are_written_anew(opened, tmp_path, name, content):
+    kept = opened(tmp_path / "kept", 3)
+    kept.write([0, 1], _values([0, 1]))
+    kept.close()
+    file = tmp_path / "kept" / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    kept = opened(tmp_path / "kept", 3)
+    assert not kept.has([0])
+    kept.write([1], _values([1]))
+    kept.close()
+    assert all(
+        torch.equal(opened(tmp_path / "kept", 3).read([1])[key], value)
+        for key, value in _values([1]).items()
+    )

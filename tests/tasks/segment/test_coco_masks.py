@@ -132,3 +132,20 @@ def test_bad_entries(tmp_path, capsys, annotation, changes, message):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("make-masks: ")
     assert message in line
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan"), 1e9, -1e300])
+def test_corners_that_no_image_has(tmp_path, capsys, wrong):
+    polygon = [*square(0, 0, 4), wrong, 3]
+    call = write(tmp_path, [{"category_id": 30, "segmentation": [polygon]}])
+    assert make_masks.main([*call, "--output", str(tmp_path / "out")]) == 1
+    assert "annotation 1: no segmentation that can be drawn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [("a\nb", "c"), ("", "c"), ("c", "c"), ("background", "c")])
+def test_names_that_a_list_cannot_hold(tmp_path, capsys, names):
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    call = write(tmp_path, [], categories=categories)
+    assert make_masks.main([*call, "--output", str(tmp_path / "out")]) == 1
+    assert f"category {names[0]!r}: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
