@@ -21,7 +21,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     If the block raises, the file is removed and ``path`` is left untouched. Folders are created.
     Several processes may replace the same file at once: each writes a file of its own. Of a
-    symbolic link the target is replaced; a device or a pipe is written to as it is.
+    symbolic link the target is replaced; a character device or a pipe is written to as it is.
 
     Args:
         path: of the file to create or replace.
@@ -35,6 +35,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         with _naming(given, path):
             yield path
         return
+    if path.is_block_device() or path.is_socket():
+        raise OSError(errno.EINVAL, "neither a file nor a pipe", str(given))
     name = os.fsencode(path.name)
     rest = f".{crc32(name):08x}" if len(name) > _SHOWN_BYTES else ""  # tells long names apart
     shown = os.fsdecode(name[:_SHOWN_BYTES])

@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,14 @@ def test_a_device_is_written_to(tmp_path):
         atomic_write(link, "text")
     assert Path("/dev/full").is_char_device()
     assert link.is_symlink()
+
+
+def test_a_socket_is_refused(tmp_path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        with pytest.raises(OSError, match=r"neither a file nor a pipe: .*s'"):
+            atomic_write(tmp_path / "s", "text")
+    assert (tmp_path / "s").is_socket()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")

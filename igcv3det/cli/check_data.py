@@ -106,7 +106,8 @@ def _compare_classes(path: Path, expected: int, record: AnnotationRecord) -> Non
     from igcv3det.datasets.subsets import used_categories
     from igcv3det.yaml_files import read_yaml
 
-    drops = (read_yaml(find_config(path)).get("data") or {}).get("drop_empty_classes", False)
+    data = read_yaml(find_config(path)).get("data")
+    drops = isinstance(data, dict) and data.get("drop_empty_classes", False)
     found = used_categories([record]) if drops else record.categories
     if len(found) != expected:
         kind = "categories with a box" if drops else "categories"

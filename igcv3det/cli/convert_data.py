@@ -21,7 +21,7 @@ from pathlib import Path
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.data_options import SPLIT_HELP, add_format
 from igcv3det.cli.progress import counting_up
-from igcv3det.cli.results import write_text
+from igcv3det.cli.results import is_standard_output, write_text
 
 SHOWN = 20
 
@@ -64,10 +64,12 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"{summarize(record.issues, options.source)}; nothing was written")
     text = json.dumps(coco_content(record))
     output: Path = options.output
-    if output.is_file() and output.read_text(encoding="utf-8", errors="replace") != text:
+    is_printed = is_standard_output(output)
+    has_content = output.is_file() and not is_printed
+    if has_content and output.read_text(encoding="utf-8", errors="replace") != text:
         raise FileExistsError(f"{options.output}: holds something else; remove it first")
     write_text(output, text)
-    to = sys.stdout if output.is_file() else sys.stderr  # a pipe may be standard output
+    to = sys.stdout if output.is_file() and not is_printed else sys.stderr
     print(f"{options.source}: {dataset.description}", file=to)
     if empty:
         done = "left out" if options.drop_empty_classes else "kept"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -76,13 +77,16 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    if _is_standard_output(path):  # opened anew, a file would be written from its start
+    if is_standard_output(path):  # opened anew, a file would be written from its start
         print(text)
     else:
         atomic_write(path, text, durable=False)
 
 
-def _is_standard_output(path: Path) -> bool:
+def is_standard_output(path: Path) -> bool:
+    """Whether a path, such as ``/dev/stdout``, leads to where this process prints."""
+    if sys.stdout is None:  # closed
+        return False
     try:
         return os.path.samestat(path.stat(), os.fstat(1))
     except OSError:  # one of them is not there

@@ -1,10 +1,12 @@
 """Results are never written over what a command reads."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+from layouts import write_layout
 
 from igcv3det.cli import benchmark, check_data, compare, eval_cls, fuse_boxes
 from igcv3det.cli import eval as evaluate
@@ -92,3 +94,11 @@ def test_json_goes_to_standard_output_in_order(tmp_path):
         subprocess.run([sys.executable, "-c", program, str(link)], stdout=file, check=True)
     assert output.read_text() == "first\n[\n 1\n]\nlast\n"
     assert link.is_symlink()
+
+
+def test_a_converted_data_set_goes_to_standard_output(tmp_path):
+    folder, _ = write_layout(tmp_path, "voc")
+    words = [sys.executable, "-m", "igcv3det", "convert-data", str(folder), "/dev/stdout"]
+    with (tmp_path / "out.json").open("wb") as file:
+        subprocess.run(words, stdout=file, stderr=subprocess.DEVNULL, check=True)
+    assert len(json.loads((tmp_path / "out.json").read_text())["images"]) == 6
