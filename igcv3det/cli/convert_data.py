@@ -62,13 +62,9 @@ def _run(options: argparse.Namespace) -> int:
         print(f"... and {len(record.issues) - SHOWN} more", file=sys.stderr)
     if options.strict and record.issues:
         raise ValueError(f"{summarize(record.issues, options.source)}; nothing was written")
-    text = json.dumps(coco_content(record))
     output: Path = options.output
     is_printed = is_standard_output(output)
-    has_content = output.is_file() and not is_printed
-    if has_content and output.read_text(encoding="utf-8", errors="replace") != text:
-        raise FileExistsError(f"{options.output}: holds something else; remove it first")
-    write_text(output, text)
+    _write(output, json.dumps(coco_content(record)), may_replace=is_printed)
     to = sys.stdout if output.is_file() and not is_printed else sys.stderr
     print(f"{options.source}: {dataset.description}", file=to)
     if empty:
@@ -85,3 +81,11 @@ def _run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _write(output: Path, text: str, *, may_replace: bool) -> None:
+    """Writes the file; one with other content is only replaced where that is allowed."""
+    has_content = output.is_file() and not may_replace
+    if has_content and output.read_text(encoding="utf-8", errors="replace") != text:
+        raise FileExistsError(f"{output}: holds something else; remove it first")
+    write_text(output, text)
