@@ -32,8 +32,8 @@ class CropConfig:
     """Brightness, contrast and saturation change by up to this share."""
     sharpen: float = 0.0
     """Greatest strength of sharpening; each crop draws its own between 0 and this. Images that were
-    stored small and enlarged lack detail: at 1, images of 256 pixels enlarged to 300 get the mean
-    spectrum of full-size photographs reduced to 300 (`tasks.distill.crops`)."""
+    stored small and enlarged lack detail: at 1, images of 256 pixels enlarged to 300 get about
+    the mean spectrum of full-size photographs reduced to 300 (`tasks.distill.crops`)."""
 
     def __post_init__(self) -> None:
         check_fields(
