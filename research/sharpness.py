@@ -26,10 +26,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from igcv3det.atomic_files import replacing
 from igcv3det.cli.arguments import non_negative_float, positive_int
 from igcv3det.cli.command import run_command
 from igcv3det.datasets.image_cache import ImageCache, require_images
+from igcv3det.io.images import read_image, write_image
 from igcv3det.tasks.distill.crops import sharpened
 
 BANDS = (5, 15, 30, 60, 90, 110, 130, 150)
@@ -86,18 +86,16 @@ def write_as_small(folder: Path, output: Path) -> int:
     Raises:
         FileNotFoundError: no image in the folder.
     """
-    output.mkdir(parents=True, exist_ok=True)
     paths = require_images(folder)
     for path in paths:
-        with PillowImage.open(path) as image:
-            whole = image.convert("RGB")
+        whole = PillowImage.fromarray(read_image(path))  # as networks see it
         buffer = io.BytesIO()
         whole.resize((SMALL, SMALL), PillowImage.Resampling.BICUBIC).save(
             buffer, "WEBP", quality=QUALITY
         )
-        with PillowImage.open(buffer) as small, replacing(output / path.name) as partial:
+        with PillowImage.open(buffer) as small:
             enlarged = small.resize(whole.size, PillowImage.Resampling.BICUBIC)
-            enlarged.save(partial, "JPEG", quality=95)
+        write_image(output / path.name, np.asarray(enlarged))
     return len(paths)
 
 

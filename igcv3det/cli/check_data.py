@@ -104,10 +104,10 @@ def _detector_config(path: Path | None) -> DetectorConfig:
 def _compare_classes(path: Path, expected: int, record: AnnotationRecord) -> None:
     """Reports a configuration of another number of classes than the annotations have."""
     from igcv3det.datasets.subsets import used_categories
-    from igcv3det.yaml_files import read_yaml
+    from igcv3det.engine.arguments import given_values
 
-    data = read_yaml(find_config(path)).get("data")
-    drops = isinstance(data, dict) and data.get("drop_empty_classes", False)
+    values = given_values(["--config", str(find_config(path))], {})
+    drops = values.get("data.drop_empty_classes", False)
     found = used_categories([record]) if drops else record.categories
     if len(found) != expected:
         kind = "categories with a box" if drops else "categories"

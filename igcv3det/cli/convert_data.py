@@ -21,7 +21,7 @@ from pathlib import Path
 from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.data_options import SPLIT_HELP, add_format
 from igcv3det.cli.progress import counting_up
-from igcv3det.cli.results import is_standard_output, write_text
+from igcv3det.cli.results import holds_other, is_standard_output, write_text
 
 SHOWN = 20
 
@@ -62,10 +62,11 @@ def _run(options: argparse.Namespace) -> int:
         print(f"... and {len(record.issues) - SHOWN} more", file=sys.stderr)
     if options.strict and record.issues:
         raise ValueError(f"{summarize(record.issues, options.source)}; nothing was written")
-    output: Path = options.output
-    is_printed = is_standard_output(output)
-    _write(output, json.dumps(coco_content(record)), may_replace=is_printed)
-    to = sys.stdout if output.is_file() and not is_printed else sys.stderr
+    output, text = options.output, json.dumps(coco_content(record))
+    if holds_other(output, text):
+        raise FileExistsError(f"{output}: holds something else; remove it first")
+    write_text(output, text, durable=True)
+    to = sys.stdout if output.is_file() and not is_standard_output(output) else sys.stderr
     print(f"{options.source}: {dataset.description}", file=to)
     if empty:
         done = "left out" if options.drop_empty_classes else "kept"
@@ -81,11 +82,3 @@ def _run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0
-
-
-def _write(output: Path, text: str, *, may_replace: bool) -> None:
-    """Writes the file; one with other content is only replaced where that is allowed."""
-    has_content = output.is_file() and not may_replace
-    if has_content and output.read_text(encoding="utf-8", errors="replace") != text:
-        raise FileExistsError(f"{output}: holds something else; remove it first")
-    write_text(output, text)

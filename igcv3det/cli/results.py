@@ -71,8 +71,13 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=1))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     """Writes a text as a whole: an error leaves the old content.
+
+    Args:
+        path: a file, a device, a pipe or standard output.
+        text: its content.
+        durable: as of `igcv3det.atomic_files.replacing`.
 
     Raises:
         OSError: the file cannot be written.
@@ -80,7 +85,17 @@ def write_text(path: Path, text: str) -> None:
     if is_standard_output(path):  # opened anew, a file would be written from its start
         print(text)
     else:
-        atomic_write(path, text, durable=False)
+        atomic_write(path, text, durable=durable)
+
+
+def holds_other(path: Path, text: str) -> bool:
+    """Whether a file has other content than this text; pipes and standard output have none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    is_kept = path.is_file() and not is_standard_output(path)
+    return is_kept and path.read_text(encoding="utf-8", errors="replace") != text
 
 
 def is_standard_output(path: Path) -> bool:

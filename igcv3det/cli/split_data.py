@@ -25,6 +25,7 @@ from igcv3det.cli.arguments import whole_number_from
 from igcv3det.cli.command import command_parser, report, run_command
 from igcv3det.cli.data_options import add_format
 from igcv3det.cli.progress import counting_up
+from igcv3det.cli.results import holds_other
 
 OTHER_FILES = (".xml", ".csv", ".yaml", ".yml")
 
@@ -108,7 +109,7 @@ def _write(parts: dict[Path, dict[str, Any]], annotations: int, source: Path) ->
     except RecursionError:
         raise ValueError(f"{source}: nested too deeply to be written again") from None
     for path, text in texts.items():
-        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+        if holds_other(path, text):
             raise FileExistsError(
                 f"{path}: holds another data set; remove it or choose another folder"
             )

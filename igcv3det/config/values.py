@@ -64,10 +64,17 @@ def check_fields(config: object, name: str, **intervals: str) -> None:
         value = typed_value(hints[field.name], getattr(config, field.name), key)
         object.__setattr__(config, field.name, value)  # the dataclass may be frozen
         if field.name in intervals:
-            _check_interval(value, intervals[field.name], key)
+            check_interval(value, intervals[field.name], key)
 
 
-def _check_interval(value: Any, interval: str, key: str) -> None:  # noqa: ANN401
+def check_interval(value: Any, interval: str, key: str) -> None:  # noqa: ANN401
+    """Raises RangeError for a number, or one of nested tuples, outside an interval.
+
+    Args:
+        value: None has no number.
+        interval: such as "(0, 1]" or "[1, inf)".
+        key: what the value is called in the error.
+    """
     low, high = (float(bound) for bound in interval[1:-1].split(","))
     for number in _numbers(value):
         inside = (low < number if interval[0] == "(" else low <= number) and (

@@ -73,11 +73,12 @@ def named_images(images: Sequence[Image], names: Sequence[str]) -> set[int]:
         exact = [pair for pair in found if wanted in (pair[1], pair[1].parent / pair[1].stem)]
         if not found:
             raise AnnotationError(f"no such image in the annotations: {name.strip()}")
-        paths = sorted({str(path) for _, path in exact or found})
+        pairs = exact or found
+        paths = sorted({str(path) for _, path in pairs})
         if len(paths) > 1:
             several = ", ".join(paths[:3])
             raise AnnotationError(f"{name.strip()} is the name of several images: {several}")
-        chosen |= {number for number, _ in exact or found}
+        chosen |= {number for number, _ in pairs}
     return chosen
 
 

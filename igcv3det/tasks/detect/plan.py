@@ -22,7 +22,7 @@ from igcv3det.pretrained import FINE_TUNING
 from igcv3det.tasks.detect.anchor_choice import STRIDE8, explained_anchors
 from igcv3det.tasks.detect.object_sizes import SMALL_PX, fitting_size, narrow_share
 from igcv3det.tasks.detect.search_space import steps_of
-from igcv3det.tasks.detect.splits import TRAIN, VAL, SplitPaths, TrainingSplits
+from igcv3det.tasks.detect.splits import PATH_KEYS, TRAIN, VAL, SplitPaths, TrainingSplits
 from igcv3det.tasks.detect.step_time import measure_step
 
 BATCH_SIZE, MIN_BATCH_SIZE = 16, 2
@@ -82,10 +82,7 @@ class Plan:
         self.weights = str(given.get("model.weights") or weights or FINE_TUNING)
         self._trained, self._known = read_trained_config(self.weights)
         self._data = data
-        train, val = (
-            SplitPaths(*(given.get(f"data.{split}_{kind}") for kind in SplitPaths._fields))
-            for split in (TRAIN, VAL)
-        )
+        train, val = (SplitPaths(*map(given.get, PATH_KEYS[split])) for split in (TRAIN, VAL))
         drops = bool(given.get("data.drop_empty_classes", True))
         self._splits = TrainingSplits(
             data, train, val, given.get("data.format"), drop_empty_classes=drops

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from igcv3det.config import AugmentConfig, PreprocessConfig, config_from_dict, require
-from igcv3det.config.values import GREATEST_SIDE, LEAST_SIDE
+from igcv3det.config import AugmentConfig, PreprocessConfig, config_from_dict
+from igcv3det.config.values import IMAGE_SIDES, check_interval
 from igcv3det.engine.sampler import EpochBatches
 from igcv3det.engine.validation_images import to_image
 from igcv3det.io.drawing import GREY, draw_boxes, label_colour, tile_images
@@ -42,8 +42,7 @@ def draw_samples(
         FileNotFoundError, ValueError: data set or options cannot be used.
     """
     size = int(values["model.detector.image_size"])
-    rule = f"model.detector.image_size must be in [{LEAST_SIDE}, {GREATEST_SIDE}]"
-    require(LEAST_SIDE <= size <= GREATEST_SIDE, rule, size)
+    check_interval(size, IMAGE_SIDES, "model.detector.image_size")
     changes = {
         key.removeprefix(_AUGMENT): value
         for key, value in values.items()

@@ -27,6 +27,12 @@ class SplitPaths(NamedTuple):
     annotations: str | None
 
 
+PATH_KEYS: Final = {
+    split: tuple(f"data.{split}_{kind}" for kind in SplitPaths._fields) for split in (TRAIN, VAL)
+}
+"""Keys of a training's configuration for the paths of each split, in the order of `SplitPaths`."""
+
+
 class TrainingSplits:
     """The splits of a run, read when they are needed.
 

@@ -12,16 +12,16 @@ from igcv3det.config_files import find_config
 from igcv3det.engine.arguments import given_values, option_words, require_counts
 from igcv3det.tasks.detect.augmentation_file import load_augmentation
 from igcv3det.tasks.detect.plan import INTERVAL, Choice, Plan
+from igcv3det.tasks.detect.splits import PATH_KEYS
 from igcv3det.tasks.detect.train import DetectionCLI
 from igcv3det.tasks.detect.tuning import Choices, Search
 
 logger = logging.getLogger(__name__)
 
-_KINDS = ("images", "annotations")
 CONFIG = "finetune"
 """Name of the configuration that the choices complete."""
 _FOLDER, _EPOCHS, _STEPS = "trainer.default_root_dir", "trainer.max_epochs", "trainer.max_steps"
-_PLACES = ("data.root", *(f"data.{s}_{kind}" for s in ("train", "val") for kind in _KINDS))
+_PLACES = ("data.root", *(key for keys in PATH_KEYS.values() for key in keys))
 
 
 class TrainingCall(NamedTuple):
