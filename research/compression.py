@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from igcv3det.cli.command import run_command
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.tasks.compress.features import BATCH, FeatureStore
 from igcv3det.tasks.compress.front import Point, choose_point, measured_shares
 from igcv3det.tasks.compress.load_teacher import load_teacher
@@ -46,9 +46,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _parse(args: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("research.compression", __doc__, program="python -m")
     parser.add_argument("folder", type=Path, help="of a search that is done")
     parser.add_argument("--checkpoint", required=True, help="what was searched")
     parser.add_argument("--images", required=True, help="the images of the search")

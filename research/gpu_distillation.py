@@ -39,7 +39,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from igcv3det.atomic_files import atomic_write, replacing
 from igcv3det.cli.arguments import positive_float, positive_int
-from igcv3det.cli.command import DEBUG, run_command
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.datasets.image_cache import ImageCache
 from igcv3det.engine.checkpoints import LAST, LastCheckpoint
 from igcv3det.engine.run_folder import CHECKPOINTS
@@ -259,10 +259,7 @@ def _pack(options: argparse.Namespace) -> int:
 
 
 def _parse(args: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
+    parser = command_parser("research.gpu_distillation", __doc__, program="python -m")
     commands = parser.add_subparsers(required=True)
     own = commands.add_parser("pack", help="images into one file")
     own.set_defaults(run=_pack)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.checkpoint import save_detector
-from igcv3det.cli.command import run_command
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.datasets.image_cache import ImageCache
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3
@@ -50,9 +50,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _parse(args: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("research.narrowed", __doc__, program="python -m")
     parser.add_argument("checkpoint", help="the original")
     parser.add_argument("--images", required=True, nargs="+", type=Path, help="folders")
     parser.add_argument(

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from igcv3det.cli.arguments import non_negative_float, positive_int
-from igcv3det.cli.command import run_command
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.datasets.image_cache import ImageCache, require_images
 from igcv3det.io.images import read_image, write_image
 from igcv3det.tasks.distill.crops import sharpened
@@ -44,9 +44,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _parse(args: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("research.sharpness", __doc__, program="python -m")
     parser.add_argument("folders", nargs="+", type=Path, help="of images")
     parser.add_argument("--images", type=positive_int, default=120, help="of each folder")
     parser.add_argument("--side", type=positive_int, default=300, help="pixels")

@@ -57,7 +57,7 @@ def test_the_options_of_a_run_are_its_configuration(data, tmp_path, capsys):
     [
         (["--output", "a.gif"], 2, "must end in .png"),
         (["--output", "a.png", "--data.augmentation", "no.json"], 1, "no.json: no such file"),
-        (["--output", "a.png", "--data.augment.crop_min_scale", "3"], 1, "crop_min_scale must be"),
+        (["--output", "a.png", "--data.augment.crop_min_scale", "3"], 2, "crop_min_scale must be"),
         (["--output", "a.png", "--data.mosaic", "3"], 2, "data.mosaic must be in [0, 1]"),
         ([], 2, "--output"),
     ],

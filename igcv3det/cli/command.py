@@ -26,15 +26,18 @@ TOOLS = {"predict": "infer", "train": "train_det", "eval": "eval_det"}
 Options = TypeVar("Options")
 
 
-def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+def command_parser(
+    name: str, description: str | None, program: str = PROGRAM
+) -> argparse.ArgumentParser:
     """The parser of a command, with the option ``--debug``.
 
     Args:
         name: of the command.
         description: printed above the options as it stands.
+        program: what the usage names before ``name``.
     """
     parser = argparse.ArgumentParser(
-        prog=f"{PROGRAM} {name}",
+        prog=f"{program} {name}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

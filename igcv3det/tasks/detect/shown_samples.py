@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from igcv3det.config import AugmentConfig, PreprocessConfig, config_from_dict
-from igcv3det.config.values import IMAGE_SIDES, check_interval
+from igcv3det.config.values import IMAGE_SIDES, RangeError, check_interval
 from igcv3det.engine.sampler import EpochBatches
 from igcv3det.engine.validation_images import to_image
 from igcv3det.io.drawing import GREY, draw_boxes, label_colour, tile_images
@@ -48,7 +48,10 @@ def draw_samples(
         for key, value in values.items()
         if key.startswith(_AUGMENT)
     }
-    augment = config_from_dict(AugmentConfig, changes, _AUGMENT.rstrip("."))
+    try:
+        augment = config_from_dict(AugmentConfig, changes, _AUGMENT.rstrip("."))
+    except ValueError as error:
+        raise RangeError(str(error)) from error.__cause__
     chosen = {key.removeprefix("data."): values[key] for key in _TAKEN if key in values}
     preprocess = PreprocessConfig()
     module = CocoDataModule(

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from igcv3det.atomic_files import replacing
-from igcv3det.datasets.image_files import ImageFolder
+from igcv3det.datasets.image_files import ImageFolder, leads_outside
 from igcv3det.datasets.image_sizes import stated_size
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.text_files import read_json
@@ -201,7 +201,12 @@ def _mask_names(masks: DrawnMasks, folder: ImageFolder) -> dict[str, str]:
     """The file of each image by that of its mask, in the order of the images."""
     found: dict[str, str] = {}
     for entry in masks.images:
-        name = folder.find(str(entry["file_name"]))
+        stated = str(entry["file_name"])
+        if leads_outside(stated):
+            raise AnnotationError(
+                f"{stated!r} is absolute or leads out of {folder.folder}, and so would its mask"
+            )
+        name = folder.find(stated)
         mask = PurePath(name).with_suffix(".png").as_posix()
         if mask in found:
             raise AnnotationError(

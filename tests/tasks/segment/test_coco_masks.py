@@ -71,6 +71,15 @@ def test_two_images_of_one_mask_are_refused(tmp_path, capsys):
     assert not (tmp_path / "train2017_labels").exists()
 
 
+@pytest.mark.parametrize("name", ["../a.png", "/a.png"])
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, capsys, name):
+    entries = [{"id": 0, "file_name": name}]
+    assert make_masks.main(write(tmp_path, [], images=entries)) == 1
+    error = capsys.readouterr().err
+    assert f"'{name}' is absolute or leads out" in error
+    assert "--allow-outside" not in error  # which this command does not have
+
+
 def test_masks_of_linked_images_are_beside_the_link(tmp_path):
     write(tmp_path, [])
     (tmp_path / "link").mkdir()
