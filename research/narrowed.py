@@ -152,7 +152,7 @@ def train_start(
     )
     generator = np.random.default_rng(seed)
     for step in range(steps):
-        loss = unexplained(teacher.inputs(_crops(pixels[:-HELD_OUT], generator)))
+        loss = unexplained(teacher.inputs(random_crops(pixels[:-HELD_OUT], generator)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -168,7 +168,8 @@ def _first(backbone: IGCV3, until: int) -> nn.Sequential:
     return nn.Sequential(backbone.stem, *list(backbone.blocks)[: until + 1])
 
 
-def _crops(pixels: Pixels, generator: np.random.Generator) -> Pixels:
+def random_crops(pixels: Pixels, generator: np.random.Generator) -> Pixels:
+    """`BATCH` squares of `CROP` pixels, or the image's side, [B, H, W, 3] of [N, H, W, 3]."""
     rows = np.sort(generator.choice(len(pixels), BATCH, replace=len(pixels) < BATCH))
     side = min(CROP, *pixels.shape[1:3])
     crops = []
