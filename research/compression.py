@@ -23,8 +23,9 @@ from igcv3det.tasks.compress.features import BATCH, FeatureStore
 from igcv3det.tasks.compress.front import Point, choose_point, measured_shares
 from igcv3det.tasks.compress.load_teacher import load_teacher
 from igcv3det.tasks.compress.network_files import write_point
+from igcv3det.tasks.compress.options import MEASURES, SearchOptions
 from igcv3det.tasks.compress.parts import IMAGES, run_parts
-from igcv3det.tasks.compress.search import MEASURES, Judged, Search, SearchOptions
+from igcv3det.tasks.compress.search import Judged, Search
 from igcv3det.tasks.compress.training import PartTraining
 from igcv3det.tasks.half_floats import from_half
 

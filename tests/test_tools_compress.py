@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from igcv3det.measure.complexity import count_multiply_adds
 from igcv3det.shapes.dataset import write_shapes
 from igcv3det.tasks.compress import agreement, assembly, front, price
 from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
+from igcv3det.tasks.compress.input_size import InputSizes
+from igcv3det.tasks.compress.search import Search
 from igcv3det.tasks.compress.work_folder import WorkFolder
 
 
@@ -183,8 +187,16 @@ def test_a_detector_that_is_there_keeps_its_choice(folder, searched, few, capsys
     monkeypatch.setattr("igcv3det.tasks.compress.report.draw_front", lambda *_: None)
     assert _call(folder, searched, "--parameters", "0.97") == 0
     assert (searched / "parameters0.97.safetensors").read_bytes() == before
-    report = json.loads((searched / "report.json").read_text())
-    assert set(report["detectors"][0]["replaced"]) == _replaced(searched, "parameters0.97")
+    assert set(_row(searched, "parameters0.97")["replaced"]) == _replaced(
+        searched, "parameters0.97"
+    )
+
+
+def _row(output, name):
+    """What the report says of a network."""
+    rows = json.loads((output / "report.json").read_text())["detectors"]
+    (row,) = [row for row in rows if row["name"] == name]
+    return row
 
 
 def _replaced(output, name):
@@ -211,7 +223,7 @@ def test_the_report_is_on_the_detector_that_is_there(folder, searched, few, is_l
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
-    (row,) = json.loads((searched / "report.json").read_text())["detectors"]
+    row = _row(searched, "parameters0.95")
     assert set(row["replaced"]) == _replaced(searched, "parameters0.95")
     assert row["predicted"]["parameters"] > 1
     assert row["loss"] is None if is_lost else row["loss"] > 0
@@ -289,6 +301,130 @@ def test_other_options_in_the_same_folder(folder, searched, few, arguments, mess
     assert {path: path.stat().st_mtime_ns for path in searched.glob("*.*")} == files
 
 
+def test_sigterm_ends_it_as_an_interrupt_does(folder, searched, few, capsys, monkeypatch):
+    monkeypatch.setattr(Search, "run", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert _call(folder, searched, "--parameters", "0.94") == 143
+    assert "compress: ended by SIGTERM" in capsys.readouterr().err
+
+
+def test_networks_of_earlier_calls_stay_in_the_report(folder, searched, few):
+    assert _call(folder, searched, "--parameters", "0.97", "0.95") == 0
+    rows = [_row(searched, name) for name in ("parameters0.97", "parameters0.95")]
+    assert _call(folder, searched, "--parameters", "0.96") == 0
+    assert [_row(searched, row["name"]) for row in rows] == rows
+    text = (searched / "report.md").read_text()
+    assert all(f"| {n} | 64x64 | torch, 1 |" in text for n in ("parameters0.97", "parameters0.96"))
+    (searched / "parameters0.96.safetensors").unlink()
+    (searched / "report.json").write_text('{"detectors": [{"name": "parameters0.97"}]}')
+    assert _call(folder, searched, "--parameters", "0.95") == 0  # a damaged report is written anew
+    rows = json.loads((searched / "report.json").read_text())["detectors"]
+    assert [row["name"] for row in rows] == ["parameters0.95"]
+
+
+def test_a_call_that_writes_nothing_leaves_the_report(folder, searched, few, capsys, monkeypatch):
+    assert _call(folder, searched, "--parameters", "0.97") == 0
+    before = {path: path.read_bytes() for path in searched.glob("*.*")}
+    capsys.readouterr()
+    monkeypatch.setattr(InputSizes, "at_most", lambda *_: {"parameters": 1.0})
+    assert _call(folder, searched, "--parameters", "0.02") == 1  # not found out before the work
+    captured = capsys.readouterr()
+    assert "parameters 0.02: no combination is that small; the least is 0." in captured.err
+    assert "Tables are in" not in captured.out
+    assert {path: path.read_bytes() for path in searched.glob("*.*")} == before
+
+
+@pytest.mark.parametrize("content", [b"", b"PK not weights"])
+def test_a_damaged_network_is_not_reported_as_done(folder, searched, few, capsys, content):
+    path = searched / "parameters0.97.safetensors"
+    before = path.read_bytes()
+    path.write_bytes(content)
+    assert _call(folder, searched, "--parameters", "0.97") == 1
+    assert "parameters0.97.safetensors: " in (error := capsys.readouterr().err)
+    assert "delete it, and it is made again" in error
+    path.unlink()
+    assert _call(folder, searched, "--parameters", "0.97") == 0
+    assert path.stat().st_size == len(before)
+
+
+@pytest.mark.parametrize("name", ["parameters0.97.safetensors", "front.png", "report.json"])
+def test_a_folder_with_the_name_of_a_result(folder, searched, few, capsys, name, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(searched, output)
+    (output / name).unlink()
+    (output / name).mkdir()
+    assert _call(folder, output, "--parameters", "0.97") == 1
+    captured = capsys.readouterr()
+    assert f"{name}: a folder" in captured.err
+    assert "candidates: " not in captured.out  # found before any work
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing"])
+@pytest.mark.parametrize("name", ["fisher.safetensors", "train/x5.npy", "train/features.json"])
+def test_damaged_features_are_made_again(folder, searched, few, capsys, name, damage):
+    path = searched / "work" / name
+    before = path.read_bytes()
+    path.write_bytes(before[: len(before) // 2 if damage == "cut" else 0])
+    if damage == "missing":
+        path.unlink()
+    assert _call(folder, searched, "--parameters", "0.97") == 0
+    assert len(path.read_bytes()) == len(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("prices-torch-1.json", {"block3-original": [1, 2]}, "expected 3 numbers, got [1, 2]"),
+        ("prices-torch-1.json", {"block3-original": [None, 1, 1]}, "expected 3 numbers"),
+        ("prices-torch-1.json", {"block3-original": "x"}, "expected 3 numbers, got 'x'"),
+        ("original.json", {"torch 1": [1, 2, "3"], "machine": "any"}, "torch 1: expected 3"),
+        ("original.json", {"torch 1": [1, 2, 3]}, "no machine"),
+        ("detectors/parameters0.97.json", {"made_by": 1}, "made_by: 1"),
+        ("detectors/parameters0.97.json", {"agreement": [1]}, "agreement: [1]"),
+        ("detectors/parameters0.97.json", {"image_size": "96"}, "image_size: '96'"),
+        ("detectors/parameters0.97.json", {"chosen": {}}, "no parts"),
+    ],
+)
+def test_damaged_records_are_named(folder, searched, few, capsys, name, content, message):
+    path = searched / "work" / name
+    before = path.read_text()
+    path.write_text(json.dumps(content))
+    try:
+        assert _call(folder, searched, "--parameters", "0.97") == 1
+    finally:
+        path.write_text(before)
+    error = capsys.readouterr().err
+    assert f"{name}: damaged; delete it" in error
+    assert message in error
+
+
+def test_the_file_that_tells_searches_apart(folder, searched, few, capsys):
+    path = searched / "work" / "search.json"
+    before = path.read_text()
+    try:
+        for content in (None, "", "{}", "[1]"):
+            path.unlink() if content is None else path.write_text(content)
+            assert _call(folder, searched, "--parameters", "0.97") == 1
+            assert "search.json: missing or damaged" in (error := capsys.readouterr().err)
+            assert "choose another folder" in error
+            assert "delete it" not in error
+    finally:
+        path.write_text(before)
+
+
+def test_what_killed_processes_leave_is_removed(folder, searched, few):
+    left = [searched / "report.json.12.partial", searched / "parameters0.9.safetensors.1.partial"]
+    for path in left:
+        path.write_text("cut")
+    (searched / "film.mp4.partial").write_text("a user's own")
+    (searched / "work" / "timing-abc").mkdir()
+    (searched / "work" / "timing-abc" / "network.onnx").write_text("cut")
+    assert _call(folder, searched, "--parameters", "0.97") == 0
+    assert not any(path.exists() for path in left)
+    assert not list((searched / "work").glob("timing-*"))
+    assert (searched / "film.mp4.partial").exists()
+    (searched / "film.mp4.partial").unlink()
+
+
 def test_other_weights_or_images_under_the_same_name(folder, searched, few, tmp_path, capsys):
     shutil.copy(folder / "model.safetensors", folder / "kept")
     save_detector(small_detector(MOBILENETV2, seed=1), folder / "model.safetensors")
@@ -338,8 +474,6 @@ def test_a_refused_call_leaves_the_folder_to_others(folder, tmp_path, few, capsy
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("train/features.json", ""),
-        ("train/features.json", "{}"),
         ("candidates/block3-groups_2x2.json", '{"error": ""}'),
     ],
 )

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.arguments import integers, positive_int, share
-from igcv3det.cli.command import command_parser, report, run_command
+from igcv3det.cli.command import command_parser, report, run_command, sigterm_interrupts
 from igcv3det.export_formats import FORMATS, INT8_PARTS, RUNTIMES
 
 if TYPE_CHECKING:
@@ -129,21 +129,29 @@ def _budgets(
 
 
 def _run(options: argparse.Namespace) -> int:
+    with sigterm_interrupts():
+        return _compress(options)
+
+
+def _compress(options: argparse.Namespace) -> int:
     from igcv3det.measure.memory import peak_so_far_mib
     from igcv3det.tasks.compress.front import front, measured_shares, unmet
     from igcv3det.tasks.compress.input_size import InputSizes
     from igcv3det.tasks.compress.network_files import is_written, write_point
-    from igcv3det.tasks.compress.report import write_report
+    from igcv3det.tasks.compress.report import require_files, write_report
     from igcv3det.tasks.compress.training import PartTraining
 
     search = _search(options)
+    require_files(search, options.output)
     sizes = InputSizes(search)
     finishing = PartTraining(options.finish_steps, lr=1e-3)
     # refuses another's file before any work
     written = [is_written(search, budgets, finishing) for budgets in options.budgets]
     # what is written is reported anyway
-    search.run([] if any(written) else [sizes.at_most(own) for own in options.budgets])
+    search.run([] if any(written) else [(own, sizes.at_most(own)) for own in options.budgets])
     points, failures = _points(sizes, options.budgets, finishing)
+    if not points:  # the report of earlier calls stays
+        raise ValueError("; ".join(failures))
     files = [write_point(search, point, finishing, options.output) for point in points]
     shares = measured_shares(search, points)
     curve = front(search, next(iter(options.budgets[0])))
@@ -203,7 +211,8 @@ def _memory(peaks: dict[str, float], workers: int) -> str:
 
 def _search(options: argparse.Namespace) -> Search:
     """The search that the options ask for."""
-    from igcv3det.tasks.compress.search import Search, SearchOptions
+    from igcv3det.tasks.compress.options import SearchOptions
+    from igcv3det.tasks.compress.search import Search
     from igcv3det.tasks.compress.training import PartTraining
 
     wanted = SearchOptions(

@@ -22,7 +22,7 @@ from igcv3det.fastpath.deploy import deploy
 from igcv3det.io.images import Image, read_image
 from igcv3det.predictor import Predictor
 from igcv3det.structures import Detections
-from igcv3det.tasks.compress.work_folder import read_mapping
+from igcv3det.tasks.compress.work_folder import damaged, read_mapping
 from igcv3det.tasks.distill.fusion import fuse
 
 THRESHOLD = 0.3
@@ -57,7 +57,10 @@ class Agreement:
         self._truth, self._images = truth, images[:IMAGES]
         if not truth.is_file():
             _write_truth(original, self._images, truth)
-        self.objects = len(read_mapping(truth).get("annotations", []))
+        objects = read_mapping(truth).get("annotations")
+        if not isinstance(objects, list):
+            raise damaged(truth, "no annotations")
+        self.objects = len(objects)
 
     def of(self, detector: SSDLite) -> float:
         """AP of a detector, in 0..1; NaN where there are no objects."""

@@ -25,6 +25,11 @@ class Option(NamedTuple):
     loss: float
 
 
+def shown(measure: str) -> str:
+    """A measure as options and files name it."""
+    return measure.replace("_", "-")
+
+
 def least_cost(positions: Sequence[Sequence[Option]], measure: str) -> float:
     """The cost of the cheapest candidates of all positions together; the original's is 1."""
     return 1 + sum(min(option.costs[measure] for option in options) for options in positions)
@@ -59,7 +64,8 @@ def choose(positions: Sequence[Sequence[Option]], budgets: Mapping[str, float]) 
     for measure, budget in budgets.items():
         if (least := least_cost(positions, measure)) > budget + 1e-9:
             raise ValueError(
-                f"{measure} {budget:g}: no combination is that small; the least is {least:.3f}"
+                f"{shown(measure)} {budget:g}: no combination is that small; the least is "
+                f"{least:.3f}"
             )
     left = np.ones(len(table.losses), dtype=bool)
     _require_feasible(table, budgets)
@@ -72,6 +78,33 @@ def choose(positions: Sequence[Sequence[Option]], budgets: Mapping[str, float]) 
             starts = np.searchsorted(table.owner, np.arange(len(positions)))
             return [int(index - start) for index, start in zip(chosen, starts, strict=True)]
         left = kept
+
+
+def unreachable(
+    positions: Sequence[Sequence[Option]], budgets: Mapping[str, float], bound: Mapping[str, float]
+) -> str:
+    """What is to be said where no combination keeps a bound, else an empty text.
+
+    Args:
+        positions: the candidates of each position.
+        budgets: what is wanted.
+        bound: at least as large, for another input size may make up for the difference.
+    """
+    try:
+        choose(positions, bound)
+    except ValueError as error:
+        if bound == budgets:
+            return str(error)
+        for measure, share in budgets.items():
+            least = least_cost(positions, measure) * share / bound[measure]
+            if least > share:
+                return (
+                    f"{shown(measure)} {share:g}: no combination is that small at any of the input "
+                    f"sizes; the least is about {least:.3f}"
+                )
+        wanted = ", ".join(f"{shown(m)} {share:g}" for m, share in budgets.items())
+        return f"{wanted}: no combination keeps all of them at any of the input sizes"
+    return ""
 
 
 class _Table(NamedTuple):
@@ -111,10 +144,10 @@ def _require_feasible(table: _Table, budgets: Mapping[str, float]) -> None:
             chosen = _least(table, table.costs[measure], kept, everything)
             least = 1 + table.costs[measure][chosen].sum()
             if least > budget + 1e-9:
-                others = ", ".join(f"{m} {limit:g}" for m, limit in kept.items())
+                others = ", ".join(f"{shown(m)} {limit:g}" for m, limit in kept.items())
                 raise ValueError(
-                    f"{measure} {budget:g}: no combination is that small and keeps {others} as "
-                    f"well; the least is {least:.3f}"
+                    f"{shown(measure)} {budget:g}: no combination is that small and keeps "
+                    f"{others} as well; the least is {least:.3f}"
                 )
         kept[measure] = budget
 

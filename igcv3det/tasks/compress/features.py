@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -58,8 +58,16 @@ class FeatureStore:
         self.count = count
 
     def read(self, name: str) -> NDArray[np.float16]:
-        """[N, C, H, W] of a value, mapped into memory."""
-        found: NDArray[np.float16] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        """[N, C, H, W] of a value, mapped into memory.
+
+        Raises:
+            FileNotFoundError, ValueError: its file is missing or damaged; the message names it.
+        """
+        path = self.folder / f"{name}.npy"
+        try:
+            found: NDArray[np.float16] = np.load(path, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise damaged(path, str(error)) from error
         return found
 
 
@@ -71,7 +79,7 @@ def network_inputs(teacher: Teacher, pixels: Pixels, rows: Sequence[int]) -> Ite
 
 @torch.no_grad()
 def write_features(teacher: Teacher, pixels: Pixels, rows: Sequence[int], folder: Path) -> None:
-    """Writes the values of all parts of a teacher; does nothing where they are complete.
+    """Writes the values of all parts of a teacher; does nothing where all are complete.
 
     Args:
         teacher: the network.
@@ -82,9 +90,10 @@ def write_features(teacher: Teacher, pixels: Pixels, rows: Sequence[int], folder
     Raises:
         OSError: the disk is full.
     """
-    if (folder / _DONE).is_file() and FeatureStore(folder).count == len(rows):
-        return
     parts = teacher.parts()
+    names = [IMAGES, *(name for part in parts.values() for name in part.outputs)]
+    if _are_complete(folder, names, len(rows)):
+        return
     files: dict[str, BinaryIO] = {}
     with ExitStack() as stack:
         for start in range(0, len(rows), BATCH):
@@ -100,10 +109,18 @@ def write_features(teacher: Teacher, pixels: Pixels, rows: Sequence[int], folder
     atomic_write(folder / _DONE, json.dumps({"images": len(rows)}))
 
 
+def _are_complete(folder: Path, names: Sequence[str], count: int) -> bool:
+    try:
+        store = FeatureStore(folder)
+        return store.count == count and all(len(store.read(name)) == count for name in names)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def write_fisher(
     teacher: Teacher, pixels: Pixels, rows: Sequence[int], folder: Path, seed: int = 0
 ) -> None:
-    """Writes the Fisher information of the outputs about each value; does nothing if it is there.
+    """Writes the Fisher information of the outputs about each value, unless it is there.
 
     This is the factor of K-FAC (Martens and Grosse, arXiv 1503.05671) that belongs to the outputs
     of a layer: what an error of a feature map does to the outputs, to second order.
@@ -116,8 +133,9 @@ def write_fisher(
         seed: of the random directions.
     """
     path = folder / _FISHER
-    if path.is_file():
-        return
+    with suppress(ValueError):  # damaged: made again
+        if path.is_file() and read_fisher(folder):
+            return
     parts = teacher.parts()
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, Tensor] = {}

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from igcv3det.models.igcv3 import TAP_STAGE
 from igcv3det.tasks.compress.assembly import chosen_design
 from igcv3det.tasks.compress.candidates import Candidate
-from igcv3det.tasks.compress.choice import Option, choose, least_cost
+from igcv3det.tasks.compress.choice import Option, choose, least_cost, shown
 from igcv3det.tasks.compress.input_costs import at_own_size, multiply_adds, original_costs
-from igcv3det.tasks.compress.search import MEASURES, Budgets, Search
+from igcv3det.tasks.compress.options import MEASURES, Budgets
+from igcv3det.tasks.compress.search import Search
 from igcv3det.tasks.compress.teacher import Size
 
 _CORRECTIONS = 3
@@ -92,7 +93,7 @@ def point_of(
 
 def name_of(budgets: Budgets) -> str:
     """What the file of the network for some budgets is called: measures and shares."""
-    return "-".join(f"{m.replace('_', '-')}{share:g}" for m, share in budgets.items())
+    return "-".join(f"{shown(m)}{share:g}" for m, share in budgets.items())
 
 
 def choose_measured(search: Search, budgets: Budgets, size: Size | None = None) -> Point:
@@ -119,6 +120,8 @@ def choose_measured(search: Search, budgets: Budgets, size: Size | None = None) 
             closer = choose_point(search, corrected, size)
         except ValueError:
             break
+        if closer.chosen == point.chosen != {}:
+            break
         point = closer._replace(budgets=budgets)
     return best or point
 
@@ -143,15 +146,16 @@ def unmet(point: Point, measured: float) -> str:
         found.append(f"latency {budget:g}: not met, measured {measured:.3f}")
     budget = point.budgets.get("multiply_adds", math.inf)
     if point.size is not None and point.costs["multiply_adds"] > budget:
-        found.append(f"multiply_adds {budget:g}: not met, {point.costs['multiply_adds']:.3f}")
+        found.append(f"multiply-adds {budget:g}: not met, {point.costs['multiply_adds']:.3f}")
     return "; ".join(found)
 
 
 def front(search: Search, measure: str) -> list[Point]:
-    """Points from the least share of a measure to the original's."""
+    """Points from the least share of a measure to the original's, where that is greater."""
     positions = [[o for _, o in own] for own in search.options_by_position().values()]
     least = least_cost(positions, measure)
-    shares = [least + (1 - least) * n / FRONT_STEPS for n in range(FRONT_STEPS + 1)]
+    steps = FRONT_STEPS if least < 1 else 0  # grouped blocks may all be slower
+    shares = [least + (1 - least) * n / FRONT_STEPS for n in range(steps + 1)]
     return [choose_point(search, {measure: share + 1e-6}) for share in shares]
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from igcv3det.measure.complexity import count_multiply_adds
 from igcv3det.tasks.compress.design import Design
-from igcv3det.tasks.compress.search import Budgets, Search
+from igcv3det.tasks.compress.options import Budgets
+from igcv3det.tasks.compress.price_files import read_shares
+from igcv3det.tasks.compress.search import Search
 from igcv3det.tasks.compress.teacher import Size
 
 SIZED_MEASURES = ("latency", "multiply_adds")
@@ -31,13 +33,13 @@ def original_costs(search: Search, size: Size, measures: Iterable[str]) -> dict[
 
 def _latency(search: Search, size: Size) -> float:
     file, key = f"sizes-{search.price_key.replace(' ', '-')}.json", _text(size)
-    known = search.folder.read(file)
+    known = read_shares(search.folder, file)
     if key not in known:
         original = search.teacher.design
         own, other = search.pricer().whole([(original, search.teacher.size), (original, size)])
         known[key] = other / own
         search.folder.write(file, known)
-    return float(known[key])
+    return known[key]
 
 
 def multiply_adds(search: Search, design: Design, size: Size) -> float:

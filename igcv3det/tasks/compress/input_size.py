@@ -20,7 +20,8 @@ from igcv3det.tasks.compress.agreement import THRESHOLD, Agreement
 from igcv3det.tasks.compress.front import Point, choose_measured, choose_point
 from igcv3det.tasks.compress.input_costs import SIZED_MEASURES
 from igcv3det.tasks.compress.network_files import assemble_point
-from igcv3det.tasks.compress.search import Budgets, Search
+from igcv3det.tasks.compress.options import Budgets
+from igcv3det.tasks.compress.search import Search
 
 _STEPS = 75  # in the side of the original's input: 4 of 300 px
 _SMALLER = 4  # steps below the side by the number of pixels: time shrinks more slowly
@@ -52,7 +53,7 @@ class InputSizes:
 
         Sides of maps are rounded up, so costs do not shrink exactly as the number of pixels does.
         """
-        least = min([self.own, *self.search.options.image_sizes])
+        least = min(self.search.options.image_sizes, default=self.own)
         pixels = 1.0 if least == self.own else _ROUNDING * (self.own / least) ** 2
         return {m: v * pixels if m in SIZED_MEASURES else v for m, v in budgets.items()}
 
@@ -71,13 +72,23 @@ class InputSizes:
             tried = self._try(budgets, sides)
             best = max(tried, key=lambda side: (tried[side], side)) if tried else sides[0]
         else:
-            best = self.own if self.own in sides else sides[-1]
+            best = self._largest(budgets, sides)
             if len(sides) > 1:
                 self.search.say(
                     f"the original finds nothing with a score of {THRESHOLD:g}: {best} px is taken"
                 )
         size = None if best == self.own else (best, best)
         return choose_measured(self.search, budgets, size)._replace(tried=tried)
+
+    def _largest(self, budgets: Budgets, sides: list[int]) -> int:
+        """The original's side or else the largest at which the budgets can be kept."""
+        for side in sorted(sides, key=lambda side: (side != self.own, -side)):
+            try:
+                choose_point(self.search, budgets, None if side == self.own else (side, side))
+            except ValueError:
+                continue
+            return side
+        return sides[0]  # the choice there names the least
 
     def _sides(self, budgets: Budgets) -> list[int]:
         """Ascending."""

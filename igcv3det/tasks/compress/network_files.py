@@ -19,8 +19,11 @@ from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.choice import Option
 from igcv3det.tasks.compress.features import FeatureStore, network_inputs, read_fisher
 from igcv3det.tasks.compress.front import Point, name_of, point_of
-from igcv3det.tasks.compress.search import Budgets, Search
+from igcv3det.tasks.compress.options import Budgets
+from igcv3det.tasks.compress.search import Search
 from igcv3det.tasks.compress.training import PartLoss, PartTraining
+from igcv3det.tasks.compress.work_folder import damaged
+from igcv3det.weight_files import existing_file, read_metadata
 
 _STATISTICS_IMAGES = 128
 _SHOWN = {
@@ -42,9 +45,14 @@ def is_written(search: Search, budgets: Budgets, finishing: PartTraining) -> boo
         ValueError: its file was made with other options, or by something else.
     """
     path = _path(search, budgets, search.options.folder)
-    if path.is_file():
-        _require_same(path, search.folder.read(_record(path.stem)), _made_by(search, finishing))
-    return path.is_file()
+    if not path.exists():
+        return False
+    _require_same(path, _read_record(search, path.stem), _made_by(search, finishing))
+    try:
+        read_metadata(existing_file(path))
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it, and it is made again") from error
+    return True
 
 
 def recorded_point(search: Search, budgets: Budgets, finishing: PartTraining) -> Point | None:
@@ -57,9 +65,9 @@ def recorded_point(search: Search, budgets: Budgets, finishing: PartTraining) ->
         ValueError: as `is_written`.
     """
     path = _path(search, budgets, search.options.folder)
-    record = search.folder.read(_record(path.stem))
+    record = _read_record(search, path.stem)
     if is_written(search, budgets, finishing):
-        pairs = _of_file(search, record.get("chosen", {}), path)
+        pairs = _of_file(search, record["chosen"], path)
         return _recorded(search, budgets, pairs, record)
     if record.get("made_by") != _made_by(search, finishing):
         return None
@@ -80,13 +88,32 @@ def _recorded(
     pairs: Sequence[tuple[Candidate, Option]],
     record: Mapping[str, Any],
 ) -> Point:
-    side, tried = record.get("image_size"), record.get("agreement", {})
+    side, tried = record["image_size"], record["agreement"]
     point = point_of(search, budgets, pairs, None if side is None else (side, side))
     return point._replace(tried={int(size): float(value) for size, value in tried.items()})
 
 
 def _path(search: Search, budgets: Budgets, folder: Path) -> Path:
     return folder / f"{search.prefix}{name_of(budgets)}.safetensors"
+
+
+def _read_record(search: Search, name: str) -> dict[str, Any]:
+    """What `write_point` noted of a network; empty where nothing was noted.
+
+    Raises:
+        ValueError: the file is damaged; the message names it.
+    """
+    record = search.folder.read(_record(name))
+    if not record:
+        return {}
+    own = {"made_by": {}, "chosen": {}, "image_size": None, "agreement": {}} | record
+    kinds = {"made_by": dict, "chosen": dict, "image_size": int | None, "agreement": dict}
+    for key, kind in kinds.items():
+        if not isinstance(own[key], kind):
+            raise damaged(search.work / _record(name), f"{key}: {own[key]!r}")
+    if not own["chosen"] or not all(isinstance(v, int | float) for v in own["agreement"].values()):
+        raise damaged(search.work / _record(name), "no parts, or an agreement is no number")
+    return own
 
 
 def _require_same(path: Path, record: Mapping[str, Any], wanted: Mapping[str, object]) -> None:

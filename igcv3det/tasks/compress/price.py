@@ -28,6 +28,7 @@ from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.design import Design
 from igcv3det.tasks.compress.parts import IMAGES, Chain, run_parts
 from igcv3det.tasks.compress.teacher import Size, Teacher
+from igcv3det.tasks.compress.work_folder import TEMPORARY
 
 ROUNDS = 100  # of a candidate and the original in turn
 ATTEMPTS = 5
@@ -64,6 +65,7 @@ class Pricer:
         backend: that runs the network.
         threads: of the backend.
         precision: ``fp32`` or ``int8``, in which the backend computes.
+        folder: for exported files while they are opened; None is the system's.
 
     Attributes:
         original: the teacher's design.
@@ -71,10 +73,15 @@ class Pricer:
     """
 
     def __init__(
-        self, teacher: Teacher, backend: Library, threads: int, precision: Precision = "fp32"
+        self,
+        teacher: Teacher,
+        backend: Library,
+        threads: int,
+        precision: Precision = "fp32",
+        folder: Path | None = None,
     ) -> None:
         self.teacher, self.backend, self.threads = teacher, backend, threads
-        self.precision = precision
+        self.precision, self.folder = precision, folder
         is_dense = precision == "int8" and backend == "onnxruntime"
         self._variant: Variant = INT8_VARIANT if is_dense else backend
         if backend == "torch":
@@ -161,7 +168,7 @@ class Pricer:
         if self.backend == "torch":
             held = x.contiguous(memory_format=torch.channels_last)
             return torch.inference_mode()(lambda: module(held))
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=self.folder) as folder:
             path = (Path(folder) / "network").with_suffix(RUNTIMES[self.backend].suffix)
             # the ranges of activations have no effect on the time
             calibration = [x.numpy()] if self.precision == "int8" else None

@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from igcv3det.atomic_files import atomic_write, replacing
+from igcv3det.tasks.compress.choice import shown
 from igcv3det.tasks.compress.front import Point, describe_point
+from igcv3det.tasks.compress.price_files import read_original
 from igcv3det.tasks.compress.search import Search
+from igcv3det.tasks.compress.work_folder import read_mapping
 
 MOST_OFF = 0.05
 """What the sum of the parts' latencies may differ from a whole network's, as a share."""
 _WIDTH_INCHES, _HEIGHT_INCHES, _DPI = 7.0, 4.5, 120
+
+
+def require_files(search: Search, folder: Path) -> None:
+    """Raises IsADirectoryError where a folder has the name of a report."""
+    for name in ("report.json", "report.md", "front.png"):
+        path = folder / f"{search.prefix}{name}"
+        if path.is_dir():
+            raise IsADirectoryError(f"{path}: a folder; move it away")
 
 
 def write_report(
@@ -25,6 +36,8 @@ def write_report(
     folder: Path,
 ) -> str:
     """Writes ``report.json``, ``report.md`` and ``front.png``.
+
+    The networks of earlier reports whose files are still there stay in the tables.
 
     Args:
         search: done.
@@ -37,30 +50,48 @@ def write_report(
         A warning where predicted and measured latencies differ by much, else an empty text.
     """
     own = search.own_costs
-    machine = search.folder.read("original.json")["machine"]
+    machine = read_original(search.folder).machine
     teacher = search.teacher
+    measured_by = {"backend": search.options.runtime, "threads": search.options.threads}
+    rows = [
+        describe_point(point, share) | {"input": list(point.size or teacher.size)} | measured_by
+        for point, share in zip(points, measured, strict=True)
+    ]
+    networks = [*_earlier(search, folder, points), *rows]
     content = {
         "checkpoint": search.options.checkpoint,
         "kind": teacher.kind,
         "divergence": f"divergence of {teacher.divergence_name}",
-        "backend": search.options.runtime,
-        "threads": search.options.threads,
+        **measured_by,
         "machine": machine,
         "images": {"used": len(search.cache), "unreadable": search.unreadable},
         "original": own._asdict(),
-        f"{teacher.kind}s": [
-            describe_point(point, share) | {"input": list(point.size or teacher.size)}
-            for point, share in zip(points, measured, strict=True)
-        ],
+        f"{teacher.kind}s": networks,
         "front": [describe_point(point, None) for point in curve],
         "peak_memory_mib": search.peaks,
         "candidates": _candidates(search),
     }
     atomic_write(folder / f"{search.prefix}report.json", json.dumps(content, indent=1))
-    rows = content[f"{teacher.kind}s"]
-    atomic_write(folder / f"{search.prefix}report.md", _markdown(content, rows))
+    text = _markdown(content, networks)
+    atomic_write(folder / f"{search.prefix}report.md", text)
     draw_front(curve, points, search.options.measures[0], folder / f"{search.prefix}front.png")
     return off_note(rows)
+
+
+def _earlier(search: Search, folder: Path, points: Sequence[Point]) -> list[dict[str, Any]]:
+    """The networks of earlier calls, as reported then, whose files are still there."""
+    try:
+        content = read_mapping(folder / f"{search.prefix}report.json")
+        by = {"backend": content["backend"], "threads": content["threads"]}
+        found = [by | row for row in content[f"{search.teacher.kind}s"]]
+        reported = [row for row in found if row["name"] not in {point.name for point in points}]
+        kept = [
+            r for r in reported if (folder / f"{search.prefix}{r['name']}.safetensors").is_file()
+        ]
+        _markdown_rows(kept)
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return []  # none, or damaged: it is written anew
+    return kept
 
 
 def off_note(networks: Sequence[dict[str, Any]]) -> str:
@@ -93,7 +124,8 @@ def _markdown(content: dict[str, Any], networks: Sequence[dict[str, Any]]) -> st
     lines = [
         f"# {content['checkpoint']}, compressed",
         "",
-        f"{content['backend']}, {content['threads']} threads, {content['machine']}; "
+        f"{content['backend']}, {content['threads']} thread{'s' * (content['threads'] > 1)}, "
+        f"{content['machine']}; "
         f"{images['used']} images, {images['unreadable']} unreadable. The original: "
         f"{own['latency']:.2f} ms, {own['multiply_adds'] / 1e6:.0f} M multiply-adds, "
         f"{own['parameters'] / 1e6:.2f} M parameters.",
@@ -101,18 +133,11 @@ def _markdown(content: dict[str, Any], networks: Sequence[dict[str, Any]]) -> st
         f"Shares of the original; loss: {content['divergence']} in nats for an image, the sum over "
         "the replaced parts at the original's input size, before any training together.",
         "",
-        f"| {content['kind']} | input, px | latency, predicted | measured | off | multiply-adds | "
-        "parameters | loss |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        f"| {content['kind']} | input, px | backend, threads | latency, predicted | measured | "
+        "off | multiply-adds | parameters | loss |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
+        *_markdown_rows(networks),
     ]
-    for row in networks:
-        predicted, measured = row["predicted"], row["measured_latency"]
-        lines.append(
-            f"| {row['name']} | {'x'.join(map(str, row['input']))} | {predicted['latency']:.3f} | "
-            f"{measured:.3f} | {predicted['latency'] / measured - 1:+.1%} | "
-            f"{predicted['multiply_adds']:.3f} | "
-            f"{predicted['parameters']:.3f} | {_loss(row['loss'])} |"
-        )
     note = off_note(networks)
     lines += ["", f"**{note}**"] * bool(note)
     names = [row["name"] for row in networks]
@@ -122,6 +147,20 @@ def _markdown(content: dict[str, Any], networks: Sequence[dict[str, Any]]) -> st
         lines.append(f"| {position} | " + " | ".join(cells) + " |")
     lines += _agreement_lines(networks)
     return "\n".join([*lines, *_candidate_lines(content["candidates"])]) + "\n"
+
+
+def _markdown_rows(networks: Sequence[dict[str, Any]]) -> list[str]:
+    rows = []
+    for row in networks:
+        predicted, measured = row["predicted"], row["measured_latency"]
+        rows.append(
+            f"| {row['name']} | {'x'.join(map(str, row['input']))} | {row['backend']}, "
+            f"{row['threads']} | {predicted['latency']:.3f} | "
+            f"{measured:.3f} | {predicted['latency'] / measured - 1:+.1%} | "
+            f"{predicted['multiply_adds']:.3f} | "
+            f"{predicted['parameters']:.3f} | {_loss(row['loss'])} |"
+        )
+    return rows
 
 
 def _agreement_lines(networks: Sequence[dict[str, Any]]) -> list[str]:
@@ -170,7 +209,7 @@ def draw_front(curve: Sequence[Point], points: Sequence[Point], measure: str, pa
     for point in (p for p in points if math.isfinite(p.loss)):
         axes.plot(point.costs[measure], point.loss, marker="o", color="tab:red")
         axes.annotate(point.name, (point.costs[measure], point.loss), fontsize=8)
-    axes.set_xlabel(f"{measure.replace('_', '-')}, share of the original's")
+    axes.set_xlabel(f"{shown(measure)}, share of the original's")
     axes.set_ylabel("divergence of the outputs, nats for an image")
     axes.grid(visible=True, alpha=0.3)
     with replacing(path) as partial:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -14,52 +14,31 @@ from typing import NamedTuple
 from igcv3det.datasets.image_cache import ImageCache, names_and_sizes, require_images
 from igcv3det.measure.machine import describe_machine
 from igcv3det.measure.memory import peak_so_far_mib
-from igcv3det.measure.targets import Library
-from igcv3det.runtime.export_spec import Precision
 from igcv3det.tasks.compress.candidate_files import has_weights, recorded_loss
 from igcv3det.tasks.compress.candidates import Candidate
-from igcv3det.tasks.compress.choice import Option, choose
+from igcv3det.tasks.compress.choice import Option, unreachable
 from igcv3det.tasks.compress.features import FISHER_IMAGES, write_features, write_fisher
 from igcv3det.tasks.compress.load_teacher import load_teacher
+from igcv3det.tasks.compress.options import MEASURES, Budgets, SearchOptions
 from igcv3det.tasks.compress.price import Price, Pricer
-from igcv3det.tasks.compress.training import PartTraining
+from igcv3det.tasks.compress.price_files import (
+    OriginalCosts,
+    read_original,
+    read_prices,
+    write_original,
+    write_prices,
+)
 from igcv3det.tasks.compress.work_folder import WorkFolder
 from igcv3det.tasks.compress.workers import train_all
 from igcv3det.weight_files import checksum
 
-MEASURES = Price._fields
 MIN_IMAGES = 40
-Budgets = Mapping[str, float]
-"""By measure, as shares of the original's."""
 _HELD_OUT = 96  # images, at most a fifth of all
 _FEATURE_BYTES = 3_000_000_000
 _BYTES_OF_PIXEL = 31.1  # of an image's feature maps in float16
 _TIMED_AT_ONCE = 16  # candidates
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """What is searched, and where."""
-
-    checkpoint: str
-    images: str
-    folder: Path
-    backend: Library = "onnxruntime"
-    threads: int = 2
-    precision: Precision = "fp32"
-    workers: int = 2
-    image_count: int = 512
-    grouped_stages: tuple[int, ...] = ()
-    measures: tuple[str, ...] = ("latency",)
-    image_sizes: tuple[int, ...] = ()
-    training: PartTraining = field(default_factory=PartTraining)
-
-    @property
-    def runtime(self) -> str:
-        """What runs the candidates, as reports and records name it."""
-        return self.backend if self.precision == "fp32" else f"{self.backend} {self.precision}"
 
 
 class Judged(NamedTuple):
@@ -129,11 +108,12 @@ class Search:
         self.losses: dict[str, float] = {}
         self.peaks: dict[str, float] = {}
 
-    def run(self, budgets: Sequence[Budgets] = ()) -> None:
+    def run(self, budgets: Sequence[tuple[Budgets, Budgets]] = ()) -> None:
         """Does what is not done yet.
 
         Args:
-            budgets: what is wanted; nothing is trained where no combination keeps any of them.
+            budgets: what is wanted, and a bound on it at the original's input size; nothing is
+                trained where no combination keeps any of the bounds.
 
         Raises:
             ValueError: that is so; the message names the least.
@@ -157,7 +137,7 @@ class Search:
     @cached_property
     def own_costs(self) -> Price:
         """The original's costs."""
-        return Price(*self.folder.read("original.json")[self.price_key])
+        return read_original(self.folder).prices[self.price_key]
 
     def judged(self) -> dict[str, list[Judged]]:
         """All candidates by position."""
@@ -195,7 +175,7 @@ class Search:
     def pricer(self) -> Pricer:
         """Measures as the options say."""
         options = self.options
-        return Pricer(self.teacher, options.backend, options.threads, options.precision)
+        return Pricer(self.teacher, options.backend, options.threads, options.precision, self.work)
 
     @property
     def price_key(self) -> str:
@@ -215,18 +195,13 @@ class Search:
             "configuration": hashlib.sha256(repr(network.config).encode()).hexdigest()[:16],
         }
 
-    def _require_reachable(self, budgets: Sequence[Budgets]) -> None:
+    def _require_reachable(self, budgets: Sequence[tuple[Budgets, Budgets]]) -> None:
         positions = [
             [Option(self.shares_of(c), 0.0) for c in own if c.is_original or self._may_be_chosen(c)]
             for own in self.candidates.values()
         ]
-        failures = []
-        for wanted in budgets:
-            try:
-                choose(positions, wanted)
-            except ValueError as error:
-                failures.append(str(error))
-        if failures and len(failures) == len(budgets):
+        failures = [unreachable(positions, wanted, bound) for wanted, bound in budgets]
+        if failures and all(failures):
             raise ValueError("; ".join(failures))
 
     def _write_features(self) -> None:
@@ -244,14 +219,13 @@ class Search:
     def _measure_prices(self) -> None:
         """Prices before anything else computes, because that would disturb them."""
         name = f"prices-{self.price_key.replace(' ', '-')}.json"
-        known = self.folder.read(name)
+        known = read_prices(self.folder, name)
         pricer = self.pricer()
-        whole = self.folder.read("original.json")
+        whole = read_original(self.folder).prices
         if self.price_key not in whole:
             (latency,) = pricer.whole([(pricer.original, self.teacher.size)])
-            whole[self.price_key] = [latency, *pricer.counts]
-            whole["machine"] = describe_machine()
-            self.folder.write("original.json", whole)
+            whole[self.price_key] = Price(latency, *pricer.counts)
+            write_original(self.folder, OriginalCosts(whole, describe_machine()))
         everything = [c for own in self.candidates.values() for c in own]
         missing = [c for c in everything if c.key not in known]
         if missing:
@@ -261,11 +235,11 @@ class Search:
             for candidate in batch:
                 pricer.open(candidate)
             for candidate in batch:
-                known[candidate.key] = list(pricer.price(candidate))
-            self.folder.write(name, known)
+                known[candidate.key] = pricer.price(candidate)
+            write_prices(self.folder, name, known)
             pricer.close()
             self.say(f"timed: {start + len(batch)} of {len(missing)}")
-        self.prices = {c.key: Price(*known[c.key]) for c in everything}
+        self.prices = {c.key: known[c.key] for c in everything}
 
     def _train(self) -> None:
         everything = [c for own in self.candidates.values() for c in own if not c.is_original]

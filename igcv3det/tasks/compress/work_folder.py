@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from filelock import FileLock, Timeout
 
 from igcv3det.atomic_files import atomic_write, remove_partial
 
+TEMPORARY = "timing-"
+"""What names of folders begin with that are removed when a search begins."""
 _SEARCH = "search.json"
+_RESULTS = re.compile(r".*(\.safetensors|report\.json|report\.md|front\.png)\.\d+\.partial")
 
 
 class WorkFolder:
@@ -34,6 +39,11 @@ class WorkFolder:
         except Timeout:
             raise BlockingIOError(f"{path}: another process is working there") from None
         remove_partial(path)
+        for left in path.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        for left in path.parent.glob("*.partial"):
+            if _RESULTS.fullmatch(left.name):
+                left.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Lets other processes work there."""
@@ -64,7 +74,15 @@ class WorkFolder:
         Raises:
             ValueError: the folder belongs to another search; the message names the difference.
         """
-        found = self.read(_SEARCH)
+        try:
+            found = self.read(_SEARCH)
+        except ValueError:
+            found = {}  # its advice, to delete the file, would let two searches mix
+        if "checkpoint" not in found and any(self.path.glob("candidates/*")):
+            raise ValueError(
+                f"{self.path / _SEARCH}: missing or damaged, so nothing says of which search the "
+                "candidates beside it are; choose another folder"
+            )
         for name, value in wanted.items():
             if name == "images" or _told_by(name, found.get(name, value)) == _told_by(name, value):
                 continue
@@ -77,7 +95,11 @@ class WorkFolder:
 
     def note_search(self, wanted: Mapping[str, Any]) -> None:
         """Makes this the folder of a search; what it was called by first stays."""
-        self.write(_SEARCH, {**wanted, **self.read(_SEARCH)})
+        try:
+            first = self.read(_SEARCH)
+        except ValueError:
+            first = {}
+        self.write(_SEARCH, {**wanted, **first})
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

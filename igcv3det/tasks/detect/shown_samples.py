@@ -43,15 +43,7 @@ def draw_samples(
     """
     size = int(values["model.detector.image_size"])
     check_interval(size, IMAGE_SIDES, "model.detector.image_size")
-    changes = {
-        key.removeprefix(_AUGMENT): value
-        for key, value in values.items()
-        if key.startswith(_AUGMENT)
-    }
-    try:
-        augment = config_from_dict(AugmentConfig, changes, _AUGMENT.rstrip("."))
-    except ValueError as error:
-        raise RangeError(str(error)) from error.__cause__
+    augment = _augment(values)
     chosen = {key.removeprefix("data."): values[key] for key in _TAKEN if key in values}
     preprocess = PreprocessConfig()
     module = CocoDataModule(
@@ -80,6 +72,18 @@ def draw_samples(
         f"changes: {changes_name}, mosaic {module.mosaic:g}, seed {module.seed}",
     ]
     return tile_images(drawn, math.ceil(math.sqrt(count))), lines
+
+
+def _augment(values: Mapping[str, Any]) -> AugmentConfig:
+    changes = {
+        key.removeprefix(_AUGMENT): value
+        for key, value in values.items()
+        if key.startswith(_AUGMENT)
+    }
+    try:
+        return config_from_dict(AugmentConfig, changes, _AUGMENT.rstrip("."))
+    except ValueError as error:
+        raise RangeError(str(error)) from error.__cause__
 
 
 def _require_other_file(file: Path, module: CocoDataModule) -> None:

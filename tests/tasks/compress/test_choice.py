@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
-from igcv3det.tasks.compress.choice import Option, choose, least_cost
+from igcv3det.tasks.compress.choice import Option, choose, least_cost, unreachable
 
 
 def _options(rng):
@@ -74,3 +74,17 @@ def test_a_budget_out_of_reach_names_the_least():
 def test_wrong_tables_are_refused(positions, complaint):
     with pytest.raises(ValueError, match=complaint):
         choose(positions, {"latency": 1})
+
+
+def test_a_budget_out_of_reach_at_any_size_is_the_users():
+    """At half the side the parts may cost four times as much, and a quarter for rounding."""
+    keep, less = Option({"multiply_adds": 0.0}, 0.0), Option({"multiply_adds": -0.4}, 1.0)
+    positions = [[keep, less]]
+    assert unreachable(positions, {"multiply_adds": 0.2}, {"multiply_adds": 1.0}) == ""
+    assert unreachable(positions, {"multiply_adds": 0.1}, {"multiply_adds": 0.5}) == (
+        "multiply-adds 0.1: no combination is that small at any of the input sizes; the least is "
+        "about 0.120"
+    )
+    own = {"multiply_adds": 0.1}
+    expected = "multiply-adds 0.1: no combination is that small; the least is 0.600"
+    assert unreachable(positions, own, own) == expected

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("scipy")
 from igcv3det.tasks.compress import front
 from igcv3det.tasks.compress.candidates import Candidate
+from igcv3det.tasks.compress.choice import Option
 from igcv3det.tasks.compress.front import Point
 
 
@@ -42,6 +43,30 @@ def test_budgets_without_latency_measure_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("least", "expected"),
+    [(0.5, [0.5, *(0.5 + n / 48 for n in range(1, 25))]), (1.2, [1.2])],
+)
+def test_the_front_goes_from_the_least_to_the_original(monkeypatch, least, expected):
+    """Restricted to blocks that are all slower than the original's, it is one point."""
+    options = [(None, Option({"latency": least - 1}, 3.0)), (None, Option({"latency": 0.3}, 1.0))]
+    search = SimpleNamespace(options_by_position=lambda: {"block3": options})
+    monkeypatch.setattr(front, "choose_point", lambda _, budgets: budgets["latency"])
+    assert front.front(search, "latency") == pytest.approx(expected, abs=2e-6)
+
+
+def test_the_same_choice_is_not_timed_again(monkeypatch):
+    chosen = {"block3": Candidate("block3", "any", {"changed": 1})}
+    monkeypatch.setattr(
+        front, "choose_point", lambda _, budgets, size: Point(budgets, chosen, {"latency": 0.7}, 1)
+    )
+    monkeypatch.setattr(front, "measured_shares", lambda _, points: [0.6])
+    lines = []
+    point = front.choose_measured(SimpleNamespace(say=lines.append), {"latency": 0.8})
+    assert point.chosen == chosen
+    assert lines == ["latency0.8: latency 0.600, predicted 0.700"]
+
+
+@pytest.mark.parametrize(
     ("replaced", "expected"),
     [
         ([], ["stem", "stage1", "stage2", "stage3", "stage4", "stage5"]),
@@ -74,6 +99,6 @@ def test_what_is_slower_than_its_budget(budgets, measured, expected):
 def test_multiply_adds_that_another_input_size_does_not_keep():
     costs = {"multiply_adds": 0.448}
     budgets = {"latency": 0.5, "multiply_adds": 0.3}
-    expected = "latency 0.5: not met, measured 0.600; multiply_adds 0.3: not met, 0.448"
+    expected = "latency 0.5: not met, measured 0.600; multiply-adds 0.3: not met, 0.448"
     assert front.unmet(Point(budgets, {}, costs, 0.0, (240, 240)), 0.6) == expected
     assert front.unmet(Point(budgets, {}, {"multiply_adds": 0.3}, 0.0, (240, 240)), 0.4) == ""

@@ -9,7 +9,8 @@ from tasks.compress.networks import MOBILENETV2, small_detector
 pytest.importorskip("scipy")
 from igcv3det.checkpoint import save_detector
 from igcv3det.io.images import write_image
-from igcv3det.tasks.compress.search import MIN_IMAGES, Search, SearchOptions
+from igcv3det.tasks.compress.options import SearchOptions
+from igcv3det.tasks.compress.search import MIN_IMAGES, Search
 
 
 def test_a_link_to_nothing_and_a_name_that_is_not_utf8(tmp_path, caplog):

@@ -18,6 +18,8 @@ from igcv3det.tasks.compress import agreement, front, input_costs, input_size
 from igcv3det.tasks.compress.agreement import Agreement
 from igcv3det.tasks.compress.front import Point
 from igcv3det.tasks.compress.input_size import InputSizes
+from igcv3det.tasks.compress.price_files import read_shares
+from igcv3det.tasks.compress.work_folder import WorkFolder
 
 
 def _search(sizes=(), side=300, kind="detector", lines=None):
@@ -130,11 +132,41 @@ def test_without_detections_the_size_stays(monkeypatch):
     assert InputSizes(_search((240, 300, 400))).choose({"latency": 0.8}).size is None
 
 
+def test_without_detections_the_largest_size_that_keeps_the_budgets(monkeypatch):
+    _asked(monkeypatch, {})
+    monkeypatch.setattr(InputSizes, "_agreement", SimpleNamespace(objects=0))
+
+    def choose(search, budgets, size=None):
+        if size is None or size[0] > 240:
+            raise ValueError("no combination is that small")
+        return Point(budgets, {}, {}, 0.0, size)
+
+    monkeypatch.setattr(input_size, "choose_point", choose)
+    monkeypatch.setattr(input_size, "choose_measured", choose)
+    assert InputSizes(_search((200, 240, 300))).choose({"latency": 0.5}).size == (240, 240)
+    with pytest.raises(ValueError, match="no combination"):
+        InputSizes(_search((260, 300))).choose({"latency": 0.5})
+
+
+def test_damaged_detections_are_named(tmp_path):
+    (tmp_path / "detections.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"detections\.json: damaged; delete it"):
+        Agreement(small_detector(MOBILENETV2), [tmp_path / "a.jpg"], tmp_path / "detections.json")
+
+
+def test_damaged_costs_of_sizes_are_named(tmp_path):
+    folder = WorkFolder(tmp_path)
+    folder.write("sizes-torch-1.json", {"56x56": "a"})
+    with pytest.raises(ValueError, match=r"sizes-torch-1\.json: damaged.*56x56: expected a pos"):
+        read_shares(folder, "sizes-torch-1.json")
+
+
 def test_budgets_before_any_price():
     """Half the side has a quarter of the pixels."""
     most = InputSizes(_search((150, 300))).at_most({"latency": 0.2, "parameters": 0.5})
     assert most == {"latency": 1.0, "parameters": 0.5}  # with a quarter for rounding
-    assert InputSizes(_search((600,))).at_most({"latency": 0.2}) == {"latency": 0.2}
+    larger = InputSizes(_search((600,))).at_most({"latency": 0.2})
+    assert larger == {"latency": pytest.approx(0.2 * 1.25 / 4)}  # 300 px is not asked for
     assert InputSizes(_search()).at_most({"latency": 0.2}) == {"latency": 0.2}
 
 
