@@ -4,7 +4,8 @@ The output of the last of them, after a fixed linear map of its channels, is com
 teacher's of the same stage: half of the loss is the variance left unexplained, averaged over the
 channels, half the error weighted by the Fisher information of the teacher's outputs
 (`igcv3det.tasks.compress.features`), as a share of the output's. The map is the least-squares
-solution at the start. Muon trains the 1x1 convolutions, AdamW the rest; norms keep their
+solution at the start; --no-map compares channel by channel, for a student whose later stages are
+the teacher's. Muon trains the 1x1 convolutions, AdamW the rest; norms keep their
 statistics. `igcv3det distill` with ``--model.distillation.frozen`` trains the other stages
 afterwards.
 
@@ -37,6 +38,7 @@ from igcv3det.detector import SSDLite
 from igcv3det.engine.optim import build_optimizer, build_schedule
 from igcv3det.fastpath.conv_impl import set_conv_impl
 from igcv3det.models.igcv3 import IGCV3
+from igcv3det.tasks.compress.design import explicit_detector
 from igcv3det.tasks.compress.detector_teacher import DetectorTeacher
 from igcv3det.tasks.compress.features import read_fisher, write_fisher
 from igcv3det.tasks.compress.least_squares import cells, fit
@@ -62,6 +64,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     add("--steps", type=positive_int, default=3000, help=f"of {BATCH} crops")
     add("--lr", type=positive_float, default=5e-4, help="of AdamW")
     add("--muon-lr", type=positive_float, default=8e-3, help="of the 1x1 convolutions")
+    add("--no-map", action="store_true", help="compare channel by channel")
     add("--sharpen", type=non_negative_float, default=0.0, metavar="S", help="at most; 0: not")
     add("--seed", type=int, default=0)
     add("--cache", type=Path, default=Path("runs/first_stages"))
@@ -89,8 +92,11 @@ class FirstStages:
         teacher: the original.
         stage: the last of them, from 1.
         fisher: [C', C'] of the teacher's output of that stage.
-        images: [B, 3, H, W], normalised, for the linear map of the channels.
+        images: [B, 3, H, W], normalised, for the linear map of the channels; None: without one.
         held_out: [B, 3, H, W], normalised, for the teacher's variance.
+
+    Raises:
+        ValueError: no ``images``, and the student has other channels than the teacher.
     """
 
     def __init__(
@@ -99,7 +105,7 @@ class FirstStages:
         teacher: DetectorTeacher,
         stage: int,
         fisher: Tensor,
-        images: Tensor,
+        images: Tensor | None,
         held_out: Tensor,
     ) -> None:
         self.own, self._original = (
@@ -107,8 +113,15 @@ class FirstStages:
         )
         self._fisher = fisher
         with torch.no_grad():
-            self._map = fit(self._own_cells(images), self._wanted(images))
-            wanted = self._wanted(held_out)
+            own, wanted = self._own_cells(held_out), self._wanted(held_out)
+            self._map = (torch.eye(len(fisher)), torch.zeros(len(fisher)))
+            if images is not None:
+                self._map = fit(self._own_cells(images), self._wanted(images))
+            elif own.shape != wanted.shape:
+                raise ValueError(
+                    f"--no-map: the student has {own.shape[1]} channels after stage {stage}, the "
+                    f"teacher {wanted.shape[1]}"
+                )
         self._variance = wanted.var(dim=0)
         self._norm = _weighted(wanted - wanted.mean(dim=0), fisher)
 
@@ -188,6 +201,8 @@ def _inputs(
 
 def _run(options: argparse.Namespace) -> int:
     teacher, student = DetectorTeacher.load(options.teacher), load_detector(options.student)
+    if not isinstance(student.backbone, IGCV3):
+        student = explicit_detector(student).requires_grad_(True)
     pixels = ImageCache(options.images, teacher.size[0], options.cache).pixels
     count = len(pixels) - HELD_OUT
     if count < 1:
@@ -200,7 +215,8 @@ def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         write_fisher(teacher, pixels, measured_on.tolist(), Path(folder))
         fisher = read_fisher(Path(folder))[f"x{len(last) - 2}"]
-    images, held_out = (teacher.inputs(p) for p in (pixels[mapped_on], pixels[count:]))
+    images = None if options.no_map else teacher.inputs(pixels[mapped_on])
+    held_out = teacher.inputs(pixels[count:])
     set_conv_impl(student, "fast")
     stages = FirstStages(student, teacher, options.stage, fisher, images, held_out)
     train(stages, teacher, pixels, options)
