@@ -88,10 +88,14 @@ def _earlier(search: Search, folder: Path, points: Sequence[Point]) -> list[dict
         kept = [
             r for r in reported if (folder / f"{search.prefix}{r['name']}.safetensors").is_file()
         ]
-        _markdown_rows(kept)
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        # what the tables need of them must be there
+        return [row | {"replaced": dict(row["replaced"])} for row in kept if _lines_of(row)]
+    except (FileNotFoundError, ValueError, LookupError, TypeError, ArithmeticError):
         return []  # none, or damaged: it is written anew
-    return kept
+
+
+def _lines_of(row: dict[str, Any]) -> list[str]:
+    return [*_markdown_rows([row]), *_agreement_lines([row])]
 
 
 def off_note(networks: Sequence[dict[str, Any]]) -> str:
