@@ -113,13 +113,13 @@ class FirstStages:
         )
         self._fisher = fisher
         with torch.no_grad():
-            own, wanted = self._own_cells(held_out), self._wanted(held_out)
+            wanted = self._wanted(held_out)
             self._map = (torch.eye(len(fisher)), torch.zeros(len(fisher)))
             if images is not None:
                 self._map = fit(self._own_cells(images), self._wanted(images))
-            elif own.shape != wanted.shape:
+            elif (channels := self._own_cells(held_out).shape[1]) != wanted.shape[1]:
                 raise ValueError(
-                    f"--no-map: the student has {own.shape[1]} channels after stage {stage}, the "
+                    f"--no-map: the student has {channels} channels after stage {stage}, the "
                     f"teacher {wanted.shape[1]}"
                 )
         self._variance = wanted.var(dim=0)

@@ -1,10 +1,27 @@
-"""NumPy's ``.npy`` files that are written piece by piece."""
+"""NumPy's ``.npy`` files that are written piece by piece and mapped into memory."""
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, BinaryIO
 
 import numpy as np
+
+_DAMAGED = (ValueError, EOFError, SyntaxError, TokenError)  # of NumPy, by what is damaged
+
+
+def mapped_array(path: Path) -> np.memmap[Any, np.dtype[Any]]:
+    """The array of a file, read-only, mapped into memory.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is damaged; the message has the reason without the path.
+    """
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except _DAMAGED as error:
+        raise ValueError(str(error)) from error
 
 
 def write_array_header(file: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:

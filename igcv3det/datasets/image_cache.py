@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from igcv3det.atomic_files import atomic_write, replacing
-from igcv3det.datasets.array_files import write_array_header
+from igcv3det.datasets.array_files import mapped_array, write_array_header
 from igcv3det.io.folders import images_in
 from igcv3det.io.images import EXTENSIONS, Image, ImageReadError, read_image
 
@@ -76,7 +76,7 @@ def decoded_images(
     if rows.is_file() and pixels.is_file():
         try:
             return _mapped(pixels, rows)
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             logger.warning("%s is damaged (%s): decoding anew", pixels, error)
     logger.info("decoding %d images once, into %s", count, pixels)
     _write(resized(), shape, pixels, rows)
@@ -197,7 +197,7 @@ def _in_memory(resized: Iterator[Image | None], shape: tuple[int, ...]) -> Decod
 
 def _mapped(pixels: Path, rows: Path) -> DecodedImages:
     content: Any = json.loads(rows.read_text(encoding="utf-8"))
-    mapped = np.load(pixels, mmap_mode="r")
+    mapped = mapped_array(pixels)
     if len(mapped) != len(content["rows"]):
         raise ValueError(f"{len(mapped)} images, not {len(content['rows'])}")
     return DecodedImages(mapped, content["rows"])

@@ -102,9 +102,12 @@ def unreachable(
                     f"{shown(measure)} {share:g}: no combination is that small at any of the input "
                     f"sizes; the least is about {least:.3f}"
                 )
-        wanted = ", ".join(f"{shown(m)} {share:g}" for m, share in budgets.items())
-        return f"{wanted}: no combination keeps all of them at any of the input sizes"
+        return f"{_listed(budgets)}: no combination keeps all of them at any of the input sizes"
     return ""
+
+
+def _listed(budgets: Mapping[str, float]) -> str:
+    return ", ".join(f"{shown(measure)} {share:g}" for measure, share in budgets.items())
 
 
 class _Table(NamedTuple):
@@ -144,10 +147,9 @@ def _require_feasible(table: _Table, budgets: Mapping[str, float]) -> None:
             chosen = _least(table, table.costs[measure], kept, everything)
             least = 1 + table.costs[measure][chosen].sum()
             if least > budget + 1e-9:
-                others = ", ".join(f"{shown(m)} {limit:g}" for m, limit in kept.items())
                 raise ValueError(
                     f"{shown(measure)} {budget:g}: no combination is that small and keeps "
-                    f"{others} as well; the least is {least:.3f}"
+                    f"{_listed(kept)} as well; the least is {least:.3f}"
                 )
         kept[measure] = budget
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from igcv3det.atomic_files import atomic_write, replacing
-from igcv3det.datasets.array_files import write_array_header
+from igcv3det.datasets.array_files import mapped_array, write_array_header
 from igcv3det.tasks.compress.least_squares import cells
 from igcv3det.tasks.compress.parts import IMAGES, Part, run_parts
 from igcv3det.tasks.compress.teacher import Pixels, Teacher
@@ -65,10 +65,9 @@ class FeatureStore:
         """
         path = self.folder / f"{name}.npy"
         try:
-            found: NDArray[np.float16] = np.load(path, mmap_mode="r")
-        except (ValueError, EOFError) as error:
+            return mapped_array(path)
+        except ValueError as error:
             raise damaged(path, str(error)) from error
-        return found
 
 
 def network_inputs(teacher: Teacher, pixels: Pixels, rows: Sequence[int]) -> Iterator[Tensor]:

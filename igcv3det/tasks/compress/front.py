@@ -120,7 +120,7 @@ def choose_measured(search: Search, budgets: Budgets, size: Size | None = None) 
             closer = choose_point(search, corrected, size)
         except ValueError:
             break
-        if closer.chosen == point.chosen != {}:
+        if closer.chosen == point.chosen:
             break
         point = closer._replace(budgets=budgets)
     return best or point

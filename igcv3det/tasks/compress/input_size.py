@@ -68,15 +68,16 @@ class InputSizes:
             choose_point(self.search, budgets)
         sides = self._sides(budgets)
         tried: dict[int, float] = {}
-        if len(sides) > 1 and self._agreement.objects:
+        if len(sides) == 1:
+            (best,) = sides
+        elif self._agreement.objects:
             tried = self._try(budgets, sides)
             best = max(tried, key=lambda side: (tried[side], side)) if tried else sides[0]
         else:
             best = self._largest(budgets, sides)
-            if len(sides) > 1:
-                self.search.say(
-                    f"the original finds nothing with a score of {THRESHOLD:g}: {best} px is taken"
-                )
+            self.search.say(
+                f"the original finds nothing with a score of {THRESHOLD:g}: {best} px is taken"
+            )
         size = None if best == self.own else (best, best)
         return choose_measured(self.search, budgets, size)._replace(tried=tried)
 

@@ -13,7 +13,7 @@ from igcv3det.tasks.compress.choice import shown
 from igcv3det.tasks.compress.front import Point, describe_point
 from igcv3det.tasks.compress.price_files import read_original
 from igcv3det.tasks.compress.search import Search
-from igcv3det.tasks.compress.work_folder import read_mapping
+from igcv3det.tasks.compress.work_folder import REPORTS, read_mapping
 
 MOST_OFF = 0.05
 """What the sum of the parts' latencies may differ from a whole network's, as a share."""
@@ -22,7 +22,7 @@ _WIDTH_INCHES, _HEIGHT_INCHES, _DPI = 7.0, 4.5, 120
 
 def require_files(search: Search, folder: Path) -> None:
     """Raises IsADirectoryError where a folder has the name of a report."""
-    for name in ("report.json", "report.md", "front.png"):
+    for name in REPORTS:
         path = folder / f"{search.prefix}{name}"
         if path.is_dir():
             raise IsADirectoryError(f"{path}: a folder; move it away")

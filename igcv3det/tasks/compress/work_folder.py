@@ -15,8 +15,11 @@ from igcv3det.atomic_files import atomic_write, remove_partial
 
 TEMPORARY = "timing-"
 """What names of folders begin with that are removed when a search begins."""
+REPORTS = ("report.json", "report.md", "front.png")
+"""Ends of the names of a search's results besides networks; see `Search.prefix`."""
 _SEARCH = "search.json"
-_RESULTS = re.compile(r".*(\.safetensors|report\.json|report\.md|front\.png)\.\d+\.partial")
+_ENDS = "|".join(map(re.escape, (".safetensors", *REPORTS)))
+_RESULTS = re.compile(rf".*({_ENDS})\.\d+\.partial")
 
 
 class WorkFolder:
@@ -74,10 +77,7 @@ class WorkFolder:
         Raises:
             ValueError: the folder belongs to another search; the message names the difference.
         """
-        try:
-            found = self.read(_SEARCH)
-        except ValueError:
-            found = {}  # its advice, to delete the file, would let two searches mix
+        found = self._search()
         if "checkpoint" not in found and any(self.path.glob("candidates/*")):
             raise ValueError(
                 f"{self.path / _SEARCH}: missing or damaged, so nothing says of which search the "
@@ -95,11 +95,14 @@ class WorkFolder:
 
     def note_search(self, wanted: Mapping[str, Any]) -> None:
         """Makes this the folder of a search; what it was called by first stays."""
+        self.write(_SEARCH, {**wanted, **self._search()})
+
+    def _search(self) -> dict[str, Any]:
+        """What was searched here; empty where a damaged file, or none, does not tell."""
         try:
-            first = self.read(_SEARCH)
-        except ValueError:
-            first = {}
-        self.write(_SEARCH, {**wanted, **first})
+            return self.read(_SEARCH)
+        except ValueError:  # its advice, to delete the file, would let two searches mix
+            return {}
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

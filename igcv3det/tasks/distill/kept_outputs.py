@@ -14,7 +14,6 @@ import os
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from igcv3det.atomic_files import replacing
-from igcv3det.datasets.array_files import write_array_header
+from igcv3det.datasets.array_files import mapped_array, write_array_header
 from igcv3det.tasks.half_floats import DTYPE, to_half
 
 logger = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class _File(NamedTuple):
     @classmethod
     def opened(cls, path: Path) -> _File:
         """The file, whose header says what it holds."""
-        values = np.load(path, mmap_mode="r")
+        values = mapped_array(path)
         size = values.itemsize * prod(values.shape[1:])
         return cls(io.FileIO(path, "r+"), values.shape[1:], values.offset, size)
 
@@ -196,8 +195,8 @@ class KeptOutputs:
         try:
             if (self.folder / _DONE).stat().st_size != self.count:
                 return False
-            values = [np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in self.names]
-        except (OSError, ValueError, EOFError, SyntaxError, TokenError):  # damaged headers
+            values = [mapped_array(self.folder / f"{name}.npy") for name in self.names]
+        except (OSError, ValueError):
             return False
         return all(len(own) == self.count and own.dtype == DTYPE for own in values)
 

@@ -22,7 +22,8 @@ from igcv3det.tasks.compress.front import Point
 def test_the_whole_network_keeps_the_budget_and_uses_it(monkeypatch, error, expected):
     def choose(search, budgets, size):
         share = round(budgets["latency"], 3)
-        return Point(budgets, {}, {"latency": share}, loss=100 * (1 - share))
+        chosen = {"block3": Candidate("block3", f"of {share}", {})}
+        return Point(budgets, chosen, {"latency": share}, loss=100 * (1 - share))
 
     monkeypatch.setattr(front, "choose_point", choose)
     monkeypatch.setattr(

@@ -16,6 +16,7 @@ from igcv3det.shapes.dataset import write_shapes
 from igcv3det.structures import Detections
 from igcv3det.tasks.compress import agreement, front, input_costs, input_size
 from igcv3det.tasks.compress.agreement import Agreement
+from igcv3det.tasks.compress.candidates import Candidate
 from igcv3det.tasks.compress.front import Point
 from igcv3det.tasks.compress.input_size import InputSizes
 from igcv3det.tasks.compress.price_files import read_shares
@@ -202,7 +203,8 @@ def test_multiply_adds_are_corrected(monkeypatch):
 
     def choose(search, budgets, size=None):
         share = budgets["multiply_adds"] + 0.05
-        return Point(budgets, {}, {"multiply_adds": share}, 100 - share, size)
+        chosen = {"block3": Candidate("block3", f"of {share}", {})}
+        return Point(budgets, chosen, {"multiply_adds": share}, 100 - share, size)
 
     monkeypatch.setattr(front, "choose_point", choose)
     point = front.choose_measured(None, {"multiply_adds": 0.7}, (200, 200))
