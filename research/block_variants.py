@@ -33,6 +33,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's own package
 
 from igcv3det.checkpoint import load_detector
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.detector import SSDLite
 from igcv3det.export.assemble import read_openvino, save_openvino
 from igcv3det.fastpath.block_variants import BlockVariant, block_convs
@@ -70,7 +71,10 @@ class _Tuple(nn.Module):
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
+    return run_command("block_variants", _parse, _run, args)
+
+
+def _run(options: argparse.Namespace) -> int:
     detector, baseline = load_detector(options.config), load_detector(options.against)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -100,10 +104,8 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.block_variants", __doc__, program="python -m")
     add = parser.add_argument
     add("--config", type=Path, default=CONFIGS / "igcv3_ssdlite320_coco.yaml")
     add("--against", type=Path, default=CONFIGS / "mobilenetv2_ssdlite320_coco.yaml")

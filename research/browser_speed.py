@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 
 import numpy as np
 
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.io.images import read_image
 from igcv3det.measure.latency import quantile
 from igcv3det.measure.machine import describe_machine
@@ -39,12 +40,14 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
+    return run_command("browser_speed", _parse, _run, args)
+
+
+def _run(options: argparse.Namespace) -> int:
     names = (os.environ.get("CHROMIUM"), *CHROMIUMS)
     chromium = next((file for name in names if name and (file := shutil.which(name))), None)
     if chromium is None:
-        print("browser_speed: no Chromium; CHROMIUM may name one", file=sys.stderr)
-        return 1
+        raise FileNotFoundError("no Chromium; CHROMIUM may name one")
     detector = load_exported(options.onnx, options.threads)
     inputs = detector.preprocess(read_image(options.image))[None]
     script = ["node", str(HERE / "browser_speed.mjs"), options.page, chromium, options.image]
@@ -66,10 +69,8 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.browser_speed", __doc__, program="python -m")
     add = parser.add_argument
     add("page", help="folder of the built page")
     add("onnx", type=Path, help="file that ONNX Runtime runs")

@@ -31,6 +31,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as the trainin
 import torch
 
 from igcv3det.atomic_files import atomic_write
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.engine.arguments import option_words
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.measure.complexity import count_multiply_adds, count_parameters
@@ -186,22 +187,21 @@ def time_networks(runs: Path, rounds: int, threads: int) -> list[Timing]:
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
+    return run_command("camvid", _parse, _run, args)
+
+
+def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tune_malloc()
     runs = options.output / "runs"
     left = [run for run in planned() if not (run[0].folder(runs, run[1]) / RESULT).exists()]
-    try:
-        if options.latency:
-            timed = time_networks(runs, options.rounds, options.threads)
-            found = {own.name: own.median_ms for own in timed}
-            atomic_write(options.output / _LATENCY, json.dumps(found))
-        for row, seed in [] if options.latency else left[: options.new]:
-            train(row, seed, options)
-            _write_table(options.output)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"camvid: {error}", file=sys.stderr)
-        return 1
+    if options.latency:
+        timed = time_networks(runs, options.rounds, options.threads)
+        found = {own.name: own.median_ms for own in timed}
+        atomic_write(options.output / _LATENCY, json.dumps(found))
+    for row, seed in [] if options.latency else left[: options.new]:
+        train(row, seed, options)
+        _write_table(options.output)
     print(_write_table(options.output))
     return 0
 
@@ -213,10 +213,8 @@ def _write_table(output: Path) -> Path:
     return output / "table.md"
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.camvid", __doc__, program="python -m")
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="CamVid: train/, train_labels/ ...")
     add("--classes", type=Path, metavar="FILE", help="names of the classes")

@@ -39,6 +39,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/disti
 from igcv3det.atomic_files import atomic_write
 from igcv3det.cli import eval as eval_command
 from igcv3det.cli.arguments import positive_float, positive_int
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.tasks.distill.train import DistillationCLI
 from research.ablation.curves import draw_means
@@ -208,23 +209,22 @@ def markdown(outcomes: Mapping[str, Sequence[Outcome]], sets: Sequence[str]) -> 
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
+    return run_command("distillation", _parse, _run, args)
+
+
+def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tune_malloc()
     rows = _rows(options)
     sets = [name for name, *_ in options.evaluate]
     outcomes: dict[str, list[Outcome]] = {row.name: [] for row in rows}
-    try:
-        for seed in options.seeds:
-            for row in rows:
-                outcomes[row.name].append(train(row, seed, options))
-                atomic_write(options.output / "table.md", markdown(outcomes, sets))
-                curves = {name: [run.score for run in runs] for name, runs in outcomes.items()}
-                labels = ("validation", "divergence of scores, nats per image")
-                draw_means(curves, options.output / "curves.png", labels)
-    except (OSError, ValueError) as error:
-        print(f"distillation: {error}", file=sys.stderr)
-        return 1
+    for seed in options.seeds:
+        for row in rows:
+            outcomes[row.name].append(train(row, seed, options))
+            atomic_write(options.output / "table.md", markdown(outcomes, sets))
+            curves = {name: [run.score for run in runs] for name, runs in outcomes.items()}
+            labels = ("validation", "divergence of scores, nats per image")
+            draw_means(curves, options.output / "curves.png", labels)
     print(options.output / "table.md")
     return 0
 
@@ -237,10 +237,8 @@ def _rows(options: argparse.Namespace) -> list[Variant]:
     return boxes_variants(options.fused, options.single, options.unlabelled)
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.distillation", __doc__, program="python -m")
     parser.add_argument("study", choices=list(STEPS))
     parser.add_argument("--images", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--teacher", required=True, metavar="MODEL", help="file or released name")

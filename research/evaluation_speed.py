@@ -20,6 +20,7 @@ from typing import Any, get_args
 import numpy as np
 
 from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.evaluation import CocoEvaluator
@@ -67,12 +68,17 @@ def make_data(images: int, seed: int = 0) -> tuple[AnnotationRecord, list[Result
 
 def main(args: list[str] | None = None) -> int:
     """Prints a table; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command("evaluation_speed", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.evaluation_speed", __doc__, program="python -m")
     parser.add_argument("--images", type=positive_int, default=5000, help="default: 5000")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    options = parser.parse_args(args)
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
     record, results = make_data(options.images, options.seed)
     rows, figures = [], []
     for backend in get_args(Backend):

@@ -24,6 +24,7 @@ from typing import NamedTuple
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch, as tools/train_det.py does
 
 from igcv3det.atomic_files import atomic_write
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.tasks.detect.train import DetectionCLI
 from research.ablation.curves import draw_means
@@ -111,30 +112,27 @@ def markdown(curves: dict[str, list[list[float]]]) -> str:
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
+    return run_command("fine_tuning", _parse, _run, args)
+
+
+def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tune_malloc()
     options.output.mkdir(parents=True, exist_ok=True)
     rows = starts(options.teacher)
     curves: dict[str, list[list[float]]] = {start.name: [] for start in rows}
-    try:
-        for seed in options.seeds:
-            for start in rows:
-                curves[start.name].append(train(start, seed, options))
-                atomic_write(options.output / "table.md", markdown(curves))
-                image = options.output / "curves.png"
-                draw_means(curves, image, ("validation", "AP"), low=0)
-    except (OSError, ValueError) as error:
-        print(f"fine_tuning: {error}", file=sys.stderr)
-        return 1
+    for seed in options.seeds:
+        for start in rows:
+            curves[start.name].append(train(start, seed, options))
+            atomic_write(options.output / "table.md", markdown(curves))
+            image = options.output / "curves.png"
+            draw_means(curves, image, ("validation", "AP"), low=0)
     print(options.output / "table.md")
     return 0
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.fine_tuning", __doc__, program="python -m")
     parser.add_argument("dataset", choices=["bccd", "voc"])
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--teacher", type=Path, required=True, metavar="FILE")

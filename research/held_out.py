@@ -20,9 +20,26 @@ from pathlib import Path
 from typing import Any
 
 from igcv3det.atomic_files import atomic_write
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.datasets.coco import read_sections
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.splitting import images_of, part_of
+from igcv3det.datasets.text_files import read_text
+
+
+def read_ids(path: Path) -> set[int]:
+    """Ids of a text file, with blanks or line breaks between them.
+
+    Raises:
+        FileNotFoundError, ValueError: the file cannot be read or has other words.
+    """
+    ids = set()
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        for word in line.split():
+            if not word.isdecimal():
+                raise ValueError(f"{path}, line {number}: {word!r} is no image id")
+            ids.add(int(word))
+    return ids
 
 
 def selected(path: Path, ids: set[int], *, seen: bool) -> dict[str, Any]:
@@ -63,20 +80,21 @@ def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command("held_out", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.held_out", __doc__, program="python -m")
     parser.add_argument("ids", type=Path, help="text file of image ids")
     parser.add_argument("annotations", type=Path, nargs="+", metavar="JSON")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
     parser.add_argument("--seen", action="store_true", help="take all other images")
-    options = parser.parse_args(args)
-    try:
-        ids = {int(word) for word in options.ids.read_text(encoding="utf-8").split()}
-        result = merged([selected(path, ids, seen=options.seen) for path in options.annotations])
-    except (OSError, ValueError) as error:
-        print(f"held_out: {error}", file=sys.stderr)
-        return 1
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
+    ids = read_ids(options.ids)
+    result = merged([selected(path, ids, seen=options.seen) for path in options.annotations])
     atomic_write(options.output, json.dumps(result))
     print(f"{options.output}: {len(result['images'])} images")
     return 0

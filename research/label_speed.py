@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.io.images import write_image
 from research.layouts import Box, ImageWithBoxes, voc_xml
 
@@ -43,9 +44,11 @@ print(json.dumps([len(record.images), len(record), *seconds, peak(), peak() - be
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command("label_speed", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.label_speed", __doc__, program="python -m")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder for the data sets")
     parser.add_argument(
         "--images",
@@ -53,7 +56,10 @@ def main(args: list[str] | None = None) -> int:
         default=100_000,
         help="images of a data set (default: 100000)",
     )
-    options = parser.parse_args(args)
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
     for name, make in (("yolo", _make_yolo), ("voc", _make_voc)):
         folder = options.folder / name
         if not folder.exists():

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.datasets.coco import read_coco
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.splitting import random_images
@@ -221,9 +222,11 @@ def images_with_boxes(record: AnnotationRecord, folder: Path) -> Splits:
 
 def main(args: list[str] | None = None) -> int:
     """Writes the layouts, and with --run times the commands; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="layouts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command("layouts", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.layouts", __doc__, program="python -m")
     add = parser.add_argument
     add("annotations", type=Path, metavar="JSON", help="COCO annotation file")
     add("images", type=Path, metavar="DIR", help="folder of its images")
@@ -232,7 +235,10 @@ def main(args: list[str] | None = None) -> int:
     add("--run", action="store_true", help="run the five commands on each layout")
     add("--quick", action="store_true", help="run them with a few steps and images")
     add("--minutes", type=float, default=1.0, help="of training on each (default: 1)")
-    options = parser.parse_args(args)
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
     record = read_coco(options.annotations)
     splits, names = images_with_boxes(record, options.images), sorted(record.categories.names)
     rows = []

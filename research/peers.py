@@ -36,6 +36,7 @@ from onnx import shape_inference
 from torch import Tensor
 
 from igcv3det.checkpoint import load_detector
+from igcv3det.cli.command import DONE, FAILED, command_parser, report, run_command
 from igcv3det.cli.compare import comparison_table
 from igcv3det.cli.results import write_json
 from igcv3det.config import DetectorConfig
@@ -127,20 +128,17 @@ class ComparedDetector:
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
+    return run_command("peers", _parse, _run, args)
+
+
+def _run(options: argparse.Namespace) -> int:
     failures: list[str] = []
-    try:
-        targets = _targets(options)
-        if not targets:
-            raise ValueError(f"{options.peers}: holds none of {', '.join(p.file for p in PEERS)}")
-        precisions = {c.name: _average_precision(c, options, failures) for c in targets}
-    except (OSError, ValueError) as error:
-        failures = [str(error)]
-        targets = []
-    for failure in failures:
-        print(f"peers: {failure}", file=sys.stderr)
+    targets = _targets(options)
     if not targets:
-        return 1
+        raise ValueError(f"{options.peers}: holds none of {', '.join(p.file for p in PEERS)}")
+    precisions = {c.name: _average_precision(c, options, failures) for c in targets}
+    for failure in failures:
+        report("peers", failure)
     blank = {c.name: np.zeros((1, 3, c.size, c.size), np.float32) for c in targets}
     calls = {c.name: partial(c.run, blank[c.name]) for c in targets}
     timings = time_in_turn(calls, options.rounds)
@@ -155,13 +153,11 @@ def main(args: list[str] | None = None) -> int:
     if options.json:
         write_json(options.json, rows)
         print(f"Figures are in {options.json}")
-    return 1 if failures else 0
+    return FAILED if failures else DONE
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.peers", __doc__, program="python -m")
     parser.add_argument("checkpoint", nargs="*", type=Path, metavar="CHECKPOINT")
     parser.add_argument("--peers", type=Path, metavar="DIR", required=True)
     parser.add_argument("--annotations", type=Path, metavar="JSON")

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 from torch import nn
 
 from igcv3det.checkpoint import load_detector
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.detector import SSDLite
 from igcv3det.export import export_detector
 from igcv3det.export_formats import RUNTIMES, format_of
@@ -48,7 +49,10 @@ VARIANTS = ("permuted", "shuffle", "dense", "mixed", "grouped")
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
+    return run_command("runtimes", _parse, _run, args)
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.files:
         _print_times(options.files, options)
     for runtime in options.variants:
@@ -56,10 +60,8 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.runtimes", __doc__, program="python -m")
     add = parser.add_argument
     add("files", nargs="*", type=Path, metavar="FILE")
     add("--variants", type=lambda text: text.split(","), default=[], metavar="LIBRARIES")

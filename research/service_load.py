@@ -41,6 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone's o
 import numpy as np
 import torch
 
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.io.images import read_image
 from igcv3det.measure.machine import describe_machine
@@ -94,18 +95,21 @@ class Service(NamedTuple):
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    return run_command("service_load", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.service_load", __doc__, program="python -m")
     parser.add_argument("image", type=Path)
     parser.add_argument("--checkpoint", default="igcv3-d")
     parser.add_argument("--requests", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", type=int, metavar="N")
-    options = parser.parse_args(args)
-    try:
-        body = options.image.read_bytes()
-    except OSError as error:
-        print(f"service_load: {options.image}: {error.strerror}", file=sys.stderr)
-        return 1
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
+    body = options.image.read_bytes()
     with _service(options.checkpoint) as service:
         if options.memory:
             _show_memory(service, body, options.memory)

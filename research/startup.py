@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.entry import COMMANDS
 from igcv3det.io.images import write_image
 from igcv3det.measure.machine import processor_name
@@ -67,7 +68,10 @@ class Row(NamedTuple):
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = _parse(args)
+    return run_command("startup", _parse, _run, args)
+
+
+def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "image.png"
         noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
@@ -92,10 +96,8 @@ def main(args: list[str] | None = None) -> int:
     return 1 if any(medians[name] > limit for name, limit in limits.items()) else 0
 
 
-def _parse(args: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.startup", __doc__, program="python -m")
     add = parser.add_argument
     add("--rounds", type=positive_int, default=5, help="timings of each row (default: 5)")
     add("--clock", choices=["wall", "cpu"], default="wall", help="elapsed or processor time")

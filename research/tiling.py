@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.results import write_json
 from igcv3det.datasets.coco import load_categories
 from igcv3det.detection.iou import box_intersection, box_iou
@@ -52,16 +53,21 @@ LEAST_SCORE, SCORE = 0.01, 0.3
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command("tiling", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.tiling", __doc__, program="python -m")
     parser.add_argument("what", choices=("accuracy", "cost"))
     parser.add_argument("--checkpoint", required=True, metavar="MODEL")
     parser.add_argument("--scenes", type=positive_int, default=12)
     parser.add_argument("--rounds", type=positive_int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args(args)
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
     rows = _accuracy(options) if options.what == "accuracy" else _cost(options)
     print(f"{processor_name()}, {torch.get_num_threads()} threads, seed {options.seed}")
     print(record_table(rows))

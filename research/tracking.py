@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from igcv3det.cli.arguments import positive_int
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.cli.results import write_json
 from igcv3det.detection.iou import box_iou
 from igcv3det.io.frames import Frame
@@ -67,16 +68,21 @@ class Video(NamedTuple):
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command("tracking", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.tracking", __doc__, program="python -m")
     parser.add_argument("--checkpoint", required=True, metavar="MODEL")
     parser.add_argument("--videos", type=positive_int, default=8)
     parser.add_argument("--length", type=positive_int, default=150, help="frames of a video")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--write", type=Path, metavar="FILE.mp4", help="write the first video")
-    options = parser.parse_args(args)
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     predictor = Predictor.load(options.checkpoint, score_threshold=THRESHOLD * LOW_SHARE)
     videos, milliseconds = [], 0.0

@@ -29,6 +29,7 @@ from statistics import median
 import torch
 from pytorch_lightning import Callback
 
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.engine.malloc import tune_malloc
 from igcv3det.engine.run_cli import RunCLI
 from igcv3det.shapes.dataset import CATEGORIES, write_shapes
@@ -124,7 +125,11 @@ def measure(options: argparse.Namespace, folder: Path) -> TimeInTurn:
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    return run_command("train_overhead", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.train_overhead", __doc__, program="python -m")
     parser.add_argument("--config", default="configs/igcv3_ssdlite320_coco.yaml")
     parser.add_argument("--task", choices=["detect", "segment"], default="detect")
     parser.add_argument("--data", metavar="DIR", help="images and masks, for segmentation")
@@ -139,6 +144,10 @@ def main(args: list[str] | None = None) -> int:
         parser.error("--task segment needs --data")
     if options.clock == "cpu" and options.workers:
         parser.error("--clock cpu does not see other processes: pass --workers 0")
+    return options
+
+
+def _run(options: argparse.Namespace) -> int:
     torch.set_num_threads(options.threads)
     tune_malloc()  # as the training commands do
     with tempfile.TemporaryDirectory() as folder:

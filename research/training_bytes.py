@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from igcv3det.cli.command import command_parser, run_command
 from igcv3det.measure.tables import format_number, text_table
 from igcv3det.measure.targets import BenchmarkTarget
 from igcv3det.measure.training_step import TrainingStepOptions, open_training_step
@@ -106,19 +107,20 @@ def _tensors(values: object) -> Iterator[Tensor]:
 
 def main(args: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command("training_bytes", _parse, _run, args)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = command_parser("research.training_bytes", __doc__, program="python -m")
     parser.add_argument("config", nargs="*", default=list(CONFIGS), metavar="CONFIG")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3, help="steps, after one to warm up")
-    options = parser.parse_args(args)
-    try:
-        rows = [row for path in options.config for row in _rows(path, options)]
-    except (OSError, ValueError) as error:
-        print(f"training_bytes: {error}", file=sys.stderr)
-        return 1
+    return parser.parse_args(args)
+
+
+def _run(options: argparse.Namespace) -> int:
+    rows = [row for path in options.config for row in _rows(path, options)]
     columns = ["network", "", "all", *ORDER, OTHER]
     print(text_table(columns, rows))
     return 0

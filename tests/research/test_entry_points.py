@@ -1,4 +1,4 @@
-"""Every program of research/ runs as a module."""
+"""Every program of research/ runs as a module, and as the commands do."""
 
 import ast
 import runpy
@@ -28,4 +28,6 @@ def test_help(module, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         runpy.run_module(module, run_name="__main__")
     assert end.value.code == 0
-    assert capsys.readouterr().out.startswith("usage: ")
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: ")
+    assert "--debug" in shown

@@ -55,3 +55,10 @@ def test_a_file_that_is_no_coco_file_is_named(tmp_path, capsys):
         error = capsys.readouterr().err
         assert f"{name}: " in error
         assert message in error
+
+
+def test_a_word_that_is_no_id_is_named(tmp_path, capsys):
+    (tmp_path / "ids.txt").write_text("1 2\nsize 54864\n")
+    words = [str(tmp_path / "ids.txt"), _file(tmp_path, "a.json", [1])]
+    assert main([*words, "--output", str(tmp_path / "out.json")]) == 1
+    assert "ids.txt, line 2: 'size' is no image id" in capsys.readouterr().err
