@@ -208,7 +208,13 @@ class DistillationDataModule(LightningDataModule):
         assert self.store is not None
         labels: dict[str, ImageBoxes] = {}
         for path in self.boxes:
-            labels |= read_labels(path, self.categories)
+            own = read_labels(path, self.categories)
+            if shared := labels.keys() & own.keys():
+                raise ValueError(
+                    f"data.boxes: images are matched by file name, but {min(shared)} is in "
+                    f"{path} and in another of these files"
+                )
+            labels |= own
         names = [path.name for path in self.store.paths]
         twice = next((name for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
@@ -219,8 +225,8 @@ class DistillationDataModule(LightningDataModule):
         missing = [name for name in names if name not in labels]
         if missing:
             raise ValueError(
-                f"data.boxes: {len(missing)} images are not in these files, such as {missing[0]}; "
-                "images without objects must be listed too"
+                f"data.boxes: {len(missing)} images are not in these files, or not with their "
+                f"size, such as {missing[0]}; images without objects must be listed too"
             )
         return labels
 

@@ -93,24 +93,39 @@ def test_too_few_images_are_refused(images):
         _datamodule(images, crops_per_image=-1)
 
 
+def _written_boxes(path, names):
+    none = ImageBoxes(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0))
+    write_labels(
+        path, dict.fromkeys(names, none), dict.fromkeys(names, (50, 40)), Categories((1,), ("cat",))
+    )
+    return str(path)
+
+
+def test_two_files_with_boxes_of_one_image_are_refused(images, tmp_path):
+    names = [f"{number}.png" for number in range(6)]
+    files = (
+        _written_boxes(tmp_path / "first.json", names[:4]),
+        _written_boxes(tmp_path / "second.json", names[3:]),
+    )
+    with pytest.raises(ValueError, match=r"3\.png is in .*second\.json and in another"):
+        _datamodule(images, boxes=files, categories=Categories((1,), ("cat",)))
+
+
 def test_images_of_one_name_cannot_have_boxes(images, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (images / "3.png").rename(other / "2.png")
     names = ("0.png", "1.png", "2.png", "4.png", "5.png")
-    known = {name: ImageBoxes(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0)) for name in names}
-    categories = Categories((1,), ("cat",))
-    sizes = dict.fromkeys(names, (50, 40))
-    write_labels(tmp_path / "boxes.json", known, sizes, categories)
+    boxes = _written_boxes(tmp_path / "boxes.json", names)
     data = DistillationDataModule(
         [str(images), str(other)],
-        boxes=(str(tmp_path / "boxes.json"),),
+        boxes=(boxes,),
         side=64,
         cache=str(tmp_path / "cache"),
         batch_size=2,
         held_out=2,
         crop=CropConfig(size=32),
-        categories=categories,
+        categories=Categories((1,), ("cat",)),
     )
     with pytest.raises(ValueError, match=r"2\.png is in two of data\.folders"):
         data.setup("fit")
