@@ -341,7 +341,7 @@ def test_faults_of_records_are_named(tmp_path, capsys):
         ("{}", "not a file of igcv3det predict"),
         ('[{"file": "caf\udce9"}]', "not a file of igcv3det predict"),
         ("[" * 100_000, "not a file of igcv3det predict"),
-        ([31, 40, 2, 2, 0.5], "record of a.jpg: needs a box x0 < x1"),
+        ([31, 40, 2, 2, 0.5], "record of a.jpg: needs a box x0 <= x1"),
         ([1, 1, 2, 2, 5], "score in 0..1, got [1, 1, 2, 2] and 5"),
         ([1, 1, 2, 2, float("nan")], "and nan"),
         ([1, 1, 2, 2, "high"], "record of a.jpg: "),

@@ -106,9 +106,11 @@ def with_annotated_boxes(
 def boxes_of_record(record: Mapping[str, Any], categories: Categories) -> Detections:
     """A record of ``predict --json`` as detections.
 
+    Boxes without area are left out: the coordinates of a narrow box may round to the same number.
+
     Raises:
         ValueError: a category that the detector does not have, a field that is missing, a box
-            without area or a score that is not in 0..1; names the image.
+            whose ends are in the wrong order or a score that is not in 0..1; names the image.
     """
     labels = {number: label for label, number in enumerate(categories.ids, start=1)}
     try:
@@ -120,15 +122,16 @@ def boxes_of_record(record: Mapping[str, Any], categories: Categories) -> Detect
         raise ValueError(f"record of {record.get('file')}: lacks {error}") from error
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"record of {record.get('file')}: {error}") from error
-    is_right = boxes.isfinite().all(dim=1) & (boxes[:, :2] < boxes[:, 2:]).all(dim=1)
+    is_right = boxes.isfinite().all(dim=1) & (boxes[:, :2] <= boxes[:, 2:]).all(dim=1)
     is_right &= (scores >= 0) & (scores <= 1)
     if not is_right.all():
         wrong = found[int(is_right.logical_not().nonzero()[0])]
         raise ValueError(
-            f"record of {record.get('file')}: needs a box x0 < x1, y0 < y1 and a score in 0..1, "
+            f"record of {record.get('file')}: needs a box x0 <= x1, y0 <= y1 and a score in 0..1, "
             f"got {wrong['box']} and {wrong['score']}"
         )
-    return Detections(boxes, scores, own, categories)
+    has_area = (boxes[:, :2] < boxes[:, 2:]).all(dim=1)
+    return Detections(boxes[has_area], scores[has_area], own[has_area], categories)
 
 
 def write_labels(

@@ -134,3 +134,16 @@ def test_records_of_infer():
     assert found.labels.tolist() == [3]
     with pytest.raises(ValueError, match=r"one\.png: lacks 'detections'"):
         boxes_of_record({"file": "one.png"}, CATEGORIES)
+
+
+def test_boxes_without_area_are_left_out_of_a_record():
+    boxes = ([256.0, 0.0, 256.0, 45.4], [1, 2, 3, 4], [5, 6, 7, 6])
+    found = boxes_of_record(
+        {
+            "file": "one.png",
+            "detections": [{"category_id": 90, "score": 0.5, "box": box} for box in boxes],
+        },
+        CATEGORIES,
+    )
+    assert found.boxes.tolist() == [[1, 2, 3, 4]]
+    assert (len(found.scores), len(found.labels)) == (1, 1)
