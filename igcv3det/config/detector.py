@@ -197,6 +197,11 @@ class HeadConfig:
             self.class_groups,
         )
 
+    @property
+    def takes_stride8(self) -> bool:
+        """Whether a map of stride 8 can be added: not where classification layers are split."""
+        return self.class_ranks is None and self.class_groups is None
+
     def _check_lengths(self) -> None:
         extras = len(self.extra_channels)
         maps = extras + 2  # the backbone's taps come first
@@ -286,8 +291,7 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         check_fields(self, "", num_classes="[1, inf)", image_size=IMAGE_SIDES, variances="(0, inf)")
         require(
-            self.anchors.stride8_scale is None
-            or (self.head.class_ranks is None and self.head.class_groups is None),
+            self.anchors.stride8_scale is None or self.head.takes_stride8,
             "head.class_ranks and class_groups go without anchors.stride8_scale",
             self.anchors.stride8_scale,
         )

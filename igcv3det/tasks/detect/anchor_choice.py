@@ -112,7 +112,8 @@ def stride8_coverage(
         found: the choice without such a map.
     """
     anchors = config.anchors
-    if found.after >= COVERED_WELL or anchors.stride8_scale is not None:
+    is_possible = anchors.stride8_scale is None and config.head.takes_stride8
+    if found.after >= COVERED_WELL or not is_possible:
         return None
     scale = anchors.min_scale / 2
     finer = dataclasses.replace(anchors, stride8_scale=scale)

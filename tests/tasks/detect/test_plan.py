@@ -18,6 +18,7 @@ from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.record import ImageEntry, ImageTable
 from igcv3det.datasets.store import build_store
 from igcv3det.engine.arguments import given_values, option_words
+from igcv3det.pretrained import PRETRAINED
 from igcv3det.structures import Categories
 from igcv3det.tasks.detect import plan as plans
 from igcv3det.tasks.detect.anchor_choice import choose_anchors
@@ -319,7 +320,8 @@ def test_wrong_calls(words, status, message, tmp_path, monkeypatch, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_map_of_stride_8_is_named_where_objects_are_small(tmp_path, weights):
+@pytest.fixture
+def small_objects(tmp_path):
     """Boxes of a twelfth of the image's side lie between the anchors' cells."""
     images = [{"id": 1, "file_name": "1.png", "width": 640, "height": 640}]
     boxes = [[x, y, 50, 50] for x in range(0, 590, 70) for y in range(0, 590, 70)]
@@ -337,11 +339,24 @@ def test_a_map_of_stride_8_is_named_where_objects_are_small(tmp_path, weights):
                 ],
             },
         )
+    return tmp_path / "data"
+
+
+def _anchors_of(data, weights):
     given = {"model.detector.image_size": 320}
-    (choice,) = [
-        c for c in Plan(tmp_path / "data", given, weights).choices() if c.name == "anchors"
-    ]
-    assert "; --model.detector.anchors.stride8_scale 0.1 would cover " in choice.reason
+    (choice,) = [c for c in Plan(data, given, weights).choices() if c.name == "anchors"]
+    return choice.reason
+
+
+def test_a_map_of_stride_8_is_named_where_objects_are_small(small_objects, weights):
+    reason = _anchors_of(small_objects, weights)
+    assert "; --model.detector.anchors.stride8_scale 0.1 would cover " in reason
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_small_objects_are_planned_for_with_all_released_weights(small_objects, name):
+    can_have_one = name in ("igcv3-d", "mobilenetv2")  # the others' class scores are split
+    assert ("stride8_scale" in _anchors_of(small_objects, name)) == can_have_one
 
 
 def test_help(capsys):

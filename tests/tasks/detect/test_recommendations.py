@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from igcv3det.config import AnchorConfig, DetectorConfig
+from igcv3det.config import AnchorConfig, DetectorConfig, HeadConfig
 from igcv3det.datasets.record import ImageEntry, ImageTable
 from igcv3det.datasets.store import build_store
 from igcv3det.structures import Categories
@@ -55,6 +55,13 @@ def test_what_is_recommended(sides, expected):
 
 def test_what_there_is_already_is_not_recommended():
     assert "stride 8" not in names([15] * 3 + [100] * 3, stride8_scale=0.1)
+
+
+def test_a_map_of_stride_8_is_not_recommended_where_it_cannot_be():
+    head = HeadConfig(class_ranks=(8, *[None] * 5))
+    config = DetectorConfig(num_classes=1, image_size=320, head=head)
+    found = recommend(store_of([15] * 3 + [100] * 3), config)
+    assert "stride 8" not in [item.name for item in found]
 
 
 def test_anchors_of_unusual_shapes():
