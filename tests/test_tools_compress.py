@@ -114,7 +114,9 @@ def test_other_budgets_need_no_training(folder, searched, few, capsys, monkeypat
     monkeypatch.setattr(price.Pricer, "price", None)
     assert _call(folder, searched, "--parameters", "0.96", "0.01") == 1
     captured = capsys.readouterr()
-    assert "candidates: 0 to train" in captured.out
+    before, _ = captured.out.split("candidates: 0 to train")
+    assert "the least is 0." in before
+    assert "; the other budgets are kept" in before
     assert "parameters0.96.safetensors: latency" in captured.out
     assert "--data.side 64 --data.crop.size 64 --data.held_out 8" in captured.out  # of 44 images
     assert "parameters 0.01: no combination is that small; the least is 0." in captured.err
@@ -561,13 +563,15 @@ def test_images_that_cannot_be_used_are_named(folder, tmp_path, capsys):
     shutil.copy(next((folder / "train2017").glob("[!b]*")), tmp_path / "few")
     arguments = ["--images", str(tmp_path / "few"), "--output", str(tmp_path / "out")]
     assert main(["--checkpoint", str(folder / "model.safetensors"), *arguments]) == 1
-    assert "1 readable images; at least 40 are needed" in capsys.readouterr().err
+    assert "1 images; at least 40 are needed" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--latency", "1.5"], "'1.5' is not a share in (0, 1]"),
+        (["--image-count", "1"], "must be a whole number >= 2, got '1'"),
         (["--latency", "0.8", "0.7", "--parameters", "0.5", "0.6", "0.7"], "equally many values"),
         (["--grouped-stages", "8"], "numbers from 1 to 7"),
         (["--backend", "tflite"], "invalid choice"),

@@ -22,6 +22,7 @@ PROGRAM = "igcv3det"
 DEBUG = "--debug"
 TOOLS = {"predict": "infer", "train": "train_det", "eval": "eval_det"}
 """Scripts of ``tools/`` that are not named after their command."""
+_SOON_S = 0.05
 
 Options = TypeVar("Options")
 
@@ -74,7 +75,8 @@ def run_command(
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     options = parse(given)
     try:
-        status = run(options)
+        with _ignored_interrupts_return():
+            status = run(options)
         if sys.stdout is not None:  # it may be closed
             sys.stdout.flush()
     except BrokenPipeError:
@@ -93,6 +95,34 @@ def run_command(
         report(name, error_line(error))
         return WRONG_CALL if _is_out_of_range(error) else FAILED
     return status
+
+
+@contextmanager
+def _ignored_interrupts_return() -> Iterator[None]:
+    """Sends a signal once more whose exception Python ignored.
+
+    It ignores what is raised where an object is deleted, an interrupt too.
+    """
+    before = sys.unraisablehook
+    timers: list[threading.Timer] = []
+
+    def hook(ignored: sys.UnraisableHookArgs) -> None:
+        if not isinstance(ignored.exc_value, KeyboardInterrupt):
+            before(ignored)
+            return
+        is_terminated = isinstance(ignored.exc_value, TerminatedError)
+        number = signal.SIGTERM if is_terminated else signal.SIGINT
+        # not at once: it would be raised in this hook
+        timers.append(threading.Timer(_SOON_S, signal.raise_signal, [number]))
+        timers[-1].start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in timers:
+            timer.cancel()
 
 
 class TerminatedError(KeyboardInterrupt):

@@ -28,7 +28,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from igcv3det.cli.arguments import integers, positive_int, share
+from igcv3det.cli.arguments import integers, positive_int, share, whole_number_from
 from igcv3det.cli.command import command_parser, report, run_command, sigterm_interrupts
 from igcv3det.export_formats import FORMATS, INT8_PARTS, RUNTIMES
 
@@ -87,7 +87,12 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
         "for budgets of latency or multiply-adds smaller ones)",
     )
     add("--workers", type=positive_int, default=2, help="candidates trained at once (default: 2)")
-    add("--image-count", type=positive_int, default=512, help="images trained on (default: 512)")
+    add(
+        "--image-count",
+        type=whole_number_from(2),
+        default=512,
+        help="images trained on (default: 512)",
+    )
     add("--steps", type=positive_int, default=160, help="for each candidate (default: 160)")
     add("--finish-steps", type=int, default=80, help="for each part, assembled (default: 80)")
     add(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -88,6 +89,21 @@ def test_debug_shows_the_traceback(args, capsys):
 def test_an_interrupt_is_one_line(capsys):
     assert run_command("predict", list, failing(KeyboardInterrupt()), []) == 130
     assert capsys.readouterr().err == "predict: interrupted\n"
+
+
+def test_an_interrupt_that_python_ignores_comes_again():
+    """What is raised where an object is deleted is ignored."""
+
+    class Deleted:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    def run(options):
+        Deleted()
+        time.sleep(10)
+        return 0
+
+    assert run_command("predict", list, run, []) == 130
 
 
 def test_a_tool_goes_by_its_own_name(capsys, monkeypatch):

@@ -64,7 +64,7 @@ def write_report(
         "divergence": f"divergence of {teacher.divergence_name}",
         **measured_by,
         "machine": machine,
-        "images": {"used": len(search.cache), "unreadable": search.unreadable},
+        "images": {"used": search.used, "unreadable": search.unreadable},
         "original": own._asdict(),
         f"{teacher.kind}s": networks,
         "front": [describe_point(point, None) for point in curve],

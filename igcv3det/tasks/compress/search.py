@@ -78,6 +78,10 @@ class Search:
     def __init__(self, options: SearchOptions, say: Say) -> None:
         self.options, self.say = options, say
         files = require_images(options.images)
+        if len(files) < MIN_IMAGES:
+            raise ValueError(
+                f"{options.images}: {len(files)} images; at least {MIN_IMAGES} are needed"
+            )
         self.teacher = load_teacher(options.checkpoint)
         if options.backend not in self.teacher.backends:
             raise ValueError(
@@ -172,6 +176,18 @@ class Search:
         price, whole = self.prices[candidate.key], self.own_costs
         return {m: getattr(price, m) / getattr(whole, m) for m in MEASURES}
 
+    @property
+    def used(self) -> int:
+        """Number of images that are trained on or held out."""
+        return sum(map(len, self._rows))
+
+    @property
+    def _rows(self) -> tuple[range, range]:
+        """Images of the cache that are held out and that are trained on."""
+        held = min(self._held_out, len(self.cache) // 5)
+        rows = range(len(self.cache))  # in random order
+        return rows[:held], rows[held : held + self.options.image_count]
+
     def pricer(self) -> Pricer:
         """Measures as the options say."""
         options = self.options
@@ -203,17 +219,17 @@ class Search:
         failures = [unreachable(positions, wanted, bound) for wanted, bound in budgets]
         if failures and all(failures):
             raise ValueError("; ".join(failures))
+        for failure in filter(None, failures):
+            self.say(f"{failure}; the other budgets are kept")
 
     def _write_features(self) -> None:
-        held = min(self._held_out, len(self.cache) // 5)
-        rows = range(len(self.cache))  # in random order
-        train = rows[held : held + self.options.image_count]
+        held, train = self._rows
         if self.unreadable:
             self.say(f"{self.unreadable} images cannot be read and are left out")
-        self.say(f"features of {len(train)} images, {held} held out")
+        self.say(f"features of {len(train)} images, {len(held)} held out")
         pixels = self.cache.pixels
         write_features(self.teacher, pixels, train, self.work / "train")
-        write_features(self.teacher, pixels, rows[:held], self.work / "held_out")
+        write_features(self.teacher, pixels, held, self.work / "held_out")
         write_fisher(self.teacher, pixels, train[:FISHER_IMAGES], self.work)
 
     def _measure_prices(self) -> None:

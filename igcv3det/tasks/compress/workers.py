@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,7 +85,8 @@ def train_all(
     arguments = (checkpoint, str(work), options)
     pool = ProcessPoolExecutor(min(processes, len(candidates)), context, open_worker, arguments)
     try:
-        futures: list[Future[Trained]] = [pool.submit(train_candidate, c) for c in candidates]
+        with _interrupts_blocked():
+            futures: list[Future[Trained]] = [pool.submit(train_candidate, c) for c in candidates]
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool:
@@ -96,10 +98,27 @@ def train_all(
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Holds SIGINT back while processes are started; these never get it.
+
+    The parent lets candidates in hand be finished, and an interrupt while a process imports would
+    end it with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def open_worker(checkpoint: str, work: str, options: PartTraining) -> None:
     """Reads what all candidates of a process need; called once in each."""
     global _worker  # one for each process of the pool
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets candidates in hand be finished
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it cannot be blocked
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     folder = Path(work)

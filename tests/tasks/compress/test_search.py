@@ -1,8 +1,11 @@
 """What a search does with candidates that fail, full disks and wide reports."""
 
+import contextlib
 import dataclasses
 import json
 import resource
+import subprocess
+import sys
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -171,3 +174,13 @@ def test_a_candidate_without_a_block_has_no_weights(tmp_path):
     assert has_weights(tmp_path, gone)
     write_safetensors(weights_file(tmp_path, narrow), {"a": torch.zeros(1)}, {})
     assert has_weights(tmp_path, narrow)
+
+
+def test_processes_that_are_started_do_not_get_interrupts():
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    blocked = []
+    for context in (workers._interrupts_blocked, contextlib.nullcontext):
+        with context():
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        blocked.append(done.stdout.strip())
+    assert blocked == ["True", "False"]
