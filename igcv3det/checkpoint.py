@@ -8,6 +8,7 @@ so neither needs the YAML that trained it. A YAML alone gives a detector with ra
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from igcv3det.config import BackboneConfig, Config, DetectorConfig, config_from_
 from igcv3det.datasets.coco_categories import COCO_CATEGORIES
 from igcv3det.description import (
     DESCRIPTION,
+    FREE_IN_FINE_TUNING,
     contradictions,
     describe,
     described_kind,
     read_description,
+    starting_anchors,
 )
 from igcv3det.detector import SSDLite, build_detector
-from igcv3det.pretrained import resolve_model
+from igcv3det.pretrained import SUFFIXES_OF_WEIGHTS, resolve_model
 from igcv3det.structures import Categories
 from igcv3det.weight_files import (
     existing_file,
@@ -147,8 +150,9 @@ def read_config(path: str | Path) -> DetectorConfig:
         return read_model_config(path, "detector", DetectorConfig)
     try:
         trained, _ = read_trained_config(weights)
-        config = merge_config(trained, values, "model.detector")
-        if conflicts := contradictions(config, trained):
+        anchors = starting_anchors(trained, values.get("image_size"))
+        config = merge_config(replace(trained, anchors=anchors), values, "model.detector")
+        if conflicts := contradictions(config, trained, FREE_IN_FINE_TUNING):
             raise ValueError(f"model.weights {weights} was trained with {'; '.join(conflicts)}")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: model.weights {error}") from error
@@ -195,7 +199,7 @@ def load_backbone(
             which the backbones differ.
     """
     path = existing_file(path)
-    if config is not None and path.suffix in (".safetensors", ".ckpt"):
+    if config is not None and path.suffix in SUFFIXES_OF_WEIGHTS:
         _require_same_backbone(config, parse_file_description(path, "backbone"), path)
     if path.suffix == ".safetensors":
         weights, _ = read_safetensors(path)

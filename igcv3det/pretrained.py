@@ -24,6 +24,8 @@ PRETRAINED = {
 has IGCV3's grouped blocks in stages 4 to 7, for images of 272 px. ``searched-80`` and
 ``searched-60`` are ``searched-90`` trained further at 268 and 220 px."""
 DEFAULT = "mobilenetv2"
+SUFFIXES_OF_WEIGHTS = (".safetensors", ".ckpt")
+"""Endings of files of trained networks, which describe themselves."""
 ALIASES = {"released": DEFAULT}
 FINE_TUNING = "mobilenetv2"
 """The weights from which a data set of one's own is trained best (docs/fine_tuning.md)."""

@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+from coco_files import save_tiny_detector
 from synthetic import ISSUES, write_coco
 
 from tools.check_data import main
@@ -73,6 +74,21 @@ def test_without_a_configuration_the_anchors_are_those_that_fine_tuning_starts_f
         assert check(paths, "--json", str(report), *options) == 0
         coverage.append(json.loads(report.read_text())["coverage"])
     assert coverage[0] == coverage[1]
+
+
+def test_the_detector_may_be_weights(tmp_path, capsys):
+    paths, report = write_coco(tmp_path), tmp_path / "report.json"
+    weights = save_tiny_detector(tmp_path / "tiny.safetensors")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"model: {{weights: {weights}}}")
+
+    def coverage(*options):
+        assert check(paths, "--json", str(report), *options) == 0
+        return json.loads(report.read_text())["coverage"]
+
+    assert coverage("--config", "mobilenetv2") == coverage()
+    assert "num_classes" not in capsys.readouterr().err
+    assert coverage("--config", str(weights)) == coverage("--config", str(config))
 
 
 def test_what_cannot_be_reported(tmp_path, capsys):

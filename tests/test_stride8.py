@@ -180,7 +180,7 @@ def test_classes_of_the_same_name_keep_their_rows_on_all_maps(tmp_path, source_h
 
 
 def test_it_goes_without_split_class_layers():
-    with pytest.raises(ValueError, match="go without anchors"):
+    with pytest.raises(ValueError, match="has no map of stride 8"):
         config(class_ranks=(4, 4, 4, 4))
 
 

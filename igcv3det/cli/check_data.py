@@ -47,7 +47,12 @@ def _parse(args: list[str]) -> argparse.Namespace:
     parser = command_parser("check-data", __doc__)
     add = parser.add_argument
     add_data_options(parser, "all")
-    add("--config", type=Path, metavar="FILE", help="configuration of the detector (for anchors)")
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration or weights of the detector (for anchors)",
+    )
     add("--json", type=Path, metavar="FILE", help="write the report with all issues to this file")
     add("--strict", action="store_true", help="exit with status 1 if there are issues")
     add("--allow-outside", action="store_true", help="allow file names outside the folder")
@@ -80,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     print("\n".join([*report_lines(report), *_titled("findings", findings)]))
     print("\n".join(_titled("recommendations", [f"{name}: {detail}" for name, detail in advice])))
     _print_issues(issues)
-    if options.config:
+    if options.config and not _is_weights(options.config):  # these are trained on any classes
         _compare_classes(options.config, config.num_classes, record)
     if options.json:
         more = {
@@ -94,11 +99,19 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _detector_config(path: Path | None) -> DetectorConfig:
-    """That of a configuration, else that of the weights which ``train DATA`` starts from."""
+    """That of a configuration or of weights, else of those which ``train DATA`` starts from."""
     from igcv3det.checkpoint import read_config, read_trained_config
     from igcv3det.pretrained import FINE_TUNING
 
-    return read_config(find_config(path)) if path else read_trained_config(FINE_TUNING)[0]
+    if path is None or _is_weights(path):
+        return read_trained_config(path or FINE_TUNING)[0]
+    return read_config(find_config(path))
+
+
+def _is_weights(path: Path) -> bool:
+    from igcv3det.pretrained import PRETRAINED, SUFFIXES_OF_WEIGHTS
+
+    return str(path) in PRETRAINED or path.suffix in SUFFIXES_OF_WEIGHTS
 
 
 def _compare_classes(path: Path, expected: int, record: AnnotationRecord) -> None:

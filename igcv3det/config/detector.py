@@ -292,7 +292,8 @@ class DetectorConfig:
         check_fields(self, "", num_classes="[1, inf)", image_size=IMAGE_SIDES, variances="(0, inf)")
         require(
             self.anchors.stride8_scale is None or self.head.takes_stride8,
-            "head.class_ranks and class_groups go without anchors.stride8_scale",
+            "a detector with split class layers (head.class_ranks, class_groups) has no map of "
+            "stride 8: anchors.stride8_scale must be null",
             self.anchors.stride8_scale,
         )
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 RIDGE = 1e-4
@@ -105,7 +106,7 @@ def reduced_rank(
         rank: of the product.
 
     Returns:
-        [C', rank] and [rank, C].
+        [C', rank] and [rank, C]; columns and rows beyond the weight's own rank are 0.
     """
     weight = weight.double()
     scale = metric.double().diagonal().mean().clamp(min=1e-12)  # a map may tell the outputs nothing
@@ -118,4 +119,5 @@ def reduced_rank(
     right = torch.linalg.solve_triangular(
         of_inputs, root[:, None] * vh[:rank], upper=False, left=False
     )
-    return left.float(), right.float()
+    spare = rank - left.shape[1]
+    return F.pad(left, (0, spare)).float(), F.pad(right, (0, 0, 0, spare)).float()

@@ -78,15 +78,15 @@ class Search:
     def __init__(self, options: SearchOptions, say: Say) -> None:
         self.options, self.say = options, say
         files = require_images(options.images)
-        if len(files) < MIN_IMAGES:
-            raise ValueError(
-                f"{options.images}: {len(files)} images; at least {MIN_IMAGES} are needed"
-            )
         self.teacher = load_teacher(options.checkpoint)
         if options.backend not in self.teacher.backends:
             raise ValueError(
                 f"{options.checkpoint}: a {self.teacher.kind} runs in "
                 f"{', '.join(self.teacher.backends)}, not in {options.backend}"
+            )
+        if len(files) < MIN_IMAGES:
+            raise ValueError(
+                f"{options.images}: {len(files)} images; at least {MIN_IMAGES} are needed"
             )
         self.candidates = self.teacher.candidates(options.grouped_stages)
         self.work = options.folder / "work"

@@ -26,7 +26,12 @@ from igcv3det.config import (
     config_from_dict,
     flatten,
 )
-from igcv3det.description import FREE_FIELDS, FREE_IN_FINE_TUNING, contradictions
+from igcv3det.description import (
+    FREE_FIELDS,
+    FREE_IN_FINE_TUNING,
+    contradictions,
+    starting_anchors,
+)
 from igcv3det.engine.callbacks import FiniteLossGuard, ReportLines
 from igcv3det.engine.ema import AveragedWeights
 from igcv3det.engine.run_cli import RunCLI, plain_values
@@ -92,6 +97,9 @@ class DetectionCLI(RunCLI):
         trained = _trained_config(given)
         if trained is None:
             return {}
+        if given.get("ckpt_path") is None:
+            anchors = starting_anchors(trained, given.get("model.detector.image_size"))
+            trained = dataclasses.replace(trained, anchors=anchors)
         fields = flatten(dataclasses.asdict(trained))
         return {f"model.detector.{key}": value for key, value in fields.items()}
 

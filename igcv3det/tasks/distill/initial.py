@@ -12,7 +12,7 @@ from igcv3det.detector import SSDLite, anchors_at
 from igcv3det.tasks.detect.fine_tuning import load_for_fine_tuning
 from igcv3det.tasks.distill.config import DistillationConfig
 from igcv3det.tasks.distill.morph import morph
-from igcv3det.tasks.distill.start import copy_parts, copy_shared_parts
+from igcv3det.tasks.distill.start import copy_parts, copy_shared_parts, shared_parts
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ def require_comparable(
     for key in _SAME if config.compares_heads or "head" in config.copied else _SAME_WITHOUT_HEADS:
         own, other = (attrgetter(key)(config) for config in (student, teacher))
         if own != other:
-            raise ValueError(f"model.detector.{key} is {own}, but {name} has {other}")
+            hint = f": pass --model.detector.{key} {other}" if key == "num_classes" else ""
+            raise ValueError(f"model.detector.{key} is {own}, but {name} has {other}{hint}")
 
 
 def initialise_student(
@@ -88,6 +89,11 @@ def initialise_student(
         load_for_fine_tuning(student, weights)
     elif config.start == "shared":
         shared = copy_shared_parts(student, teacher)
+        if random := [n for n in shared_parts(student) if n in config.frozen and n not in shared]:
+            raise ValueError(
+                f"distillation.frozen: the teacher's {', '.join(random)} does not fit the student, "
+                "whose own would stay random: train it, or start from weights (model.weights)"
+            )
         logger.info("copied from the teacher: %s", ", ".join(shared))
     elif config.start == "morph":
         morph(student, teacher)

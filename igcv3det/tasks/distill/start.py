@@ -115,7 +115,10 @@ def detector_parts(detector: SSDLite) -> dict[str, list[nn.Module]]:
     """
     backbone = detector.backbone
     if not isinstance(backbone, IGCV3):
-        raise ValueError("only an IGCV3 can be a student: set model.detector.backbone.name igcv3")
+        raise ValueError(
+            "only an IGCV3, or what compress makes, can be a student: set model.weights, or "
+            "model.detector.backbone.name igcv3"
+        )
     parts = {name: [module] for name, module in shared_parts(detector).items()}
     for stage in range(1, NUM_SECTIONS - 1):
         first, end = backbone.stage_starts[stage - 1], backbone.stage_starts[stage]

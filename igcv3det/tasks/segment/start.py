@@ -10,7 +10,7 @@ from typing import Any
 from igcv3det.checkpoint import load_backbone
 from igcv3det.config import BackboneConfig, config_from_dict, flatten
 from igcv3det.description import described_kind, read_description
-from igcv3det.pretrained import resolve_model
+from igcv3det.pretrained import SUFFIXES_OF_WEIGHTS, resolve_model
 from igcv3det.tasks.classify.config import ClassifierConfig
 from igcv3det.tasks.segment.checkpoint import KIND, load_segmenter, read_segmenter_description
 from igcv3det.tasks.segment.config import Triple
@@ -20,7 +20,6 @@ from igcv3det.weight_files import existing_file, parse_file_description
 logger = logging.getLogger(__name__)
 
 CLASS_LAYERS = ("head.low_classifier.", "head.high_classifier.", "head.classifier.")
-_DESCRIBED = (".safetensors", ".ckpt")
 
 
 def starting_fields(weights: str | Path) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def starting_fields(weights: str | Path) -> dict[str, Any]:
         ValueError: it is not readable, or its description does not fit.
     """
     path = existing_file(resolve_model(weights))
-    if path.suffix not in _DESCRIBED:
+    if path.suffix not in SUFFIXES_OF_WEIGHTS:
         return {}
     description = parse_file_description(path, "backbone")
     kind = described_kind(description)
@@ -71,7 +70,7 @@ def load_start(segmenter: Segmenter, weights: str | Path) -> None:
         ValueError: the weights do not fit; the message names the file and what differs.
     """
     path = existing_file(resolve_model(weights))
-    described = path.suffix in _DESCRIBED
+    described = path.suffix in SUFFIXES_OF_WEIGHTS
     description = parse_file_description(path, "backbone") if described else None
     config = segmenter.config
     _require_same_network(segmenter, path)

@@ -51,6 +51,18 @@ def _start(teacher, candidate, images=16):
     return started, found[part.reads], [found[name] for name in part.outputs]
 
 
+def test_class_layers_of_a_rank_above_their_outputs():
+    """As fine-tuning on few classes leaves them."""
+    head = dataclasses.replace(COMPRESSED.head, class_ranks=(200, 200, 200, 200, None))
+    few = dataclasses.replace(COMPRESSED, num_classes=1, head=head)
+    teacher = teacher_of(few)
+    found = teacher.candidates()
+    for candidate in (c for name in ("head0", "last", "head2") for c in found[name]):
+        part, inputs, _ = _start(teacher, candidate)
+        with torch.no_grad():
+            assert all(value.isfinite().all() for value in part(inputs))
+
+
 @pytest.mark.parametrize("level", range(5))
 def test_the_1x1_convolutions_behind_the_depthwise_are_one(level):
     layer = explicit_of(COMPRESSED).head.classification[level]

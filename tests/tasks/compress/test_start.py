@@ -180,3 +180,6 @@ def test_reduced_rank_is_the_best_of_its_rank():
             near = (left + 0.02 * torch.randn_like(left)) @ (right + 0.02 * torch.randn_like(right))
             assert error(near) >= found * 0.999
     assert found < 1e-3 * error(torch.zeros_like(weight))
+    left, right = reduced_rank(weight, covariance, metric, 7)  # more than its own
+    assert (left.shape, right.shape) == ((6, 7), (7, 8))
+    assert error(left @ right) < 1e-3 * error(torch.zeros_like(weight))

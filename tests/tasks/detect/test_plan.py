@@ -11,12 +11,14 @@ from coco_files import save_tiny_detector, write_json, write_noise
 from layouts import NAMES, write_layout
 
 from igcv3det import Predictor, load_detector, train
+from igcv3det.checkpoint import read_config, save_detector
 from igcv3det.cli.train import main
 from igcv3det.config import AnchorConfig, DetectorConfig
 from igcv3det.datasets.checks import load_annotations
 from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.record import ImageEntry, ImageTable
 from igcv3det.datasets.store import build_store
+from igcv3det.detector import build_detector
 from igcv3det.engine.arguments import given_values, option_words
 from igcv3det.pretrained import PRETRAINED
 from igcv3det.structures import Categories
@@ -289,6 +291,29 @@ def test_fitted_anchors_are_part_of_the_detector(folder, weights, tmp_path):
         assert detector.config.anchors.shapes[0] == ((0.1, 0.2),) * 6
         sides = detector.anchors[:, 2:] - detector.anchors[:, :2]
         np.testing.assert_allclose(sides, np.tile([6.4, 12.8], (len(sides), 1)), rtol=1e-5)
+    assert read_config(run / "config.yaml").anchors == detector.config.anchors
+
+
+@pytest.mark.parametrize(("size", "expected"), [(64, 80), (96, None), (80, None)])
+def test_anchors_in_pixels_of_another_size_belong_to_the_size_of_the_weights(
+    folder, weights, tmp_path, size, expected
+):
+    detector = load_detector(weights)
+    anchors = dataclasses.replace(detector.config.anchors, trained_size=80)
+    config = dataclasses.replace(detector.config, image_size=64, anchors=anchors)
+    other = tmp_path / "other.safetensors"
+    save_detector(build_detector(config, detector.categories), other)
+    given = QUICK | {"model.detector.image_size": size}
+    assert Plan(folder, given, str(other))._detector.anchors.trained_size == expected
+    run = tmp_path / "run"
+    words = [str(folder), "--weights", str(other), "--output", str(run), *option_words(given)]
+    assert main([*words, "--trainer.max_steps", "1", "--trainer.limit_val_batches", "0"]) == 0
+    for file in ("checkpoints/last.ckpt", "config.yaml"):
+        found = load_detector(run / file).config
+        assert (found.image_size, found.anchors.trained_size) == (size, expected)
+    part = tmp_path / "part.yaml"
+    part.write_text(f"model: {{weights: {other}, detector: {{image_size: {size}}}}}")
+    assert read_config(part).anchors.trained_size == expected
 
 
 def test_other_numbers_of_anchors_are_refused(folder, weights, tmp_path, capsys):

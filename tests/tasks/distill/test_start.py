@@ -4,7 +4,12 @@ from distillation_networks import built, detector_config, small_config
 from torch.testing import assert_close
 
 from igcv3det.config import BackboneConfig
-from igcv3det.tasks.distill.config import DISTILLATION_PARTS, SHARED_PARTS
+from igcv3det.tasks.distill.config import (
+    DISTILLATION_PARTS,
+    SHARED_PARTS,
+    DistillationConfig,
+)
+from igcv3det.tasks.distill.initial import initialise_student
 from igcv3det.tasks.distill.start import (
     copy_parts,
     copy_shared_parts,
@@ -63,6 +68,13 @@ def test_heads_of_other_categories_stay():
     teacher, student = built(small_config(), 1), built(small_config(), 2)
     teacher.categories = Categories((1, 2, 9), ("a", "b", "c"))
     assert "head" not in copy_shared_parts(student, teacher)
+
+
+def test_a_part_that_is_not_the_teachers_cannot_be_frozen():
+    teacher, student = built(small_config(), 1), built(small_config(width=0.5), 2)
+    config = DistillationConfig(start="shared", frozen=("stem", "stage1"))
+    with pytest.raises(ValueError, match=r"frozen: the teacher's stem does not fit the student"):
+        initialise_student(student, teacher, config, None)
 
 
 def test_parts_are_the_whole_network():
