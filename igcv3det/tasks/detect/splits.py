@@ -101,15 +101,18 @@ class TrainingSplits:
         record = self.train.record
         used = set(np.unique(record.labels).tolist())
         names = [n for label, n in enumerate(record.categories.names, 1) if label not in used]
+        hint = "--data.drop_empty_classes true leaves out those without any box"
+        if self.drops_empty_classes:
+            hint = "the validation split has boxes of them, which count as missed"
         if names:
             logger.warning(
-                "%s: no training box of %d of %d classes: %s%s; --data.drop_empty_classes true "
-                "leaves out those without any box",
+                "%s: no training box of %d of %d classes: %s%s; %s",
                 record.path,
                 len(names),
                 len(record.categories),
                 ", ".join(names[:5]),
                 ", ..." if len(names) > 5 else "",
+                hint,
             )
 
     @cached_property

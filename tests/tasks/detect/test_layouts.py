@@ -77,3 +77,16 @@ def test_classes_without_a_box(tmp_path, caplog):
     assert data.categories.names == ("cat", "dog", "zebra")
     assert data.train_store.categories == data.categories
     assert caplog.text == ""
+
+
+def test_classes_with_boxes_in_the_validation_split_alone(tmp_path, caplog):
+    folder, _ = write_layout(tmp_path, "yolo")
+    text = (folder / "data.yaml").read_text()
+    (folder / "data.yaml").write_text(text + "  3: unicorn\n")
+    label = next(path for path in sorted(folder.rglob("*.txt")) if "val" in path.parts)
+    label.write_text(label.read_text() + "3 0.5 0.5 0.2 0.2\n")
+    data = CocoDataModule(folder, num_workers=0, image_size=32, drop_empty_classes=True)
+    data.setup("fit")
+    assert data.categories.names == ("cat", "dog", "zebra", "unicorn")
+    assert "unicorn; the validation split has boxes of them" in caplog.text
+    assert "drop_empty_classes" not in caplog.text
