@@ -113,7 +113,7 @@ def _ignored_interrupts_return() -> Iterator[None]:
         is_terminated = isinstance(ignored.exc_value, TerminatedError)
         number = signal.SIGTERM if is_terminated else signal.SIGINT
         # not at once: it would be raised in this hook
-        timers.append(threading.Timer(_SOON_S, signal.raise_signal, [number]))
+        timers.append(threading.Timer(_SOON_S, _send_to_main_thread, [number]))
         timers[-1].start()
 
     sys.unraisablehook = hook
@@ -123,6 +123,15 @@ def _ignored_interrupts_return() -> Iterator[None]:
         sys.unraisablehook = before
         for timer in timers:
             timer.cancel()
+
+
+def _send_to_main_thread(signum: int) -> None:
+    """Ends what the thread waits for, which a signal to another thread would not."""
+    ident = threading.main_thread().ident
+    if ident is not None and hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(ident, signum)
+    else:  # Windows
+        signal.raise_signal(signum)
 
 
 class TerminatedError(KeyboardInterrupt):
