@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -190,9 +189,10 @@ class HeadConfig:
             init_std="(0, inf)",
         )
         self._check_lengths()
-        ranks, pairs = self.class_ranks or (), self.class_groups or ()
+        pairs = self.class_groups or ()
+        ranks = self.class_ranks or (None,) * len(pairs)
         require(
-            all(rank is not None for rank, pair in _aligned(ranks, pairs) if pair != (1, 1)),
+            all(ranks[level] is not None for level, pair in enumerate(pairs) if pair != (1, 1)),
             "head.class_groups needs head.class_ranks: a single 1x1 stays dense",
             self.class_groups,
         )
@@ -218,12 +218,6 @@ class HeadConfig:
                 f"head.{name} needs one value for each {what}",
                 values,
             )
-
-
-def _aligned(
-    ranks: tuple[int | None, ...], pairs: tuple[Groups, ...]
-) -> Iterator[tuple[int | None, Groups]]:
-    yield from zip(ranks or (None,) * len(pairs), pairs or ((1, 1),) * len(ranks), strict=True)
 
 
 @dataclass(frozen=True)
