@@ -8,7 +8,6 @@ so neither needs the YAML that trained it. A YAML alone gives a detector with ra
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from igcv3det.description import (
     describe,
     described_kind,
     read_description,
-    starting_anchors,
+    starting_config,
 )
 from igcv3det.detector import SSDLite, build_detector
 from igcv3det.pretrained import SUFFIXES_OF_WEIGHTS, resolve_model
@@ -150,8 +149,8 @@ def read_config(path: str | Path) -> DetectorConfig:
         return read_model_config(path, "detector", DetectorConfig)
     try:
         trained, _ = read_trained_config(weights)
-        anchors = starting_anchors(trained, values.get("image_size"))
-        config = merge_config(replace(trained, anchors=anchors), values, "model.detector")
+        start = starting_config(trained, values.get("image_size"))
+        config = merge_config(start, values, "model.detector")
         if conflicts := contradictions(config, trained, FREE_IN_FINE_TUNING):
             raise ValueError(f"model.weights {weights} was trained with {'; '.join(conflicts)}")
     except FileNotFoundError as error:

@@ -11,13 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from igcv3det.config import (
-    AnchorConfig,
-    DetectorConfig,
-    HeadConfig,
-    config_from_dict,
-    flatten,
-)
+from igcv3det.config import DetectorConfig, HeadConfig, config_from_dict, flatten
 from igcv3det.structures import Categories
 
 DESCRIPTION = "igcv3det"
@@ -66,21 +60,22 @@ def describe(config: DetectorConfig, categories: Categories) -> dict[str, Any]:
     }
 
 
-def starting_anchors(trained: DetectorConfig, image_size: object) -> AnchorConfig:
-    """The anchors that a training from weights begins with, where none are given.
+def starting_config(trained: DetectorConfig, image_size: object) -> DetectorConfig:
+    """The description that a training from weights begins with, where the user gives no other.
 
     Args:
         trained: the detector of the weights.
         image_size: to train at; None keeps that of the weights.
 
     Returns:
-        Those of the weights. At another input size they are shares of it, also where those of the
-        weights are pixels of a third size (``anchors.trained_size``): such pixels would leave the
-        largest objects without anchors.
+        That of the weights. At another input size the anchors are shares of it, also where those of
+        the weights are pixels of a third size (``anchors.trained_size``): such pixels would leave
+        the largest objects without anchors. The image size itself is left to the caller.
     """
     if image_size is None or image_size == trained.image_size:
-        return trained.anchors
-    return dataclasses.replace(trained.anchors, trained_size=None)
+        return trained
+    anchors = dataclasses.replace(trained.anchors, trained_size=None)
+    return dataclasses.replace(trained, anchors=anchors)
 
 
 def contradictions(

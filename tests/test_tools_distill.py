@@ -251,7 +251,10 @@ def test_boxes_with_scores_are_trained_on(folder):
     ("options", "complaint"),
     [
         (BOXES, "data.boxes must name files"),
-        ((*BOXES, "--data.boxes", "[BOXES]"), "or not with their size, such as 03.png"),
+        (
+            (*BOXES, "--data.boxes", "[BOXES]"),
+            "17 images are not in these files, or not with their size, such as 03.png",
+        ),
         (("--model.teacher", "none.safetensors"), "none.safetensors: no such file"),
         (("--model.detector.num_classes", "4"), "teacher.safetensors has 3"),
         (("--data.folders", "[nowhere]"), "nowhere: no such folder"),

@@ -17,7 +17,7 @@ from igcv3det.config import DetectorConfig
 from igcv3det.datasets.category_map import match_names
 from igcv3det.datasets.checks import load_annotations
 from igcv3det.datasets.store import AnnotationStore
-from igcv3det.description import starting_anchors
+from igcv3det.description import starting_config
 from igcv3det.engine.arguments import require_counts
 from igcv3det.pretrained import FINE_TUNING
 from igcv3det.tasks.detect.anchor_choice import STRIDE8, explained_anchors
@@ -117,12 +117,12 @@ class Plan:
     @property
     def _detector(self) -> DetectorConfig:
         """The detector with the image size and the maps that are trained."""
-        anchors = starting_anchors(self._trained, self._image_size)
-        head = self._trained.head
+        start = starting_config(self._trained, self._image_size)
+        anchors, head = start.anchors, start.head
         scale = self._given.get(STRIDE8, anchors.stride8_scale)
         channels = self._given.get("model.detector.head.stride8_channels", head.stride8_channels)
         return dataclasses.replace(
-            self._trained,
+            start,
             image_size=self._image_size,
             num_classes=len(self._store.categories),
             anchors=dataclasses.replace(anchors, stride8_scale=scale),

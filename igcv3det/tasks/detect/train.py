@@ -30,7 +30,7 @@ from igcv3det.description import (
     FREE_FIELDS,
     FREE_IN_FINE_TUNING,
     contradictions,
-    starting_anchors,
+    starting_config,
 )
 from igcv3det.engine.callbacks import FiniteLossGuard, ReportLines
 from igcv3det.engine.ema import AveragedWeights
@@ -98,8 +98,7 @@ class DetectionCLI(RunCLI):
         if trained is None:
             return {}
         if given.get("ckpt_path") is None:
-            anchors = starting_anchors(trained, given.get("model.detector.image_size"))
-            trained = dataclasses.replace(trained, anchors=anchors)
+            trained = starting_config(trained, given.get("model.detector.image_size"))
         fields = flatten(dataclasses.asdict(trained))
         return {f"model.detector.{key}": value for key, value in fields.items()}
 
