@@ -89,6 +89,7 @@ def test_the_detector_may_be_weights(tmp_path, capsys):
     assert coverage("--config", "mobilenetv2") == coverage()
     assert "num_classes" not in capsys.readouterr().err
     assert coverage("--config", str(weights)) == coverage("--config", str(config))
+    assert coverage("--config", "released") == coverage("--config", "mobilenetv2")
 
 
 def test_what_cannot_be_reported(tmp_path, capsys):

@@ -109,9 +109,9 @@ def _detector_config(path: Path | None) -> DetectorConfig:
 
 
 def _is_weights(path: Path) -> bool:
-    from igcv3det.pretrained import PRETRAINED, SUFFIXES_OF_WEIGHTS
+    from igcv3det.pretrained import ALIASES, PRETRAINED, SUFFIXES_OF_WEIGHTS
 
-    return str(path) in PRETRAINED or path.suffix in SUFFIXES_OF_WEIGHTS
+    return str(path) in {*PRETRAINED, *ALIASES} or path.suffix in SUFFIXES_OF_WEIGHTS
 
 
 def _compare_classes(path: Path, expected: int, record: AnnotationRecord) -> None:
