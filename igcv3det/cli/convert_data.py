@@ -47,13 +47,15 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.datasets.coco_writer import coco_content
     from igcv3det.datasets.dataset import Dataset
     from igcv3det.datasets.issues import summarize
-    from igcv3det.datasets.subsets import used_categories, with_categories
+    from igcv3det.datasets.subsets import empty_classes, used_categories, with_categories
 
     with counting_up("images read") as progress:
         dataset = Dataset(options.source, options.format, progress)
+        if (notice := dataset.notice(options.split)) is not None:
+            print(notice, file=sys.stderr)
         record, images = dataset.read(options.split)
     used = used_categories([record])
-    empty = [name for name in record.categories.names if name not in used.names]
+    empty = empty_classes(record, used)
     if empty and options.drop_empty_classes:
         record = with_categories(record, used)
     for issue in record.issues[:SHOWN]:

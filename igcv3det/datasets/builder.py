@@ -94,7 +94,7 @@ class RecordBuilder:
         self._named = dict(zip(categories.names, categories.ids, strict=True))
         self._require_few_categories()
         self._issues = list(issues)
-        self._image_ids, self._sizes = array("q"), array("i")
+        self._image_ids, self._sizes, self._is_upright = array("q"), array("i"), array("b")
         self._image_names, self._label_files = TextCollector(), TextCollector()
         self._has_label_files = False
         self._row_of: dict[int, int | None] = {}  # by image id; None: that image is dropped
@@ -111,6 +111,8 @@ class RecordBuilder:
         height: object,
         position: int = 0,
         label_file: Path | str | None = None,
+        *,
+        is_upright: bool = False,
     ) -> None:
         """Adds an image; values as the file has them, None for what it lacks.
 
@@ -121,6 +123,7 @@ class RecordBuilder:
             height: likewise.
             position: in the file's list, for messages.
             label_file: the file that describes this image, for messages; None is the whole path.
+            is_upright: as in `ImageEntry`.
 
         Raises:
             AnnotationError: the id has more than 63 bits.
@@ -146,6 +149,7 @@ class RecordBuilder:
             self._image_ids.append(number)
             self._image_names.append(file_name)
             self._sizes.extend(self._size(number, width, height) or (0, 0))
+            self._is_upright.append(is_upright)
 
     def add_named(
         self, image_id: int, name: str, bbox: list[float], position: int, is_crowd: int = 0
@@ -217,6 +221,7 @@ class RecordBuilder:
                 np.asarray(self._image_ids),
                 np.asarray(self._sizes).reshape(-1, 2),
                 self._image_names.build(),
+                np.asarray(self._is_upright).astype(np.bool_),
             ),
             image_rows=np.asarray(self._rows),
             labels=np.asarray(self._labels),

@@ -111,10 +111,11 @@ def check_images(
         path = Path(images) / entry.file_name
         kind: IssueKind = "unreadable file"
         try:
-            image = read_image(path, size=entry.size)
+            image = read_image(path, size=entry.size, is_upright=entry.is_upright)
             if look is not None:
                 look(index, image)
-            detail = _ambiguous_orientation(path, store.size(index))
+            size = store.size(index)
+            detail = None if entry.is_upright else _ambiguous_orientation(path, size)
             kind = "ambiguous orientation"
         except ImageReadError as error:
             kind = "size mismatch" if isinstance(error, ImageSizeError) else kind

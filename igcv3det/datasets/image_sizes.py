@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import PIL.Image
 from PIL.TiffImagePlugin import TiffImageFile
@@ -43,6 +44,20 @@ def read_size(path: Path) -> tuple[int, int]:
         return decoded.shape[0], decoded.shape[1]
 
 
+class FrameSize(NamedTuple):
+    """Of an image, in pixels.
+
+    Attributes:
+        height: of the frame that its boxes are in.
+        width: likewise.
+        is_upright: as in `datasets.record.ImageEntry`.
+    """
+
+    height: int
+    width: int
+    is_upright: bool
+
+
 def stated_size(height: object, width: object, image: Path) -> tuple[int, int]:
     """(height, width) as an annotation states them, else those of the image's file.
 
@@ -60,8 +75,8 @@ def size_or_issue(
     file: Path | str,
     left_out: str,
     line: int = 0,
-) -> tuple[int, int] | None:
-    """`stated_size`, or None where it is unknown, which becomes an issue.
+) -> FrameSize | None:
+    """`stated_size` and its frame, or None where it is unknown, which becomes an issue.
 
     Args:
         builder: takes the issue where the annotation does not state both and the file cannot be
@@ -73,7 +88,8 @@ def size_or_issue(
         line: of the label file; 0 where it describes a single image.
     """
     try:
-        return stated_size(*stated, image)
+        is_stated = all((whole_number(side) or 0) >= 1 for side in stated)
+        return FrameSize(*stated_size(*stated, image), is_upright=not is_stated)
     except ImageReadError as error:
         kind: IssueKind = "unreadable file" if image.is_file() else "missing file"
         where = f"line {line}: " if line else ""

@@ -85,11 +85,13 @@ class ImageEntry(NamedTuple):
         image_id: the data set's own id.
         file_name: path below the folder of the images (`datasets.image_files.ImageFolder`).
         size: (height, width) in pixels of the frame that the boxes are in; None if not given.
+        is_upright: that frame is a viewer's, with the EXIF orientation; else the size tells.
     """
 
     image_id: int
     file_name: str
     size: tuple[int, int] | None
+    is_upright: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,13 @@ class ImageTable:
         ids: [I] int64, the data set's own.
         sizes: [I, 2] int32 (height, width) in pixels; (0, 0) if not given.
         names: [I] file names.
+        is_upright: [I] bool, as in `ImageEntry`.
     """
 
     ids: NDArray[np.int64]
     sizes: NDArray[np.int32]
     names: Texts
+    is_upright: NDArray[np.bool_]
 
     @classmethod
     def of(cls, entries: Iterable[ImageEntry]) -> ImageTable:
@@ -114,6 +118,7 @@ class ImageTable:
             ids=np.array([entry.image_id for entry in entries], dtype=np.int64),
             sizes=np.array([entry.size or (0, 0) for entry in entries], np.int32).reshape(-1, 2),
             names=Texts.of(entry.file_name for entry in entries),
+            is_upright=np.array([entry.is_upright for entry in entries], np.bool_),
         )
 
     def __len__(self) -> int:
@@ -121,7 +126,8 @@ class ImageTable:
 
     def __getitem__(self, row: int) -> ImageEntry:
         height, width = self.sizes[row].tolist()
-        return ImageEntry(int(self.ids[row]), self.names[row], (height, width) if height else None)
+        size = (height, width) if height else None
+        return ImageEntry(int(self.ids[row]), self.names[row], size, bool(self.is_upright[row]))
 
     def __iter__(self) -> Iterator[ImageEntry]:
         return (self[row] for row in range(len(self)))
@@ -130,7 +136,7 @@ class ImageTable:
     def nbytes(self) -> int:
         """Memory of the table."""
         names = len(self.names.data) + self.names.starts.nbytes
-        return names + self.ids.nbytes + self.sizes.nbytes
+        return names + self.ids.nbytes + self.sizes.nbytes + self.is_upright.nbytes
 
 
 @dataclass(frozen=True)

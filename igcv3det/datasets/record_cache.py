@@ -34,7 +34,7 @@ FOLDER = "IGCV3DET_CACHE"
 """Environment variable: where the records are kept; empty keeps none."""
 MIN_FILES = 5000
 """Smaller data sets are read in about a second."""
-_VERSION = 4
+_VERSION = 5
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 FILE_AN_IMAGE = frozenset({"yolo", "voc", "labelme"})
 """Formats with a label file an image."""
@@ -124,6 +124,7 @@ def _packed(split: SplitRecord) -> dict[str, Any]:
         **{name: getattr(record, name) for name in ARRAYS},
         "image_ids": table.ids,
         "sizes": table.sizes,
+        "is_upright": table.is_upright,
         **_packed_texts("image_names", table.names),
         **_packed_texts("label_files", record.label_files),
         "description": np.frombuffer(text, np.uint8),
@@ -139,6 +140,7 @@ def _unpacked(arrays: Mapping[str, Any]) -> SplitRecord:
             arrays["image_ids"],
             arrays["sizes"],
             _unpacked_texts("image_names", arrays),
+            arrays["is_upright"],
         ),
         **{name: arrays[name] for name in ARRAYS},
         issues=tuple(DatasetIssue(*issue) for issue in description["issues"]),

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,13 +72,20 @@ def with_annotations(record: AnnotationRecord, is_kept: NDArray[np.bool_]) -> An
 def with_categories(record: AnnotationRecord, categories: Categories) -> AnnotationRecord:
     """The record with other classes, matched by name.
 
+    Classes that the record has are matched by id too: two of them may have one name.
+
     Raises:
         AnnotationError: a class that has annotations is not among ``categories``.
     """
     if record.categories == categories:
         return record
-    label_of = {name: label for label, name in enumerate(categories.names, start=1)}
-    labels = np.array([0, *(label_of.get(name, 0) for name in record.categories.names)], np.int16)
+    own, other = record.categories, categories
+    own_keys: list[Any] = list(zip(own.ids, own.names, strict=True))
+    keys: list[Any] = list(zip(other.ids, other.names, strict=True))
+    if not set(keys) <= set(own_keys):
+        own_keys, keys = list(own.names), list(other.names)
+    label_of = {key: label for label, key in enumerate(keys, start=1)}
+    labels = np.array([0, *(label_of.get(key, 0) for key in own_keys)], np.int16)
     new = labels[record.labels]
     if (new == 0).any():
         label = int(record.labels[np.flatnonzero(new == 0)[0]])
@@ -95,6 +102,12 @@ def used_categories(records: Sequence[AnnotationRecord]) -> Categories:
     return Categories(
         tuple(ids[label - 1] for label in kept), tuple(names[label - 1] for label in kept)
     )
+
+
+def empty_classes(record: AnnotationRecord, used: Categories) -> list[str]:
+    """Names of the record's classes that are not among the used ones, by id."""
+    pairs = zip(record.categories.ids, record.categories.names, strict=True)
+    return [name for number, name in pairs if number not in used.ids]
 
 
 def joined(path: Path, parts: Sequence[SplitRecord]) -> SplitRecord:

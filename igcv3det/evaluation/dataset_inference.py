@@ -166,7 +166,8 @@ def _read_ahead(
 
     def prepare(image_id: int) -> Prepared:
         entry = evaluator.image(image_id)
-        image = read_image(folder.folder / folder.find(entry.file_name), entry.size)
+        file = folder.folder / folder.find(entry.file_name)
+        image = read_image(file, entry.size, is_upright=entry.is_upright)
         return predictor.preprocess(image), image.shape[:2]
 
     waiting: list[tuple[Sequence[int], list[Future[Prepared]]]] = []

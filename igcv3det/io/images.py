@@ -59,7 +59,9 @@ class ImageSizeError(ImageReadError):
     """An image whose size differs from its annotations."""
 
 
-def read_image(path: str | Path, size: tuple[int, int] | None = None) -> Image:
+def read_image(
+    path: str | Path, size: tuple[int, int] | None = None, *, is_upright: bool = False
+) -> Image:
     """Reads an image file as 8-bit RGB.
 
     Grey, palette and CMYK images are converted to RGB, 16-bit values are cut to the upper 8 bits,
@@ -72,6 +74,7 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> Image:
             Otherwise the orientation is applied only if the stored image does not have this size:
             where both fit (a square, a rotation by 180 degrees), the stored pixels are returned, as
             COCO's own tools do.
+        is_upright: ``size`` is that with the orientation applied.
 
     Returns:
         [H, W, 3] uint8 RGB.
@@ -85,7 +88,7 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> Image:
     if size is None:
         return decode_image(data, str(path))
     image = _decode(data, str(path), oriented=False)
-    if image.shape[:2] == size:
+    if image.shape[:2] == size and not is_upright:
         return image
     oriented = decode_image(data, str(path))
     if oriented.shape[:2] == size:

@@ -53,7 +53,8 @@ def _drawn(analysis: Analysis, image_id: int, images: ImageFolder) -> Image:
     truth = matches.truth
     image_row = int(np.flatnonzero(truth.images.ids == image_id)[0])
     entry = truth.images[image_row]
-    image = read_image(images.folder / images.find(entry.file_name), entry.size)
+    file = images.folder / images.find(entry.file_name)
+    image = read_image(file, entry.size, is_upright=entry.is_upright)
     scale = min(1.0, LONGER_SIDE_PX / max(image.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     smaller = PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BOX)

@@ -9,7 +9,7 @@ from coco_files import coco, write_json
 
 from igcv3det.datasets.coco import load_categories, read_coco
 from igcv3det.datasets.issues import AnnotationError
-from igcv3det.datasets.record import NO_ID
+from igcv3det.datasets.record import NO_ID, ImageEntry
 
 BOX = {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4]}
 IMAGE = {"id": 1, "file_name": "1.png", "width": 200, "height": 100}
@@ -31,7 +31,7 @@ def test_the_record_is_what_the_file_says(tmp_path):
     record = read(tmp_path, content)
     assert record.path == tmp_path / "a.json"
     assert (record.categories.ids, record.categories.names) == ((1, 3, 7), ("cat", "dog", "zebra"))
-    assert list(record.images) == [(5, "5.png", None), (1, "1.png", (100, 200))]
+    assert list(record.images) == [ImageEntry(5, "5.png", None), ImageEntry(1, "1.png", (100, 200))]
     assert record.image_rows.tolist() == [1, 1]
     assert record.labels.tolist() == [2, 3]
     assert record.boxes.tolist() == [[1, 2, 3, 4], [-5, 0, 0.5, 1000]]
@@ -66,7 +66,7 @@ def test_whole_numbers_of_other_types(tmp_path, number):
         "categories": [{"id": three, "name": "dog"}],
     }
     record = read(tmp_path, content)
-    assert list(record.images) == [(1, "1.png", (100, 200))]
+    assert list(record.images) == [ImageEntry(1, "1.png", (100, 200))]
     assert (record.labels.tolist(), record.is_crowd.tolist()) == ([1], [False])
     assert record.issues == ()
 
@@ -127,7 +127,7 @@ def test_images_that_are_dropped(tmp_path, entry, kind):
     content = coco([1], [(1, 3, (0, 0, 5, 5)), (2, 3, (0, 0, 5, 5))])
     content["images"].append(entry)
     record = read(tmp_path, content)
-    assert list(record.images) == [(1, "1.png", (100, 200))]
+    assert list(record.images) == [ImageEntry(1, "1.png", (100, 200))]
     assert len(record) == 1
     # the box of image 2 is an issue of its own unless that image is known to be dropped
     is_known = isinstance(entry, dict) and entry.get("id") == 2
@@ -149,7 +149,7 @@ def test_sizes_that_are_none(tmp_path, size):
     content = coco([1], [(1, 3, (0, 0, 5, 5))])
     content["images"][0] |= {"width": size[0], "height": size[1]}
     record = read(tmp_path, content)
-    assert list(record.images) == [(1, "1.png", None)]
+    assert list(record.images) == [ImageEntry(1, "1.png", None)]
     assert len(record) == 1
     assert kinds(record) == ["bad image size"]
 

@@ -310,6 +310,9 @@ def test_files_that_labelme_lacks(tmp_path):
     [
         ('<box label="cat" xtl="0" ytl="0" xbr="4" ybr="2" rotation="90"/>', [1, -1, 2, 4]),
         ('<polygon label="cat" points="1,2;5,9;3,4"/>', [1, 2, 4, 7]),
+        ('<ellipse label="cat" cx="9" cy="8" rx="4" ry="2" rotation="90"/>', [7, 4, 4, 8]),
+        ('<ellipse label="cat" cx="9" cy="8" rx="4" ry="2"/>', [5, 6, 8, 4]),
+        ('<mask label="cat" rle="0, 6" left="1" top="2" width="3" height="2"/>', [1, 2, 3, 2]),
         ('<points label="cat" points="1,2"/>', "line 23: a points has no extent"),
         ('<box label="cat" xtl="0"/>', "line 23: a box with unusable coordinates"),
     ],

@@ -7,14 +7,16 @@ import pytest
 from PIL import Image
 from synthetic import EXIF_ORIENTATION, write_coco
 
-from igcv3det.datasets.checks import load_annotations
+from igcv3det.datasets.checks import check_record, load_annotations
+from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.image_files import (
     ImageFolder,
     OutsideFolderError,
     check_images,
     leads_outside,
 )
-from igcv3det.io.images import ImageReadError
+from igcv3det.io.images import ImageReadError, read_image
+from igcv3det.tasks.detect.dataset import CocoDetection
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "caf\u00e9.jpg") for form in ("NFC", "NFD"))
 
@@ -113,3 +115,30 @@ def test_an_orientation_that_the_size_does_not_decide(tmp_path, orientation, siz
     assert [issue.kind for issue in issues] == ["ambiguous orientation"] * is_open
     if is_open:
         assert f"EXIF orientation {orientation} keeps the size" in issues[0].detail
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_yolo_boxes_are_in_the_frame_of_a_viewer(tmp_path, orientation):
+    # red where the viewer shows the upper left quarter
+    shown = np.zeros((64, 64, 3), np.uint8)
+    shown[:32, :32, 0] = 255
+    turned = Image.fromarray(shown)
+    inverse = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # of Pillow's Transpose
+    if orientation != 1:
+        turned = turned.transpose(Image.Transpose(inverse[orientation]))
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    turned.save(tmp_path / "images" / "a.png", exif=exif)
+    (tmp_path / "labels" / "a.txt").write_text("0 0.25 0.25 0.5 0.5\n")
+    (tmp_path / "classes.txt").write_text("red\n")
+    record, folder = Dataset(tmp_path).read("all")
+    store, issues = check_record(record, folder)
+    issues += check_images(store, folder, "labels")
+    assert not issues
+    (entry,) = store.images
+    image = read_image(folder / entry.file_name, entry.size, is_upright=entry.is_upright)
+    np.testing.assert_array_equal(image, shown)
+    image, _ = CocoDetection(store, folder, lambda example, _: example)[0, 0]
+    np.testing.assert_array_equal(image, shown)

@@ -119,3 +119,44 @@ def test_a_name_that_no_file_can_have_is_one_missing_image(tmp_path):
     record, folder = Dataset(file).read("all")
     assert folder == tmp_path / "images"
     assert len(record.images) == 2
+
+
+@pytest.mark.parametrize("write", [_write_cvat, _write_coco], ids=["cvat", "coco"])
+def test_the_images_of_another_data_set_beside_are_not_taken(tmp_path, write, caplog):
+    own = tmp_path / "mine"
+    _write_images(own / "photos", 50)
+    _write_images(tmp_path / "other", 200)
+    (own / "photos" / NAMES[1]).unlink()  # the other one has more of the names
+    file = own / ("all.json" if write is _write_coco else "annotations.xml")
+    write(file)
+    assert Dataset(own).read("train" if write is _write_cvat else "all")[1] == own / "photos"
+    (own / "photos" / NAMES[0]).unlink()
+    (tmp_path / "other" / "annotations.xml").write_text("<annotations/>")
+    assert Dataset(own).read("train" if write is _write_cvat else "all")[1] == own
+
+
+def test_most_of_the_images_may_be_missing(tmp_path):
+    names = [f"{number:04}.png" for number in range(5000)]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / names[4321]).touch()
+    images = [{"id": n, "file_name": m, "width": 32, "height": 24} for n, m in enumerate(names)]
+    file = write_json(tmp_path / "a.json", coco([], [(0, 1, [5, 5, 9, 9])]) | {"images": images})
+    assert Dataset(file).read("all")[1] == tmp_path  # of 2,000 names none is there
+    for name in names[100:120]:
+        (tmp_path / "photos" / name).touch()
+    assert Dataset(file).read("all")[1] == tmp_path / "photos"
+
+
+def test_cvat_in_folders_of_splits_ignores_subsets(tmp_path):
+    for folder, name in (("train", "a.png"), ("val", "b.png")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "annotations.xml").write_text(
+            f'<annotations><version>1.1</version><image name="{name}" subset="Train" width="32" '
+            'height="24"/></annotations>'
+        )
+        PIL.Image.new("RGB", (32, 24)).save(tmp_path / folder / name)
+    data = Dataset(tmp_path)
+    for split, name in (("train", "a.png"), ("val", "b.png")):
+        record, folder = data.read(split)
+        assert [entry.file_name for entry in record.images] == [name]
+        assert folder == tmp_path / split

@@ -53,6 +53,6 @@ def test_coco_fits_in_25_mib():
         labels=np.ones(boxes, dtype=np.int16),
         is_crowd=np.zeros(boxes, dtype=np.bool_),
     )
-    # a box: 16 + 2 + 1 bytes; an image: id 8, size 8, name 16, two starts of 4; and the two ends
-    assert store.nbytes == 19 * boxes + 40 * images + 2 * 4
+    # a box: 16 + 2 + 1 bytes; an image: id 8, size 8, frame 1, name 16, starts 8; the two ends
+    assert store.nbytes == 19 * boxes + 41 * images + 2 * 4
     assert store.nbytes <= 25 * MIB

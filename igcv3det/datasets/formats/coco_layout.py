@@ -93,7 +93,7 @@ def _is_empty_split(file: Path) -> bool:
 
 def _read(file: Path) -> SplitRecord:
     record = read_coco(file)
-    names = [entry.file_name for entry, _ in zip(record.images, range(20), strict=False)]
+    names = list(record.images.names)
     text = _split_text(file)
     places = [] if _is_export(file) else [file.parent.parent, file.parent]
     likely = [folder for place in places for folder in (place / text, place / "images" / text)]

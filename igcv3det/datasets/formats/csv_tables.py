@@ -180,7 +180,9 @@ class _Images:
         size = size_or_issue(self._builder, image, stated, self._file, left_out, line)
         if size is None:
             return None
-        self._builder.add_image(number, name, size[1], size[0], position=line)
+        self._builder.add_image(
+            number, name, size.width, size.height, position=line, is_upright=size.is_upright
+        )
         return number
 
 

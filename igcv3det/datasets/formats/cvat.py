@@ -1,7 +1,7 @@
 """CVAT for images 1.1: one XML file with a list of images and of labels.
 
-Boxes have edges in pixels from 0. Of rotated boxes and polygons the extent is taken; points and
-lines are left out, which is counted.
+Boxes have edges in pixels from 0. Of rotated boxes, polygons, ellipses and masks the extent is
+taken; points and lines are left out, which is counted.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ class _Document:
 
     def _add_image(self, attributes: dict[str, str], line: int) -> None:
         subset = attributes.get("subset", "")
-        named = split_name(subset)
+        # a file in the folder of a split is of that split, also where tasks were divided later
+        named = split_name(subset) if self._split == ALL else None
         self._current = named or self._split
         if self._current not in self._builders:
             names = self.names or None
@@ -176,6 +177,12 @@ def _box(tag: str, attributes: dict[str, str]) -> list[float] | str:
         if tag == "box":
             left, top, right, bottom = (float(attributes[k]) for k in ("xtl", "ytl", "xbr", "ybr"))
             return _rotated(left, top, right, bottom, float(attributes.get("rotation", 0)))
+        if tag == "ellipse":
+            x, y, across, down = (float(attributes[k]) for k in ("cx", "cy", "rx", "ry"))
+            degrees = float(attributes.get("rotation", 0))
+            return _ellipse(x, y, across, down, degrees)
+        if tag == "mask":
+            return [float(attributes[k]) for k in ("left", "top", "width", "height")]
         if tag == "polygon":
             points = [point.split(",") for point in attributes["points"].split(";")]
             xs, ys = [float(x) for x, _ in points], [float(y) for _, y in points]
@@ -183,6 +190,14 @@ def _box(tag: str, attributes: dict[str, str]) -> list[float] | str:
     except (KeyError, ValueError):
         return f"a {tag} with unusable coordinates: {shown(attributes)}"
     return f"a {tag} has no extent that a box could take: use a box or a polygon"
+
+
+def _ellipse(x: float, y: float, across: float, down: float, degrees: float) -> list[float]:
+    """The extent of an ellipse, of centre and half axes, turned about its centre."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    half_width = math.hypot(across * cos, down * sin)
+    half_height = math.hypot(across * sin, down * cos)
+    return [x - half_width, y - half_height, 2 * half_width, 2 * half_height]
 
 
 def _rotated(left: float, top: float, right: float, bottom: float, degrees: float) -> list[float]:

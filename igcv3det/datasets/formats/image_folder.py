@@ -6,17 +6,19 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from igcv3det.datasets.formats.folders import ALL, split_name, walk
+from igcv3det.datasets.formats.folders import ALL, files_ending, split_name, walk
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.listings import FolderListing, is_file
 
 logger = logging.getLogger(__name__)
 
-_LOOKED_AT = 20  # images
+_LOOKED_AT = (20, 2000)  # images: the second where none of the first is there
 _SEARCHED_FOLDERS = 2000
+_OF_ANNOTATIONS = (".csv", ".json", ".xml", ".yaml", ".yml")
 
 
 def last_word(file: Path) -> str:
@@ -35,12 +37,13 @@ def find_images_folder(
     """The folder that file names start from, so that the most of them exist.
 
     The likely ones, that of the file, ``images`` in it and beside it, else the folders below it,
-    beside it and in ``images`` beside it. Splits may number their images alike, so a folder that is
-    named after the split comes first, and one that is named after another split last.
+    else those beside it and in ``images`` beside it, but none with annotations: that is another
+    data set. Splits may number their images alike, so a folder that is named after the split comes
+    first, and one that is named after another split last.
 
     Args:
         file: the annotation file.
-        names: file names of some images.
+        names: file names of all images.
         split: of these images; "all" takes the one that the file or its folder is named after.
         likely: folders to look in first.
 
@@ -53,25 +56,35 @@ def find_images_folder(
     start = file.parent
     if split == ALL:
         split = split_name(last_word(file)) or split_name(start.name) or ALL
-    names = [name.replace("\\", "/") for name in names[:_LOOKED_AT]]
-
-    def count(folder: Path) -> int:
-        return sum(is_file(folder / name) for name in names)
-
-    def count_listed(folder: Path) -> int:
-        listing = FolderListing(folder)
-        return sum(listing.find(name) is not None for name in names)
-
     near = [*likely, start, start / "images", start.parent / "images", start.parent]
-    for counted in (count, count_listed):  # the second also finds names that are written otherwise
-        best = _best(near, counted, split, file)
-        if best is None:
-            below = [Path(place) for place, _ in islice(walk(start), _SEARCHED_FOLDERS)]
-            beside = [*_folders_in(start.parent), *_folders_in(start.parent / "images")]
-            best = _best([*below, *beside], counted, split, file)
-        if best is not None:
-            return best
+    for most in _LOOKED_AT:
+        step = -(-len(names) // most) or 1
+        looked_at = [name.replace("\\", "/") for name in names[::step]]
+        for folders in (lambda: near, lambda: _below(start), lambda: _beside(start)):
+            for counted in (_count, _count_listed):
+                best = _best(folders(), partial(counted, looked_at), split, file)
+                if best is not None:
+                    return best
     return start
+
+
+def _count(names: Sequence[str], folder: Path) -> int:
+    return sum(is_file(folder / name) for name in names)
+
+
+def _count_listed(names: Sequence[str], folder: Path) -> int:
+    """Those that are there, also written otherwise."""
+    listing = FolderListing(folder)
+    return sum(listing.find(name) is not None for name in names)
+
+
+def _below(start: Path) -> list[Path]:
+    return [Path(place) for place, _ in islice(walk(start), _SEARCHED_FOLDERS)]
+
+
+def _beside(start: Path) -> list[Path]:
+    folders = [*_folders_in(start.parent), *_folders_in(start.parent / "images")]
+    return [folder for folder in folders if not files_ending(folder, *_OF_ANNOTATIONS)]
 
 
 def _best(

@@ -210,7 +210,9 @@ def _add(
     size = size_or_issue(builder, folder / image, stated, file, "the image is left out")
     if size is None:
         return
-    builder.add_image(number, image, size[1], size[0], label_file=file)
+    builder.add_image(
+        number, image, size.width, size.height, label_file=file, is_upright=size.is_upright
+    )
     for item in annotation.objects:
         box = _box(item.corners)
         difficult = {"0": 0, "1": 1}.get(item.difficult)

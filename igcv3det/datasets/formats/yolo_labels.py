@@ -69,12 +69,16 @@ class LabelReader:
         self._count += 1
         number = self._count
         name = os.path.relpath(image, self._root or ".").replace(os.sep, "/")
-        self.builder.add_image(number, name, size[1], size[0], label_file=label_file)
+        self.builder.add_image(
+            *(number, name, size.width, size.height),
+            label_file=label_file,
+            is_upright=size.is_upright,
+        )
         if text is None:
             detail = f"no such file: {image} counts as an image without objects"
             self.builder.add_issue("missing label file", label_file, detail)
         else:
-            self._add_lines(text, number, size, label_file)
+            self._add_lines(text, number, (size.height, size.width), label_file)
 
     def _existing(self, label_file: str) -> str:
         """The label file as its name is written on the disk."""

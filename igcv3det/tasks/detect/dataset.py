@@ -82,9 +82,9 @@ class CocoDetection(Dataset[Sample]):
 
     def _example(self, index: int) -> Example:
         """An image as its file has it, with its boxes."""
-        rows = self.store.rows(index)
+        rows, entry = self.store.rows(index), self.store.images[index]
         return Example(
-            read_image(self.images / self.store.images[index].file_name, self.store.size(index)),
+            read_image(self.images / entry.file_name, entry.size, is_upright=entry.is_upright),
             self.store.boxes[rows],
             np.where(self.store.is_crowd[rows], 0, self.store.labels[rows]).astype(np.int64),
         )

@@ -13,7 +13,12 @@ from igcv3det.datasets.coco import read_coco
 from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.formats import DataFormat
 from igcv3det.datasets.record import AnnotationRecord
-from igcv3det.datasets.subsets import SplitRecord, used_categories, with_categories
+from igcv3det.datasets.subsets import (
+    SplitRecord,
+    empty_classes,
+    used_categories,
+    with_categories,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +88,7 @@ class TrainingSplits:
     @property
     def left_out(self) -> list[str]:
         """Names of the classes that are left out."""
-        kept = set(self.train.record.categories.names)
-        return [name for name in self._train.record.categories.names if name not in kept]
+        return empty_classes(self._train.record, self.train.record.categories)
 
     def note_source(self) -> None:
         """Logs what the splits are read from, and how a file without splits is divided.

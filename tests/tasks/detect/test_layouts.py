@@ -79,6 +79,21 @@ def test_classes_without_a_box(tmp_path, caplog):
     assert caplog.text == ""
 
 
+def test_two_classes_of_one_name_stay_apart_without_the_empty_ones(tmp_path):
+    folder, _ = write_layout(tmp_path, "yolo")
+    text = (folder / "data.yaml").read_text()
+    (folder / "data.yaml").write_text(text.replace("dog", "cat") + "  3: cat\n")
+    data = CocoDataModule(folder, num_workers=0, image_size=32)
+    data.setup("fit")
+    labels = data.train_store.labels.tolist()
+    data = CocoDataModule(folder, num_workers=0, image_size=32, drop_empty_classes=True)
+    data.setup("fit")
+    assert data.categories.ids == (1, 2, 3)
+    assert data.categories.names == ("cat", "cat", "zebra")
+    assert data.train_store.labels.tolist() == labels
+    assert data.splits.left_out == ["cat"]
+
+
 def test_classes_with_boxes_in_the_validation_split_alone(tmp_path, caplog):
     folder, _ = write_layout(tmp_path, "yolo")
     text = (folder / "data.yaml").read_text()
