@@ -20,6 +20,7 @@ from igcv3det.config import flatten
 from igcv3det.description import DESCRIPTION
 from igcv3det.engine.ema import TRAINING_WEIGHTS
 from igcv3det.engine.run_folder import log_step
+from igcv3det.engine.validations import validation_follows
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Saves at round steps and where the run stops; an epoch's last batch comes later."""
         is_due = trainer.global_step % self.every_n_steps == 0 or trainer.should_stop
-        if is_due and not trainer.is_last_batch:
+        if is_due and not trainer.is_last_batch and not validation_follows(trainer):
             self.save_after_batch(trainer)
 
     def save_after_batch(self, trainer: Trainer) -> None:

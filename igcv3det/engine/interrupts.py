@@ -13,6 +13,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from igcv3det.engine.checkpoints import LastCheckpoint
+from igcv3det.engine.validations import validation_follows
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AGREED_STEPS = 10  # several processes ask each other so rarely, for it stalls a GPU
@@ -84,11 +85,15 @@ class StopOnSignal(Checkpoint):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Saves and ends the run after a step; an epoch's last step is saved a little later."""
+        """Saves and ends the run after a step.
+
+        Not where an epoch ends or a validation follows: there it is saved a little later.
+        """
         has_stepped = trainer.global_step != self._step
         self._step = trainer.global_step
         is_asked = trainer.world_size == 1 or self._step % _AGREED_STEPS == 0
-        if has_stepped and is_asked and not trainer.is_last_batch and self._is_agreed(trainer):
+        is_last = trainer.is_last_batch or validation_follows(trainer)
+        if has_stepped and is_asked and not is_last and self._is_agreed(trainer):
             self._last.save_after_batch(trainer)
             self._end(trainer)
 

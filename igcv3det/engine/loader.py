@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import cv2
@@ -19,13 +20,12 @@ Position = tuple[int, int]
 
 
 def resume_position(trainer: Any) -> Position:  # noqa: ANN401 (Lightning's; importing it is slow)
-    """Epoch and batch to continue with, by the number of batches that were trained on.
+    """Epoch and batch to continue with, as Lightning counts them.
 
-    These are counted over all epochs: with ``max_steps``, Lightning 2.6 counts an epoch twice if it
-    resumes from a checkpoint of that epoch's end.
+    Not by the number of all batches: earlier epochs may have had another number of them.
     """
-    batches = int(trainer.fit_loop.epoch_loop.batch_progress.total.completed)
-    return divmod(batches, int(trainer.num_training_batches))
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    return int(trainer.current_epoch), int(done)
 
 
 def rank_and_world_size(trainer: Any) -> tuple[int, int]:  # noqa: ANN401 (likewise)
@@ -155,7 +155,13 @@ def _start_worker(worker: int) -> None:
     """Sets up a worker process.
 
     OpenCV gets one thread: more would take turns on the same cores. Ctrl-C reaches all processes of
-    a terminal; the one that trains decides what follows, and needs its loaders until then.
+    a terminal, SIGTERM those of a process group; the one that trains decides what follows, and
+    needs its loaders until then. A second SIGTERM ends the worker.
     """
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _ignore_once)
+
+
+def _ignore_once(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_DFL)

@@ -22,11 +22,12 @@ class ContinuedSchedule(Callback):
     momentum. Here those of the configuration are used. Where an epoch has another number of steps
     than before, the schedule continues at the share of the epochs that is done; by the number of
     steps alone, a run with twice the batch size would reach the end of its schedule after half of
-    its epochs. A run that is resumed as it was started does not change.
+    its epochs. An epoch that was begun continues at its share too. A run that is resumed as it was
+    started does not change.
     """
 
     def __init__(self) -> None:
-        self._epoch_steps = 0
+        self._epoch_batches = self._epoch_steps = 0
         self._offset = 0
         self._before: dict[str, int] | None = None
         self._groups: list[dict[str, Any]] = []
@@ -50,9 +51,11 @@ class ContinuedSchedule(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restores the configured values and moves the schedule to its place."""
         batches = int(trainer.num_training_batches)
+        self._epoch_batches = batches
         self._epoch_steps = max(1, -(-batches // trainer.accumulate_grad_batches))
         if trainer.global_step == 0:
             return
+        self._continue_epoch(trainer)
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         for group, configured in zip(groups, self._groups, strict=True):
             group.update(configured)
@@ -72,12 +75,31 @@ class ContinuedSchedule(Callback):
         logger.info("resumed at step %d, %d steps left", trainer.global_step, left)
 
     def state_dict(self) -> dict[str, int]:
-        """The steps of an epoch, and how far the schedule is ahead of the steps."""
-        return {"epoch_steps": self._epoch_steps, "offset": self._offset}
+        """Batches and steps of an epoch, and how far the schedule is ahead of the steps."""
+        return {
+            "epoch_batches": self._epoch_batches,
+            "epoch_steps": self._epoch_steps,
+            "offset": self._offset,
+        }
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Reads the state of the interrupted run."""
         self._before = state_dict
+
+    def _continue_epoch(self, trainer: Trainer) -> None:
+        """Lightning counts the batches of the interrupted epoch; it may have other ones now."""
+        loop = trainer.fit_loop.epoch_loop
+        counts = loop.batch_progress.current
+        # checkpoints of earlier versions do not have it
+        before = (self._before or {}).get("epoch_batches", self._epoch_batches)
+        is_whole = loop.batch_progress.is_last_batch or not trainer.fit_loop.restarting
+        if is_whole or before == self._epoch_batches:
+            return
+        one = int(loop.restarted_on_train_batch_end)  # Lightning completes the batch itself
+        done = (counts.completed + one) * self._epoch_batches // before
+        done -= done % trainer.accumulate_grad_batches
+        counts.ready = counts.started = counts.processed = done
+        counts.completed = done - one
 
     def _schedule_offset(self, trainer: Trainer, pl_module: LightningModule) -> int:
         """Steps that the schedule is ahead of the optimizer; less than 0 if it is behind."""

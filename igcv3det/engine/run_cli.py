@@ -40,6 +40,7 @@ from igcv3det.engine.run_folder import (
     drop_if_empty,
 )
 from igcv3det.engine.run_options import RunOptions
+from igcv3det.engine.validations import PendingValidation
 from igcv3det.weight_files import read_torch
 
 logger = logging.getLogger(__name__)
@@ -202,6 +203,7 @@ class RunCLI(RunOptions):
             folder = self.run_folder / CHECKPOINTS
             last = LastCheckpoint(folder, self.config.save_every_n_steps)
             callbacks += [BestCheckpoint(folder, *self.best), last, StopOnSignal(last)]
+            callbacks.append(PendingValidation())
         shows_progress = any(isinstance(own, ProgressBar) for own in _as_list(given.callbacks))
         if given.enable_progress_bar is not False and not shows_progress:
             callbacks.append(ProgressLine())

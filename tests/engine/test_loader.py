@@ -1,8 +1,13 @@
+import multiprocessing
+import os
+import signal
+import time
+
 import pytest
 import torch
 from torch.utils.data import Dataset
 
-from igcv3det.engine.loader import BatchLoader
+from igcv3det.engine.loader import BatchLoader, _start_worker
 from igcv3det.engine.sampler import EpochBatches
 from igcv3det.structures import Target
 from igcv3det.tasks.detect.batches import pack, unpack
@@ -75,3 +80,32 @@ def test_an_abandoned_epoch_leaves_workers_usable():
     again = [ids(batch) for batch in batches]
     assert again[0] == first
     assert len(again) == len(batches)
+
+
+def test_workers_outlive_one_sigterm():
+    batches = loader(num_workers=2)
+    iterator = iter(batches)
+    seen = [ids(next(iterator)) for _ in range(2)]
+    for worker in batches._iterator._workers:
+        os.kill(worker.pid, signal.SIGTERM)  # as to a process group
+    seen += [ids(batch) for batch in iterator]
+    assert seen == [ids(batch) for batch in loader()]
+
+
+def _wait_as_a_worker(started):
+    _start_worker(0)
+    started.set()
+    time.sleep(60)
+
+
+def test_a_worker_ends_with_the_second_sigterm():
+    started = multiprocessing.Event()
+    worker = multiprocessing.Process(target=_wait_as_a_worker, args=(started,), daemon=True)
+    worker.start()
+    assert started.wait(30)
+    worker.terminate()
+    worker.join(0.5)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(30)
+    assert worker.exitcode == -signal.SIGTERM

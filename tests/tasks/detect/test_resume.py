@@ -269,3 +269,42 @@ def test_really_killed(folder):
         call = [*command, *arguments(folder, name, *options, *more)]
         subprocess.run(call, env=environment, check=True, capture_output=True)
     assert_same_run(folder / "whole", folder / "really")
+
+
+@pytest.mark.parametrize(
+    ("first", "stop", "second", "epochs"),
+    [
+        (2, 6, 3, {1: 4}),  # after an epoch of six batches epochs of four
+        (4, 3, 2, {1: 6}),
+        (2, 4, 4, {0: 1, 1: 3}),  # 4 of 6 batches are 2 of 3
+        (4, 2, 2, {0: 2, 1: 6}),
+    ],
+)
+def test_other_batches_complete_the_epoch(folder, monkeypatch, first, stop, second, epochs):
+    name, seen, validated = f"batches-{first}-{stop}-{second}", [], []
+    step, end = DetectionModule.training_step, DetectionModule.on_validation_epoch_end
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == stop and not self.trainer.ckpt_path:
+            raise KeyboardInterrupt
+        seen.append((self.trainer.current_epoch, [target.image_id for target in batch[1]]))
+        return step(self, batch, batch_idx)
+
+    def on_validation_epoch_end(self):
+        validated.append(self.trainer.current_epoch)
+        return end(self)
+
+    monkeypatch.setattr(DetectionModule, "training_step", training_step)
+    monkeypatch.setattr(DetectionModule, "on_validation_epoch_end", on_validation_epoch_end)
+    options = ("--trainer.num_sanity_val_steps", "0", "--trainer.max_epochs", "2")
+    main(arguments(folder, name, *options, "--data.batch_size", str(first)))
+    before = [ids for epoch, ids in seen if epoch == 0]
+    seen.clear()
+    validated.clear()
+    again = ("--data.batch_size", str(second), "--ckpt_path", str(last_of(folder / name)))
+    assert main(arguments(folder, name, *options, *again)) == 0
+    assert {e: sum(epoch == e for epoch, _ in seen) for e in epochs} == epochs
+    assert validated == list(epochs)
+    if 0 in epochs:  # no image twice in an epoch
+        batches = before + [ids for epoch, ids in seen if epoch == 0]
+        assert sorted(number for ids in batches for number in ids) == list(range(1, 13))
