@@ -25,17 +25,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igcv3det.cli.command import command_parser, run_command
-from igcv3det.cli.data_options import add_data_options, read_splits, require_data
+from igcv3det.cli.data_options import (
+    add_data_options,
+    print_issues,
+    read_splits,
+    require_data,
+)
 from igcv3det.cli.progress import counting
 from igcv3det.cli.results import refuse_overwriting, write_json
 from igcv3det.config_files import find_config
 
 if TYPE_CHECKING:
     from igcv3det.config import DetectorConfig
-    from igcv3det.datasets.issues import DatasetIssue
     from igcv3det.datasets.record import AnnotationRecord
-
-SHOWN = 20
 
 
 def main(args: list[str] | None = None) -> int:
@@ -82,9 +84,10 @@ def _run(options: argparse.Namespace) -> int:
     used = [split_of[number] for number in store.images.ids.tolist()] if splits else []
     findings = find_oddities(record, store, hashes, used)
     advice = list(recommend(store, config))
-    print("\n".join([*report_lines(report), *_titled("findings", findings)]))
+    lines = [f"{'images in':<18}{images}", *report_lines(report), *_titled("findings", findings)]
+    print("\n".join(lines))
     print("\n".join(_titled("recommendations", [f"{name}: {detail}" for name, detail in advice])))
-    _print_issues(issues)
+    print_issues(issues, " (all are in --json)")
     if options.config and not _is_weights(options.config):  # these are trained on any classes
         _compare_classes(options.config, config.num_classes, record)
     if options.json:
@@ -133,10 +136,3 @@ def _compare_classes(path: Path, expected: int, record: AnnotationRecord) -> Non
 
 def _titled(title: str, items: Sequence[object]) -> list[str]:
     return [f"{title:<18}{len(items)}", *(f"  {item}" for item in items)]
-
-
-def _print_issues(issues: Sequence[DatasetIssue]) -> None:
-    for issue in issues[:SHOWN]:
-        print(issue, file=sys.stderr)
-    if len(issues) > SHOWN:
-        print(f"... and {len(issues) - SHOWN} more (all are in --json)", file=sys.stderr)

@@ -19,11 +19,9 @@ import sys
 from pathlib import Path
 
 from igcv3det.cli.command import command_parser, run_command
-from igcv3det.cli.data_options import SPLIT_HELP, add_format
+from igcv3det.cli.data_options import SPLIT_HELP, add_format, print_issues
 from igcv3det.cli.progress import counting_up
 from igcv3det.cli.results import holds_other, is_standard_output, write_text
-
-SHOWN = 20
 
 
 def main(args: list[str] | None = None) -> int:
@@ -58,10 +56,7 @@ def _run(options: argparse.Namespace) -> int:
     empty = empty_classes(record, used)
     if empty and options.drop_empty_classes:
         record = with_categories(record, used)
-    for issue in record.issues[:SHOWN]:
-        print(issue, file=sys.stderr)
-    if len(record.issues) > SHOWN:
-        print(f"... and {len(record.issues) - SHOWN} more", file=sys.stderr)
+    print_issues(record.issues)
     if options.strict and record.issues:
         raise ValueError(f"{summarize(record.issues, options.source)}; nothing was written")
     output, text = options.output, json.dumps(coco_content(record))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ from igcv3det.cli.progress import counting_up
 from igcv3det.datasets.formats import FORMATS
 
 if TYPE_CHECKING:
+    from igcv3det.datasets.issues import DatasetIssue
     from igcv3det.datasets.subsets import SplitRecord
 
+_SHOWN = 20  # issues
 SPLIT_HELP = "train, val, test or all"
 
 
@@ -90,3 +93,11 @@ def read_splits(options: argparse.Namespace) -> tuple[SplitRecord, list[str]]:
                 print(notice, file=sys.stderr)
             return dataset.read(split), dataset.split_names(split)
     return SplitRecord(read_coco(options.annotations), options.images), []
+
+
+def print_issues(issues: Sequence[DatasetIssue], hint: str = "") -> None:
+    """Lists issues on standard error, of many the first; the hint says where all are."""
+    for issue in issues[:_SHOWN]:
+        print(issue, file=sys.stderr)
+    if len(issues) > _SHOWN:
+        print(f"... and {len(issues) - _SHOWN} more{hint}", file=sys.stderr)
