@@ -19,6 +19,7 @@ from igcv3det.datasets.checks import load_annotations
 from igcv3det.datasets.store import AnnotationStore
 from igcv3det.description import starting_config
 from igcv3det.engine.arguments import require_counts
+from igcv3det.measure import free_memory
 from igcv3det.pretrained import FINE_TUNING
 from igcv3det.tasks.detect.anchor_choice import STRIDE8, explained_anchors
 from igcv3det.tasks.detect.object_sizes import SMALL_PX, fitting_size, narrow_share
@@ -79,7 +80,7 @@ class Plan:
     ) -> None:
         require_counts(given, "data.batch_size", "model.detector.image_size")
         self._given, self._epochs, self._minutes = given, epochs, minutes
-        self._free_mib = _free_mib() if free_mib is None else free_mib
+        self._free_mib = free_memory.free_mib() if free_mib is None else free_mib
         self.weights = str(given.get("model.weights") or weights or FINE_TUNING)
         self._trained, self._known = read_trained_config(self.weights)
         self._data = data
@@ -280,13 +281,3 @@ class Plan:
         patience = max(MIN_PATIENCE, validations // 4)
         text = f"after {patience} validations without a better AP; the best is kept"
         return Choice("stops", text, {"early_stopping": patience})
-
-
-def _free_mib() -> float:
-    """Memory that this process may take, MiB; plenty where the system does not tell."""
-    info = Path("/proc/meminfo")
-    if info.exists():
-        fields = dict(line.split(":", 1) for line in info.read_text().splitlines())
-        if "MemAvailable" in fields:
-            return int(fields["MemAvailable"].split()[0]) / 1024
-    return 16 * 1024
