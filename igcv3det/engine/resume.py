@@ -89,7 +89,7 @@ class ContinuedSchedule(Callback):
     def _continue_epoch(self, trainer: Trainer) -> None:
         """Lightning counts the batches of the interrupted epoch; it may have other ones now."""
         loop = trainer.fit_loop.epoch_loop
-        counts = loop.batch_progress.current
+        counts: Any = loop.batch_progress.current
         # checkpoints of earlier versions do not have it
         before = (self._before or {}).get("epoch_batches", self._epoch_batches)
         is_whole = loop.batch_progress.is_last_batch or not trainer.fit_loop.restarting

@@ -60,9 +60,9 @@ def find_images_folder(
     for most in _LOOKED_AT:
         step = -(-len(names) // most) or 1
         looked_at = [name.replace("\\", "/") for name in names[::step]]
-        for folders in (lambda: near, lambda: _below(start), lambda: _beside(start)):
+        for listed in (lambda _: near, _below, _beside):
             for counted in (_count, _count_listed):
-                best = _best(folders(), partial(counted, looked_at), split, file)
+                best = _best(listed(start), partial(counted, looked_at), split, file)
                 if best is not None:
                     return best
     return start
