@@ -378,6 +378,42 @@ def test_columns_of_csv(tmp_path):
         Dataset(folder)
 
 
+@pytest.mark.parametrize(
+    "first", ["c.png,,,,,", "c.png;;;;;", "c.png", "\n \nc.png", ",,,,,\nc.png", "c.png,,"]
+)
+def test_a_table_without_header_that_begins_without_a_box(tmp_path, first):
+    folder, _ = write_layout(tmp_path, "csv")
+    rows = ["a.png,2,3,22,24,cat", "b.png,0,0,32,64,dog"]
+    rows = [row.replace(",", ";") if ";" in first else row for row in rows]
+    (folder / "train.csv").write_text("\n".join([first, *rows]))
+    record = Dataset(folder, "csv").read("train").record
+    assert [entry.file_name for entry in record.images] == ["c.png", "a.png", "b.png"]
+    assert record.boxes.tolist() == [[2, 3, 20, 21], [0, 0, 32, 64]]
+    (folder / "one.csv").write_text("\n".join([first, *rows]))
+    assert Dataset(folder / "one.csv").format == "csv"
+
+
+@pytest.mark.parametrize("text", ["a.png", "a.png\nb.png\n", "a.png\nimage,xmin\n", "a,b\n", "\n"])
+def test_what_is_no_table(tmp_path, text):
+    (tmp_path / "notes.csv").write_text(text)
+    with pytest.raises(AnnotationError, match="not recognised as a data set"):
+        Dataset(tmp_path)
+
+
+def test_the_line_of_a_header_after_blank_ones(tmp_path):
+    folder, _ = write_layout(tmp_path, "csv")
+    file = folder / "train.csv"
+    expected = Dataset(folder).read("train").record
+    file.write_text("\n\n" + file.read_text())
+    assert Dataset(folder).read("train").record.boxes.tolist() == expected.boxes.tolist()
+    file.write_text("\n\nimage,xmin,ymin,xmax\na.png,1,2,3\n")
+    with pytest.raises(AnnotationError, match=r"train.csv: line 3: no column ymax, label"):
+        Dataset(folder).read("train")
+    file.write_text("\nfirst second\n")
+    with pytest.raises(AnnotationError, match=r"train.csv: line 2: must be a box .*'first second'"):
+        Dataset(folder).read("train")
+
+
 PIECES = [b"-1", b"nan", b"1e999", b"9" * 40, b"\xff", b"\x00", b"<", b"\n", b"null", b",", b"../"]
 
 
