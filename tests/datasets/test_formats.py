@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -294,6 +295,40 @@ def test_shapes_of_labelme(tmp_path, shape, box):
         assert issue.file == str(file)
     else:
         assert record.boxes[-1].tolist() == box
+
+
+@pytest.mark.parametrize("labels", ["annotations", "labels"])
+@pytest.mark.parametrize("named", ["../images/{}.png", "..\\images\\{}.png", "images/{}.png"])
+def test_labelme_files_in_a_folder_beside_that_of_the_images(tmp_path, labels, named):
+    source, splits = write_layout(tmp_path, "labelme")
+    folder = tmp_path / "mine"
+    for name in (labels, "images"):
+        (folder / name).mkdir(parents=True)
+    for stem in "abcd":
+        (source / "train" / f"{stem}.png").rename(folder / "images" / f"{stem}.png")
+        content = json.loads((source / "train" / f"{stem}.json").read_text())
+        content["imagePath"] = named.format(stem)
+        (folder / labels / f"{stem}.json").write_text(json.dumps(content))
+    record, place = Dataset(folder).read("all")
+    assert record.issues == ()
+    assert [entry.file_name for entry in record.images] == [f"images/{stem}.png" for stem in "abcd"]
+    assert all((place / entry.file_name).is_file() for entry in record.images)
+    boxes = [list(box[1:]) for image in splits["train"] for box in image.boxes]
+    assert record.boxes.tolist() == boxes
+
+
+def test_a_name_relative_to_the_label_file_comes_first(tmp_path):
+    folder, _ = write_layout(tmp_path, "labelme")
+    inner = folder / "val" / "inner"
+    inner.mkdir()
+    shutil.copy(folder / "val" / "e.png", inner / "x.png")
+    shutil.copy(folder / "val" / "f.png", folder / "val" / "x.png")
+    content = json.loads((folder / "val" / "e.json").read_text()) | {"imagePath": "x.png"}
+    (inner / "other.json").write_text(json.dumps(content))
+    record = Dataset(folder).read("val").record
+    assert [entry.file_name for entry in record.images] == ["e.png", "f.png", "inner/x.png"]
+    (issue,) = record.issues
+    assert (issue.kind, issue.file) == ("unlabelled image", str(folder / "val" / "x.png"))
 
 
 def test_files_that_labelme_lacks(tmp_path):

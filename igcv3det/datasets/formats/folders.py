@@ -172,8 +172,8 @@ class ImagesByStem:
 
         Args:
             stem: of the label file, with folders; its own image has the same.
-            given: the name that the label file gives, which may be out of date. It decides between
-                images of the same stem.
+            given: the name that the label file gives, which may be out of date: relative to the
+                label file or to the folder. It decides between images of the same stem.
         """
         found = self._by_stem.get(stem)
         if given and (found is None or not found.endswith(given)):
@@ -183,13 +183,15 @@ class ImagesByStem:
         return found
 
     def _named(self, stem: str, given: str, same_stem: str | None) -> str | None:
-        name = os.path.normpath(given.replace("\\", "/"))
+        given = given.replace("\\", "/")
+        name, relative = os.path.normpath(given), os.path.normpath(f"{stem}/../{given}")
         base = PurePosixPath(name).name
         beside = PurePosixPath(stem).with_name(base).as_posix() if base else stem
         if same_stem is not None:
             is_own = beside in self._known and without_ending(beside) == stem
             return beside if is_own else same_stem
-        return next((known for known in (name, beside, base) if known in self._known), None)
+        places = (relative, name, beside, base)
+        return next((known for known in places if known in self._known), None)
 
     def unused(self, stems: Collection[str]) -> Iterator[str]:
         """Images that no label file has, in the order of their names.
