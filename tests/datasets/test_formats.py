@@ -15,6 +15,7 @@ from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.issues import AnnotationError
 
 FORMAT = {"roboflow": "coco"}
+LABEL_ENDINGS = {"voc": "xml", "labelme": "json"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -315,6 +316,37 @@ def test_labelme_files_in_a_folder_beside_that_of_the_images(tmp_path, labels, n
     assert all((place / entry.file_name).is_file() for entry in record.images)
     boxes = [list(box[1:]) for image in splits["train"] for box in image.boxes]
     assert record.boxes.tolist() == boxes
+
+
+@pytest.mark.parametrize("layout", ["voc", "labelme"])
+def test_names_written_otherwise_than_those_of_the_files(tmp_path, layout):
+    folder, _ = write_layout(tmp_path, layout)
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    (image,), (label,) = folder.rglob("f.png"), folder.rglob(f"f.{LABEL_ENDINGS[layout]}")
+    text = label.read_text()
+    image.rename(image.with_name(f"{composed}.png"))
+    for stem in (composed, decomposed, "other"):
+        label = label.rename(label.with_stem(stem))
+        for named in (f"{composed}.PNG", f"{decomposed}.png", f"{decomposed}.Png"):
+            label.write_text(text.replace("f.png", named), encoding="utf-8")
+            listed = folder / "ImageSets" / "Main" / "val.txt"
+            if listed.exists():
+                listed.write_text(f"e\n{stem}\n", encoding="utf-8")
+            record = Dataset(folder).read("val").record
+            assert {entry.file_name for entry in record.images} == {"e.png", f"{composed}.png"}
+            assert (record.issues, len(record)) == ((), 3)
+
+
+def test_two_images_whose_names_differ_in_writing(tmp_path):
+    folder, _ = write_layout(tmp_path, "labelme")
+    file = folder / "val" / "e.json"
+    shutil.copy(folder / "val" / "f.png", folder / "val" / "e.PNG")
+    for name in ("e.PNG", "e.png"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"imagePath": name}))
+        record = Dataset(folder).read("val").record
+        assert [entry.file_name for entry in record.images] == [name, "f.png"]
+        (issue,) = record.issues
+        assert issue.kind == "unlabelled image"
 
 
 def test_a_name_relative_to_the_label_file_comes_first(tmp_path):
