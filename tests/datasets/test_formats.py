@@ -186,6 +186,19 @@ def test_bad_descriptions_of_yolo(tmp_path, text, message):
         Dataset(folder).read("train")
 
 
+def test_a_split_of_yolo_without_its_folder_leaves_the_others(tmp_path):
+    folder, _ = write_layout(tmp_path, "yolo")
+    file = folder / "data.yaml"
+    file.write_text(f"{file.read_text().rstrip()}\ntest: ../test/images\n")
+    data = Dataset(folder)
+    assert data.splits == ["train", "val", "test"]
+    assert [len(data.read(split).record.images) for split in ("train", "val")] == [4, 2]
+    message = r"data\.yaml: test: .*\.\./test/images: no such folder or list of images"
+    for split in ("test", "all"):
+        with pytest.raises(AnnotationError, match=message):
+            data.read(split)
+
+
 def test_places_of_yolo(tmp_path):
     """Roboflow's ../, lists of images, and no description at all."""
     folder, _ = write_layout(tmp_path, "yolo")

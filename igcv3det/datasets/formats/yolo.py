@@ -77,12 +77,15 @@ def open_splits(path: Path, progress: Progress | None = None) -> Splits:
             )
         categories = _categories(path, dict(enumerate(names)))
         found = {name: [folder] for name, folder in _image_folders(path).items()}
-        return {name: partial(_read, path, categories, f, progress) for name, f in found.items()}
+        return {
+            name: partial(_read, path, name, categories, places, progress)
+            for name, places in found.items()
+        }
     content = read_yaml(file)
     categories = _categories(file, _names(file, content))
     key_points = _key_points(file, content.get("kpt_shape"))
     return {
-        name: partial(_read, file, categories, places, progress, key_points)
+        name: partial(_read, file, name, categories, places, progress, key_points)
         for name, places in _places(file, content).items()
     }
 
@@ -93,7 +96,7 @@ def reads_outside(path: Path) -> bool:
     if file is None:
         return False
     named = [place for places in _places(file, read_yaml(file)).values() for place in places]
-    return not all(is_below(place, file.parent) for place in named)
+    return not all(is_below(place, file.parent) for place in named if place.exists())
 
 
 def _places(file: Path, content: dict[str, Any]) -> dict[str, list[Path]]:
@@ -103,7 +106,7 @@ def _places(file: Path, content: dict[str, Any]) -> dict[str, list[Path]]:
     for key in SPLITS:
         given = content.get(key) or (content.get("valid") if key == "val" else None)
         if given:
-            places[key] = [_existing(file, root, key, str(one)) for one in _listed(given)]
+            places[key] = [_place(file, root, str(one)) for one in _listed(given)]
     return places or {name: [folder] for name, folder in _image_folders(file.parent).items()}
 
 
@@ -173,14 +176,17 @@ def _listed(given: object) -> list[object]:
     return given if isinstance(given, list) else [given]
 
 
-def _existing(file: Path, root: Path, key: str, given: str) -> Path:
-    """A folder or list of images; Roboflow writes ``../train/images`` for ``train/images``."""
+def _place(file: Path, root: Path, given: str) -> Path:
+    """A folder or list of images; Roboflow writes ``../train/images`` for ``train/images``.
+
+    One that is not there is refused when its split is read: the others can be used without it.
+    """
     names = [given, given.removeprefix("../"), *(given.removeprefix("./").split("../")[-1:])]
     for folder in (root, file.parent):
         for name in names:
             if (place := FolderListing(folder).path(name)).exists():
                 return place
-    raise AnnotationError(f"{file}: {key}: {root / given}: no such folder or list of images")
+    return root / given
 
 
 def _image_folders(path: Path) -> dict[str, Path]:
@@ -205,6 +211,7 @@ def _images(place: Path) -> Iterator[Path]:
 
 def _read(
     file: Path,
+    split: str,
     categories: Categories,
     places: Sequence[Path],
     progress: Progress | None,
@@ -213,8 +220,10 @@ def _read(
     """Reads the images of some folders or lists.
 
     Raises:
-        AnnotationError: there are no images, or none has a label file.
+        AnnotationError: a place is not there, there are no images, or none has a label file.
     """
+    if (gone := next((place for place in places if not place.exists()), None)) is not None:
+        raise AnnotationError(f"{file}: {split}: {gone}: no such folder or list of images")
     found = [image for place in places for image in _images(place)]
     if not found:
         raise AnnotationError(f"{file}: no images in {', '.join(map(str, places))}")
