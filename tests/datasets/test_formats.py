@@ -601,6 +601,54 @@ def test_labels_of_the_current_folder(tmp_path, monkeypatch):
     assert len(Dataset(".").read("all").record) == 3
 
 
+def write_beside(place, source, splits, stems):
+    """Images of a data set in YOLO's layout and their labels, in one folder."""
+    place.mkdir(parents=True)
+    for split, images in splits.items():
+        for stem in (image.path.stem for image in images if image.path.stem in stems):
+            shutil.copy(source / "images" / split / f"{stem}.png", place)
+            shutil.copy(source / "labels" / split / f"{stem}.txt", place)
+    return place
+
+
+@pytest.mark.parametrize("inner", ["", "nested"])
+@pytest.mark.parametrize("folders", [{"train": "abcdef"}, {"train": "abcd", "valid": "ef"}])
+def test_the_yolo_export_of_cvat(tmp_path, folders, inner):
+    source, splits = write_layout(tmp_path, "yolo")
+    folder = tmp_path / "export"
+    for name, stems in folders.items():
+        write_beside(folder / f"obj_{name}_data" / inner, source, splits, stems)
+        listed = "".join(f"data/obj_{name}_data/{stem}.png\n" for stem in stems)
+        (folder / f"{name}.txt").write_text(listed)
+    (folder / "obj.names").write_text("".join(f"{name}\n" for name in NAMES))
+    (folder / "obj.data").write_text(
+        "classes = 3\ntrain = data/train.txt\nnames = data/obj.names\n"
+    )
+    data = Dataset(folder)
+    assert (data.format, data.splits) == ("yolo", ["train", "val"][: len(folders)])
+    record, place = data.read("all")
+    assert record.categories.names == NAMES
+    assert (len(record.images), len(record), record.issues) == (6, 8, ())
+    assert all((place / entry.file_name).is_file() for entry in record.images)
+
+
+def test_labels_beside_images_whose_first_text_files_have_no_boxes(tmp_path):
+    source, splits = write_layout(tmp_path, "yolo")
+    flat = write_beside(tmp_path / "flat", source, splits, "abcdef")
+    (flat / "a.txt").write_text("")
+    (flat / "b.txt").write_text("\n\n1 0.5 0.5 1 1\n")
+    (flat / "README.dataset.txt").write_text("Blood cells, of 2026\n")
+    (flat / "all.txt").write_text("a.png\nb.png\n")
+    (flat / "gone.txt").write_text("")
+    (flat / "classes.txt").write_text("\n".join(NAMES))
+    data = Dataset(flat)
+    assert (data.format, data.splits) == ("yolo", ["all"])
+    record = data.read("all").record
+    assert (len(record.images), len(record)) == (6, 6)
+    (issue,) = record.issues
+    assert (issue.kind, issue.file) == ("missing file", str(flat / "gone.txt"))
+
+
 @pytest.mark.parametrize("points", [2, 3])
 def test_boxes_of_pose_labels(tmp_path, points):
     folder, _ = write_layout(tmp_path, "yolo")

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from igcv3det.datasets.formats.folders import (
     SPLITS,
     Progress,
     Splits,
+    by_split,
     files_below,
     files_ending,
     folders_of_splits,
@@ -29,11 +31,10 @@ from igcv3det.datasets.formats.folders import (
     read_names,
     split_folders,
 )
-from igcv3det.datasets.formats.yolo_labels import LabelReader, folder_of
+from igcv3det.datasets.formats.yolo_labels import LabelReader, first_line, folder_of
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.listings import FolderListing
 from igcv3det.datasets.subsets import SplitRecord
-from igcv3det.datasets.text_files import read_start
 from igcv3det.datasets.values import shown, whole_number
 from igcv3det.io.images import EXTENSIONS
 from igcv3det.structures import Categories
@@ -41,7 +42,8 @@ from igcv3det.yaml_files import read_yaml, read_yaml_texts
 
 _LABELS = frozenset({".txt"})
 _YAML = (".yaml", ".yml")
-_LINE_BYTES = 10_000
+_LOOKED_AT = 20  # text files: the first may be no labels
+_CVAT_FOLDER = re.compile(r"obj_(\w+)_data")
 _LINE = re.compile(r"\s*\d+([\s,]+-?[\d.eE+-]+){4,}\s*")
 
 
@@ -55,9 +57,22 @@ def recognise(path: Path) -> str | None:
     for folder in (path / "labels", *(part / "labels" for part in folders_of_splits(path))):
         if folder.is_dir() and next(files_below(folder, _LABELS), None):
             return f"{folder.relative_to(path)}/*.txt"
-    first = next((f for f in files_ending(path, ".txt") if f.name.lower() not in NAME_FILES), None)
-    if first is not None and _LINE.fullmatch(read_start(first, _LINE_BYTES).partition("\n")[0]):
-        return first.name
+    found = _file_beside_images(path)
+    return None if found is None else found.relative_to(path).as_posix()
+
+
+def _file_beside_images(path: Path) -> Path | None:
+    """One of the first text files with content that has boxes.
+
+    In the folder; if it has the names of the classes, also below it, beside images.
+    """
+    is_named = any(map(FolderListing(path).find, NAME_FILES))
+    files = map(path.joinpath, files_below(path, _LABELS)) if is_named else None
+    lines = ((f, first_line(f)) for f in files or files_ending(path, ".txt"))
+    with_content = ((f, line) for f, line in lines if line and f.name.lower() not in NAME_FILES)
+    for file, line in islice(with_content, _LOOKED_AT):
+        if _LINE.fullmatch(line) and (file.parent == path or _has_image(file.parent)):
+            return file
     return None
 
 
@@ -191,6 +206,9 @@ def _place(file: Path, root: Path, given: str) -> Path:
 
 def _image_folders(path: Path) -> dict[str, Path]:
     """The folders of images by split, without a ``data.yaml`` that names them."""
+    exported = [(m[1], p) for p in path.iterdir() if (m := _CVAT_FOLDER.fullmatch(p.name))]
+    if found := by_split(exported, path, "folders"):
+        return found
     images = path / "images" if (path / "images").is_dir() else path
     return split_folders(images, _has_image) or {ALL: images}
 
