@@ -79,8 +79,12 @@ def test_two_formats_in_one_folder(tmp_path):
 
 
 def test_what_is_no_data_set(tmp_path):
-    with pytest.raises(AnnotationError, match="not recognised as a data set"):
+    known = r"not recognised as a data set; recognised are COCO JSON \(annotations/instances_"
+    with pytest.raises(AnnotationError, match=known) as error:
         Dataset(tmp_path)
+    assert "--format" not in str(error.value)  # which asks the same readers
+    with pytest.raises(AnnotationError, match=r"nothing of the format yolo, which is data\.yaml"):
+        Dataset(tmp_path, "yolo")
     with pytest.raises(FileNotFoundError, match="gone: no such data set"):
         Dataset(tmp_path / "gone")
 
@@ -283,6 +287,19 @@ def test_places_of_voc(tmp_path):
     (folder / "Annotations" / "a.xml").unlink()
     (folder / "JPEGImages" / "b.png").unlink()
     assert [issue.kind for issue in issues(folder, "all")] == ["missing file", "unlabelled image"]
+
+
+def test_folders_of_voc_in_lower_case(tmp_path):
+    folder, _ = write_layout(tmp_path, "voc")
+    expected = Dataset(folder).read("all").record
+    shutil.rmtree(folder / "ImageSets")
+    (folder / "Annotations").rename(folder / "annotations")
+    (folder / "JPEGImages").rename(folder / "images")
+    data = Dataset(folder)
+    record, place = data.read("all")
+    assert (data.format, place) == ("voc", folder / "images")
+    assert record.boxes.tolist() == expected.boxes.tolist()
+    assert (len(record.images), record.issues) == (6, ())
 
 
 @pytest.mark.parametrize(
