@@ -232,6 +232,21 @@ def test_difficult_objects_are_crowd_regions(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "is_crowd"),
+    [("", False), ("Unspecified", False), ("false", False), ("true", True), ("True", True)],
+)
+def test_other_words_for_difficult(tmp_path, text, is_crowd):
+    folder, _ = write_layout(tmp_path, "voc")
+    file = folder / "Annotations" / "b.xml"
+    file.write_text(file.read_text().replace("<difficult>0", f"<difficult>{text}"))
+    record = Dataset(folder).read("train").record
+    assert record.is_crowd.tolist() == [False, False, is_crowd, False, False]
+    file.write_text(file.read_text().replace(f"<difficult>{text}", "<difficult>2"))
+    (issue,) = Dataset(folder).read("train").record.issues
+    assert "difficult is '2'" in issue.detail
+
+
+@pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
         (lambda t: t[:200], "unreadable label file", "line 12: the file is cut off"),

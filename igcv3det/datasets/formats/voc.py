@@ -42,6 +42,7 @@ _XML = frozenset({".xml"})
 _FOLDERS = ("Annotations", "annotations")
 _LISTS = ("ImageSets", "Main")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_DIFFICULT = {"": 0, "unspecified": 0, "0": 0, "false": 0, "1": 1, "true": 1}
 _LOOKED_AT = 5  # XML files of a folder: the first may be damaged
 
 
@@ -224,7 +225,7 @@ def _add(
     )
     for item in annotation.objects:
         box = _box(item.corners)
-        difficult = {"0": 0, "1": 1}.get(item.difficult)
+        difficult = _DIFFICULT.get(item.difficult.lower())
         if isinstance(box, str) or not item.name or difficult is None:
             reason = box if isinstance(box, str) else f"difficult is {shown(item.difficult)}"
             reason = reason if item.name else "an object without a name"
