@@ -702,6 +702,13 @@ def test_boxes_of_pose_labels(tmp_path, points):
         Dataset(folder)
 
 
+def test_a_description_in_utf_16(tmp_path):
+    folder, _ = write_layout(tmp_path, "yolo")
+    file = folder / "data.yaml"
+    file.write_bytes(file.read_text().replace("zebra", "zèbre").encode("utf-16"))
+    assert Dataset(folder).read("train").record.categories.names == ("cat", "dog", "zèbre")
+
+
 def test_class_names_are_the_texts_of_the_file(tmp_path):
     folder, _ = write_layout(tmp_path, "yolo")
     (folder / "data.yaml").write_text("train: images/train\nnames: [no, 1.10, 2026-01-01]\n")
