@@ -9,8 +9,9 @@ Examples:
     igcv3det predict drive.mp4 --track --every 3 --json tracks.json
     igcv3det predict drive.mp4 --checkpoint segmenter.safetensors --output drawn --masks masks
 
-SOURCE is an image, a folder (its images and videos, without subfolders), a glob pattern, a video,
-the index of a camera (0), or a URL of an image, a video or a stream (http, rtsp, rtmp, udp, tcp).
+SOURCE is an image, a folder (its images and videos, without hidden files and subfolders), a glob
+pattern, a video, the index of a camera (0), or a URL of an image, a video or a stream (http, rtsp,
+rtmp, udp, tcp).
 Annotated images go to --output; without it they go to runs/infer, or nowhere if --json, --csv or
 --show is given.
 

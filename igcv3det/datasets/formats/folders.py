@@ -83,13 +83,8 @@ def split_folders(folder: Path, holds: Callable[[Path], bool]) -> dict[str, Path
 
 
 def files_ending(folder: Path, *suffixes: str) -> list[Path]:
-    """Files in a folder with one of these endings, in any letter case, by name.
-
-    Hidden files are left out; a folder that is not there has none.
-    """
-    if not folder.is_dir():
-        return []
-    return [path for path in files_in(folder, suffixes) if not path.name.startswith(".")]
+    """Files in a folder, by `files_in`; one that is not there has none."""
+    return files_in(folder, suffixes) if folder.is_dir() else []
 
 
 def walk(root: str | Path) -> Iterator[tuple[str, list[str]]]:
