@@ -512,6 +512,13 @@ def test_what_is_no_table(tmp_path, text):
         Dataset(tmp_path)
 
 
+def test_many_images_without_objects_before_the_first_box(tmp_path):
+    folder, _ = write_layout(tmp_path, "csv")
+    (folder / "train.csv").write_text("c.png\n" * 5000 + "a.png,2,3,22,24,cat\n")
+    record = Dataset(folder / "train.csv").read("all").record
+    assert (len(record.images), len(record)) == (2, 1)
+
+
 def test_the_line_of_a_header_after_blank_ones(tmp_path):
     folder, _ = write_layout(tmp_path, "csv")
     file = folder / "train.csv"

@@ -45,6 +45,7 @@ _ALIASES = {
 }
 _EDGES = COLUMNS[1:5]
 _DELIMITERS = (",", ";", "\t")
+_START_BYTES = 1_000_000  # many images without objects may come before the first box
 
 
 def recognise(path: Path) -> str | None:
@@ -97,7 +98,7 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _is_table(file: Path) -> bool:
-    return _delimiter(read_start(file, 10_000)) is not None
+    return _delimiter(read_start(file, _START_BYTES)) is not None
 
 
 def _delimiter(text: str) -> str | None:
