@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from igcv3det.text_encodings import marked_encoding
+
 _FLOAT_TAG, _DATE_TAG = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
 _NUMBER = re.compile(
     r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
@@ -73,7 +75,8 @@ def read_yaml(path: str | Path) -> Any:  # noqa: ANN401
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not YAML in UTF-8; the message names the file.
+        ValueError: not YAML, or neither in UTF-8 nor in UTF-16 or UTF-32 with a byte order mark;
+            the message names the file.
     """
     return _read(path, _Loader)
 
@@ -82,12 +85,15 @@ def _read(path: str | Path, loader: type[yaml.SafeLoader]) -> Any:  # noqa: ANN4
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    data = path.read_bytes()
+    encoding = marked_encoding(data) or "utf-8"
     try:
-        return _parse(path.read_text(encoding="utf-8-sig"), loader)
+        return _parse(data.decode(encoding), loader)
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
+        line = data.count(b"\n", 0, error.start) + 1
+        name = encoding.removesuffix("-sig").upper()
         raise ValueError(
-            f"{path}: not readable as YAML: line {line} is not text in UTF-8; save it as UTF-8"
+            f"{path}: not readable as YAML: line {line} is not text in {name}; save it as UTF-8"
         ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -98,7 +104,8 @@ def read_yaml_texts(path: str | Path) -> Any:  # noqa: ANN401
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not YAML in UTF-8; the message names the file.
+        ValueError: not YAML, or neither in UTF-8 nor in UTF-16 or UTF-32 with a byte order mark;
+            the message names the file.
     """
     return _read(path, _TextLoader)
 

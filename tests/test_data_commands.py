@@ -2,7 +2,10 @@
 
 import json
 import os
+import shlex
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from coco_files import save_tiny_detector
@@ -14,6 +17,7 @@ from igcv3det.datasets.coco import read_coco
 from igcv3det.datasets.dataset import Dataset
 from igcv3det.io.images import read_image, write_image
 from igcv3det.structures import Categories
+from igcv3det.tasks.detect.splits import PATH_KEYS, SplitPaths, TrainingSplits
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -136,6 +140,57 @@ def test_split(tmp_path, capsys, layout):
     parts = [read_coco(tmp_path / "out" / f"instances_{name}.json") for name in ("train", "val")]
     assert [len(part.images) for part in parts] == [4, 2]
     assert sum(map(len, parts)) == 8
+
+
+def _printed_uses(output):
+    """Words of the two lines on how to use the result, by command."""
+    lines = [line.partition(": ") for line in output.splitlines()[-2:]]
+    return {command: shlex.split(words) for command, _, words in lines}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_printed_calls_read_what_was_split(tmp_path, capsys, layout):
+    folder, _ = write_layout(tmp_path, layout)
+    output = tmp_path / "of both"
+    assert split_data.main([str(folder), "--output", str(output), "--share", "0.34"]) == 0
+    uses = _printed_uses(capsys.readouterr().out)
+    assert check_data.main([*uses["check-data, eval"], "--strict"]) == 0
+    root, *words = uses["train"]
+    assert root == str(output)
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    paths = [SplitPaths(*(given[f"--{key}"] for key in PATH_KEYS[s])) for s in ("train", "val")]
+    splits = TrainingSplits(Path(root), *paths)
+    for (record, images), count in ((splits.train, 4), (splits.val, 2)):
+        assert len(record.images) == count
+        assert all((images / entry.file_name).is_file() for entry in record.images)
+
+
+def test_the_folder_of_a_coco_file_that_is_split(tmp_path, capsys):
+    folder, _ = write_layout(tmp_path, "coco")
+    file = folder / "annotations" / "instances_train2017.json"
+    words = [str(file), "--output", str(tmp_path / "out"), "--share", "0.5"]
+    assert split_data.main(words) == 0
+    uses = _printed_uses(capsys.readouterr().out)["check-data, eval"]
+    assert uses[-2:] == ["--images", str(folder / "train2017")]
+    shutil.rmtree(folder / "train2017")
+    assert split_data.main(words) == 0
+    assert _printed_uses(capsys.readouterr().out)["check-data, eval"][-2:] == ["--images", "DIR"]
+
+
+def test_the_documented_example_of_a_split(tmp_path, capsys, monkeypatch):
+    page = Path(__file__).parent.parent / "docs" / "data.md"
+    block = page.read_text(encoding="utf-8").partition("## Split")[2].split("```")[1]
+    split, check, train, *_ = block.strip().replace("\\\n", "").splitlines()
+    folder, _ = write_layout(tmp_path, "yolo")
+    (tmp_path / "data").mkdir()
+    folder.rename(tmp_path / "data" / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert split_data.main(shlex.split(split)[2:]) == 0
+    uses = _printed_uses(capsys.readouterr().out)
+    assert uses["train"] == shlex.split(train)[2:]
+    words, (*printed, images) = shlex.split(check)[2:], uses["check-data, eval"]
+    assert (printed, Path(images)) == (words[:-1], Path(words[-1]).absolute())
+    assert check_data.main(words) == 0
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "igcv3det"
 LAYERS = [
     [
         *("structures", "config", "config_files", "moved", "version", "shapes"),
-        *("atomic_files", "yaml_files", "devices", "export_formats"),
+        *("atomic_files", "text_encodings", "devices", "export_formats"),
     ],
-    ["models", "detection", "io", "preprocess", "description", "pretrained"],
+    ["models", "detection", "io", "preprocess", "description", "pretrained", "yaml_files"],
     ["detector", "datasets", "runtime", "weight_files", "tracking"],
     ["checkpoint", "fastpath"],
     ["predictor", "engine", "export"],

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from coco_files import save_tiny_detector, write_noise
 
 from igcv3det.io.images import read_image
+from igcv3det.io.records import COLUMNS
 from igcv3det.io.videos import VideoWriter, read_video
 from igcv3det.predictor import Predictor
 from tools.infer import main
@@ -163,6 +165,22 @@ def test_the_run_is_completed_when_the_reader_of_its_output_has_gone(
         assert run(photos, "--checkpoint", checkpoint, "--json", found) == 0
         monkeypatch.undo()
     assert len(json.loads(found.read_text())) == 2
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_records_are_alone_on_standard_output(photos, checkpoint, option):
+    words = [sys.executable, "-m", "igcv3det", "predict", str(photos), option, "/dev/stdout"]
+    words += ["--checkpoint", checkpoint]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    if option == "--json":
+        files = [record["file"] for record in json.loads(done.stdout)]
+        assert files == [str(path) for path in sorted(photos.iterdir())]
+    else:
+        columns = {len(row) for row in csv.reader(done.stdout.splitlines())}
+        assert columns == {len(COLUMNS)}
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith("objects: ")
+    assert sum(line.startswith(str(photos)) for line in lines) == 2
 
 
 def test_images_go_to_a_default_folder_unless_files_are_asked_for(

@@ -45,3 +45,15 @@ def test_deep_nesting_is_an_error_of_the_file(tmp_path):
 def test_a_byte_order_mark_is_no_content(tmp_path):
     (tmp_path / "a.yaml").write_bytes("\ufeffa: 1".encode())
     assert read_yaml(tmp_path / "a.yaml") == {"a": 1}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_byte_order_mark_names_the_encoding(tmp_path, encoding):
+    (tmp_path / "a.yaml").write_bytes("names: [Café]\r\n".encode(encoding))
+    assert read_yaml(tmp_path / "a.yaml") == {"names": ["Café"]}
+
+
+def test_text_of_another_encoding_than_its_mark_says_is_named(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfea\x00:\x00 \x00\x00\xd8")
+    with pytest.raises(ValueError, match=r"a\.yaml: .*line 1 is not text in UTF-16; save it as"):
+        read_yaml(tmp_path / "a.yaml")

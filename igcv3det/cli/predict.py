@@ -9,15 +9,17 @@ Examples:
     igcv3det predict drive.mp4 --track --every 3 --json tracks.json
     igcv3det predict drive.mp4 --checkpoint segmenter.safetensors --output drawn --masks masks
 
-SOURCE is an image, a folder (its images and videos, without subfolders), a glob pattern, a video,
-the index of a camera (0), or a URL of an image, a video or a stream (http, rtsp, rtmp, udp, tcp).
+SOURCE is an image, a folder (its images and videos, without hidden files and subfolders), a glob
+pattern, a video, the index of a camera (0), or a URL of an image, a video or a stream (http, rtsp,
+rtmp, udp, tcp).
 Annotated images go to --output; without it they go to runs/infer, or nowhere if --json, --csv or
 --show is given.
 
 The JSON file is a list of one record an image or frame:
     {"file", "width", "height", "detections": [{"label", "category_id", "score", "box"}]}
 with box [x0, y0, x1, y1] in pixels; frames of a video also have "frame" and "time" (seconds), and
-tracked detections "id"; a file that could not be read is {"file", "error"}.
+tracked detections "id"; a file that could not be read is {"file", "error"}. With --json or --csv
+/dev/stdout the lines of the images go to standard error.
 
 A segmenter colours the pixels by class, and writes them as PNG masks to --masks; its records have
 "classes": [{"label", "share"}] in place of "detections" (docs/segmentation.md).

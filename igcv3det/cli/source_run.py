@@ -11,10 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from igcv3det.cli.command import report
 from igcv3det.cli.progress import Progress, ReportedWarnings
+from igcv3det.cli.results import is_standard_output
 from igcv3det.io.addresses import Address
 from igcv3det.io.drawing_folder import DrawingFolder
 from igcv3det.io.frames import Frame, UnreadableSource
@@ -63,6 +64,9 @@ class SourceRun(ABC):
         self._files = options.sources.files
         self._is_sequence = is_sequence
         self._results = [path for path in (options.output, *results) if path]
+        # records on standard output are alone there
+        is_taken = any(map(is_standard_output, filter(None, (options.json, csv))))
+        self._lines = sys.stderr if is_taken else sys.stdout
         self.protected = [*options.sources.paths, *self._results]
         self._window = stack.enter_context(Window("igcv3det")) if options.show else None
         self._folder: DrawingFolder | None = None
@@ -119,7 +123,7 @@ class SourceRun(ABC):
                 self._wait_for_writing()
         if frame.index is None:
             self._progress.clear()
-            print_line(f"{frame.file}: {found.summary}")
+            print_line(f"{frame.file}: {found.summary}", self._lines)
         self.images += 1
         return is_wanted
 
@@ -142,7 +146,7 @@ class SourceRun(ABC):
         self._progress.clear()
         places = ", ".join(map(str, self._results))
         where = f"; results in {places}" if places else ""
-        print_line(f"{self.counts}{self.failures.summary}{where}")
+        print_line(f"{self.counts}{self.failures.summary}{where}", self._lines)
 
     def finish(self, stack: contextlib.ExitStack) -> int:
         """Does everything.
@@ -221,9 +225,9 @@ class Failures:
         return f"; {len(self.reasons)} could not be read or written" if self.reasons else ""
 
 
-def print_line(line: str) -> None:
-    """Prints a line; the run continues when the reader of standard output has gone."""
+def print_line(line: str, stream: TextIO) -> None:
+    """Prints a line; the run continues when the reader of the stream has gone."""
     try:
-        print(line, flush=True)
+        print(line, file=stream, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

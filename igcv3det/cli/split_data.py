@@ -5,7 +5,8 @@ Examples:
     igcv3det split-data all.json --output FOLDER --share 0.2 --seed 0
     igcv3det split-data all.json --output FOLDER --validation names.txt
 
-Writes FOLDER/instances_train.json and FOLDER/instances_val.json, COCO files. ``names.txt`` has one
+Writes FOLDER/instances_train.json and FOLDER/instances_val.json, COCO files, and prints the options
+by which other commands read them with the images, which stay where they are. ``names.txt`` has one
 image a line, with or without its extension and leading folders; without it, a random share is
 chosen. Every image goes to one of the two with all its annotations, those of a COCO file with all
 their fields; both get all categories. A file of other content is not overwritten.
@@ -17,6 +18,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     from igcv3det.datasets.splitting import images_of, named_images, part_of, random_images
     from igcv3det.datasets.text_files import read_text
 
-    content, notice = _content(options)
+    content, folder, notice = _content(options)
     source = options.annotations
     try:
         images = images_of(content)
@@ -81,13 +85,19 @@ def _run(options: argparse.Namespace) -> int:
         for name, ids in (("train", known - chosen), ("val", chosen))
     }
     _write(parts, len(content["annotations"]), options.annotations)
+    folder = folder or _images_folder(options.annotations, [name for _, name in images])
+    print("\n".join(_uses(options.output, folder)))
     if notice:
         report("split-data", notice)
     return 0
 
 
-def _content(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """What a COCO file has, or another data set would have as one; and what was left out."""
+def _content(options: argparse.Namespace) -> tuple[dict[str, Any], Path | None, str]:
+    """What a COCO file has, or another data set would have as one.
+
+    Returns:
+        The content, the folder of the images where reading has found it, and what was left out.
+    """
     from igcv3det.datasets.coco import read_sections
     from igcv3det.datasets.coco_writer import coco_content
     from igcv3det.datasets.dataset import Dataset
@@ -96,11 +106,44 @@ def _content(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     source: Path = options.annotations
     is_coco_file = options.format in (None, "coco") and not source.is_dir()
     if is_coco_file and source.suffix.lower() not in OTHER_FILES:
-        return read_sections(source), ""
+        return read_sections(source), None, ""
     with counting_up("images read") as progress:
         record, images = Dataset(source, options.format, progress).read("all")
-    print(f"file names start from {images}")
-    return coco_content(record), summarize(record.issues, source) if record.issues else ""
+    notice = summarize(record.issues, source) if record.issues else ""
+    return coco_content(record), images, notice
+
+
+def _images_folder(source: Path, names: Sequence[str]) -> Path | None:
+    """The folder that file names of a COCO file start from; None where it is not known."""
+    from igcv3det.datasets.formats.image_folder import find_images_folder
+    from igcv3det.datasets.issues import AnnotationError
+    from igcv3det.datasets.listings import FolderListing
+
+    try:
+        folder = find_images_folder(source, names)
+    except AnnotationError:  # those of several splits have such names
+        return None
+    return folder if any(map(FolderListing(folder).find, names)) else None
+
+
+def _uses(output: Path, images: Path | None) -> list[str]:
+    """How other commands read the two files."""
+    train, val = (output / f"instances_{name}.json" for name in ("train", "val"))
+    below = folder = "DIR"
+    if images is not None:
+        folder = str(images)
+        below = os.path.relpath(images.resolve(), output.resolve())
+    paths = {
+        "train_annotations": train.name,
+        "train_images": below,
+        "val_annotations": val.name,
+        "val_images": below,
+    }
+    pairs = [word for name, path in paths.items() for word in (f"--data.{name}", path)]
+    return [
+        f"check-data, eval: {shlex.join(['--annotations', str(val), '--images', folder])}",
+        f"train: {shlex.join([str(output), *pairs])}",
+    ]
 
 
 def _write(parts: dict[Path, dict[str, Any]], annotations: int, source: Path) -> None:

@@ -94,7 +94,8 @@ def _categories(path: Path, items: list[Any]) -> tuple[Categories, list[DatasetI
     for position, item in enumerate(items):
         where = f"{path}: categories[{position}]"
         number = whole_number(item.get("id")) if isinstance(item, dict) else None
-        name = item.get("name", str(number)) if isinstance(item, dict) else None
+        name = item.get("name") if isinstance(item, dict) else None
+        name = str(number) if name is None else name
         if number is None or not isinstance(name, str):
             raise AnnotationError(f"{where}: needs a whole number as id and a name: {shown(item)}")
         require_id(number, where)

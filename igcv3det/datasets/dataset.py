@@ -57,6 +57,15 @@ _NAMES: Final[dict[DataFormat, str]] = {
     "cvat": "CVAT XML",
     "csv": "CSV",
 }
+_SHOWN_BY: Final[dict[DataFormat, str]] = {
+    "coco": "annotations/instances_*.json, train/_annotations.coco.json, or JSON with images, "
+    "annotations and categories",
+    "yolo": "data.yaml with names, or labels/*.txt or labels beside the images with a classes.txt",
+    "voc": "Annotations/*.xml, or XML beside the images",
+    "labelme": "JSON with shapes",
+    "cvat": "XML with <annotations>",
+    "csv": "a table with image, xmin, ymin, xmax, ymax, label",
+}
 
 
 class Dataset:
@@ -192,7 +201,9 @@ def _located(path: Path, wanted: DataFormat | None) -> tuple[DataFormat, Path]:
         if found:
             break
     if wanted is not None:
-        raise AnnotationError(f"{path}: has nothing of the format {wanted}")
+        raise AnnotationError(
+            f"{path}: has nothing of the format {wanted}, which is {_SHOWN_BY[wanted]}"
+        )
     if found:
         listed = " and ".join(f"{_NAMES[name]} ({file})" for name, file in found.items())
         raise AnnotationError(
@@ -201,9 +212,9 @@ def _located(path: Path, wanted: DataFormat | None) -> tuple[DataFormat, Path]:
         )
     empty = [file for place in (path, path / "annotations") for file in _empty_files(place)]
     hint = f"; {empty[0]} is empty" if empty else ""
+    known = "; ".join(f"{name} ({_SHOWN_BY[key]})" for key, name in _NAMES.items())
     raise AnnotationError(
-        f"{path}: not recognised as a data set{hint}; known are COCO JSON, Roboflow's COCO export, "
-        "YOLO (data.yaml), Pascal VOC, LabelMe, CVAT XML and CSV: see docs/data.md, or say --format"
+        f"{path}: not recognised as a data set{hint}; recognised are {known}: see docs/data.md"
     )
 
 

@@ -31,7 +31,7 @@ class FolderListing:
         found = ""
         for part in PurePosixPath(os.path.normpath(name)).parts:
             listing = self.names(found)
-            actual = listing.get(part) or listing.get(_common_form(part))
+            actual = listing.get(part) or listing.get(common_form(part))
             if actual is None:
                 return None
             found = f"{found}/{actual}" if found else actual
@@ -49,7 +49,7 @@ class FolderListing:
                     names = [e.name for e in entries if not e.is_symlink() or Path(e).exists()]
             except (OSError, ValueError):  # no folder; or a name that no file can have
                 names = []
-            common = {_common_form(name): name for name in names}
+            common = {common_form(name): name for name in names}
             self._listings[below] = common | {name: name for name in names}
         return self._listings[below]
 
@@ -62,8 +62,13 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _common_form(name: str) -> str:
-    """Composed letters, and a lower-case ending; the same object where nothing changes."""
+def common_form(name: str) -> str:
+    """Composed letters, and a lower-case ending; the same object where nothing changes.
+
+    Example:
+        >>> common_form("A.b/Cafe\u0301.JPG") == "A.b/Caf\u00e9.jpg"
+        True
+    """
     composed = unicodedata.normalize("NFC", name)
     stem, dot, ending = composed.rpartition(".")
     return composed if ending.islower() or not dot else f"{stem}.{ending.lower()}"

@@ -34,7 +34,7 @@ FOLDER = "IGCV3DET_CACHE"
 """Environment variable: where the records are kept; empty keeps none."""
 MIN_FILES = 5000
 """Smaller data sets are read in about a second."""
-_VERSION = 5
+_VERSION = 6
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 FILE_AN_IMAGE = frozenset({"yolo", "voc", "labelme"})
 """Formats with a label file an image."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections.abc import Callable
@@ -10,14 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from igcv3det.datasets.issues import AnnotationError
+from igcv3det.text_encodings import marked_encoding
 
-_MARKS = {  # byte order marks; that of UTF-32 begins with that of UTF-16
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 _YOLO = re.compile(r"^\s*(names|nc|train|val)\s*:", re.MULTILINE)
 _YOLO_BOX = re.compile(r"\s*\d+(\s+-?[\d.]+){4,}\s*$", re.MULTILINE)
 
@@ -31,11 +24,6 @@ def read_text(path: Path) -> str:
     """
     data = _read_bytes(path)
     return _decode(data, marked_encoding(data) or "utf-8", path)
-
-
-def marked_encoding(data: bytes) -> str | None:
-    """The encoding that a byte order mark names; None without one."""
-    return next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
 
 
 def read_start(path: Path, size: int) -> str:

@@ -12,7 +12,8 @@ from igcv3det.io.images import EXTENSIONS
 def files_in(folder: str | Path, suffixes: Collection[str] | None = None) -> list[Path]:
     """Files by name, and links that lead nowhere: reading one says what is wrong.
 
-    Pipes, sockets and devices, whose reading may never end, are left out.
+    Hidden files are left out (macOS keeps what belongs to ``a.jpg`` in ``._a.jpg``), and pipes,
+    sockets and devices, whose reading may never end.
 
     Args:
         folder: to list.
@@ -25,7 +26,8 @@ def files_in(folder: str | Path, suffixes: Collection[str] | None = None) -> lis
         names = [
             entry.name
             for entry in entries
-            if (suffixes is None or PurePath(entry.name).suffix.lower() in suffixes)
+            if not entry.name.startswith(".")
+            and (suffixes is None or PurePath(entry.name).suffix.lower() in suffixes)
             and _is_taken(entry)
         ]
     return [Path(folder) / name for name in sorted(names)]

@@ -47,10 +47,10 @@ def find_sources(sources: Iterable[str | Path], *, numbered: bool = False) -> So
     """The files that sources stand for.
 
     Args:
-        sources: images, videos, folders (their images and videos by name, not those of inner
-            folders), patterns (``"photos/**/*.jpg"``), indices of cameras (``"0"``) or URLs of
-            images, videos and streams. A file or folder of the exact name takes precedence over a
-            pattern and a camera.
+        sources: images, videos, folders (their images and videos by name, without hidden ones and
+            those of inner folders), patterns (``"photos/**/*.jpg"``), indices of cameras (``"0"``)
+            or URLs of images, videos and streams. A file or folder of the exact name takes
+            precedence over a pattern and a camera.
         numbered: put the files of a folder or pattern in the order of the numbers in their names, 2
             before 10, as frames are numbered; else in the order of the names.
     """
@@ -122,9 +122,7 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
     files = files_in(folder)
     taken = [path for path in files if path.suffix.lower() in EXTENSIONS | VIDEO_EXTENSIONS]
     others = Counter(
-        path.suffix.lower() or "without an ending"
-        for path in set(files).difference(taken)
-        if not path.name.startswith(".")
+        path.suffix.lower() or "without an ending" for path in set(files).difference(taken)
     )
     if not others:
         return taken, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from igcv3det.evaluation.analysis import Analysis
 from igcv3det.io.drawing import draw_side_by_side
 from igcv3det.io.images import Image, ImageReadError, read_image, write_image
 from igcv3det.structures import Detections
+
+logger = logging.getLogger(__name__)
 
 COUNT = 8
 LONGER_SIDE_PX = 640
@@ -33,7 +36,7 @@ def write_worst_images(analysis: Analysis, images: ImageFolder, folder: Path) ->
         folder: exists; images of an earlier call are replaced.
 
     Returns:
-        The files by image id; an image that cannot be read has none.
+        The files by image id; an image that cannot be read has none, which is logged.
     """
     files = {}
     for place in range(1, COUNT + 1):
@@ -41,8 +44,9 @@ def write_worst_images(analysis: Analysis, images: ImageFolder, folder: Path) ->
     for place, worst in enumerate(analysis.images[:COUNT], start=1):
         try:
             drawn = _drawn(analysis, worst.image_id, images)
-        except ImageReadError:
-            continue  # reported where the detector read it
+        except ImageReadError as error:  # of detections from a file: no detector has read it
+            logger.warning("not drawn among the images with the most errors: %s", error)
+            continue
         files[worst.image_id] = folder / file_name(place)
         write_image(files[worst.image_id], drawn)
     return files

@@ -45,8 +45,8 @@ async def read_upload(request: Request, max_bytes: int) -> Upload:
         max_bytes: of the body.
 
     Raises:
-        RefusalError: the body is empty (400), larger than ``max_bytes`` (413) or a form without
-            a file (400), or the client has gone (400).
+        RefusalError: the body is empty (400), larger than ``max_bytes`` (413) or a form that
+            has no file or is cut off (400), or the client has gone (400).
     """
     try:
         if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
@@ -103,13 +103,32 @@ def decode_upload(upload: Upload, limits: Limits) -> Image:
         raise RefusalError(422, str(error), name) from None
 
 
+class _FormParser(MultiPartParser):
+    """Reads the form of a request with one file.
+
+    Args:
+        request: with the form as its body.
+        max_bytes: of the body.
+    """
+
+    def __init__(self, request: Request, max_bytes: int) -> None:
+        body = self._whole(_limited_body(request, max_bytes))
+        super().__init__(request.headers, body, max_files=1, max_fields=_FORM_FIELDS)
+        self._is_closed = False
+
+    def on_end(self) -> None:
+        self._is_closed = True
+
+    async def _whole(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """The chunks; refuses a form that ends before its closing boundary and before its file."""
+        async for chunk in chunks:
+            yield chunk
+        if not self._is_closed and not any(isinstance(v, UploadFile) for _, v in self.items):
+            raise RefusalError(400, "the form is cut off: its closing boundary is missing")
+
+
 async def _read_form(request: Request, max_bytes: int) -> Upload:
-    parser = MultiPartParser(
-        request.headers,
-        _limited_body(request, max_bytes),
-        max_files=1,
-        max_fields=_FORM_FIELDS,
-    )
+    parser = _FormParser(request, max_bytes)
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:  # KeyError: no boundary

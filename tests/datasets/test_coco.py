@@ -42,9 +42,10 @@ def test_the_record_is_what_the_file_says(tmp_path):
     assert kinds(record) == ["bad image size"]
 
 
-def test_fields_that_may_be_missing(tmp_path):
+@pytest.mark.parametrize("category", [{"id": 3}, {"id": 3, "name": None}])
+def test_fields_that_may_be_missing(tmp_path, category):
     content = coco([1], [BOX])
-    content["categories"] = [{"id": 3}]
+    content["categories"] = [category]
     record = read(tmp_path, content)
     assert record.categories.names == ("3",)
     assert (record.areas.tolist(), record.is_crowd.tolist()) == ([12], [False])
@@ -199,7 +200,7 @@ def test_other_json_is_refused(tmp_path, content, kind):
         ([], "the list is empty"),
         ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], r"\[1\]: id 1 is both 'a' and 'b'"),
         ([{"id": "x", "name": "a"}], "a whole number as id and a name"),
-        ([{"id": 1, "name": None}], "a whole number as id and a name"),
+        ([{"id": 1, "name": 5}], "a whole number as id and a name"),
         (["a"], "a whole number as id and a name"),
     ],
 )

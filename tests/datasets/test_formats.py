@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from igcv3det.datasets.dataset import Dataset
 from igcv3det.datasets.issues import AnnotationError
 
 FORMAT = {"roboflow": "coco"}
+LABEL_ENDINGS = {"voc": "xml", "labelme": "json"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -77,8 +79,12 @@ def test_two_formats_in_one_folder(tmp_path):
 
 
 def test_what_is_no_data_set(tmp_path):
-    with pytest.raises(AnnotationError, match="not recognised as a data set"):
+    known = r"not recognised as a data set; recognised are COCO JSON \(annotations/instances_"
+    with pytest.raises(AnnotationError, match=known) as error:
         Dataset(tmp_path)
+    assert "--format" not in str(error.value)  # which asks the same readers
+    with pytest.raises(AnnotationError, match=r"nothing of the format yolo, which is data\.yaml"):
+        Dataset(tmp_path, "yolo")
     with pytest.raises(FileNotFoundError, match="gone: no such data set"):
         Dataset(tmp_path / "gone")
 
@@ -184,6 +190,19 @@ def test_bad_descriptions_of_yolo(tmp_path, text, message):
         Dataset(folder).read("train")
 
 
+def test_a_split_of_yolo_without_its_folder_leaves_the_others(tmp_path):
+    folder, _ = write_layout(tmp_path, "yolo")
+    file = folder / "data.yaml"
+    file.write_text(f"{file.read_text().rstrip()}\ntest: ../test/images\n")
+    data = Dataset(folder)
+    assert data.splits == ["train", "val", "test"]
+    assert [len(data.read(split).record.images) for split in ("train", "val")] == [4, 2]
+    message = r"data\.yaml: test: .*\.\./test/images: no such folder or list of images"
+    for split in ("test", "all"):
+        with pytest.raises(AnnotationError, match=message):
+            data.read(split)
+
+
 def test_places_of_yolo(tmp_path):
     """Roboflow's ../, lists of images, and no description at all."""
     folder, _ = write_layout(tmp_path, "yolo")
@@ -210,6 +229,21 @@ def test_difficult_objects_are_crowd_regions(tmp_path):
     assert record.is_crowd.tolist() == [False, False, True, False, False]
     store = load_annotations(record, images).store
     assert store.is_crowd.tolist() == record.is_crowd.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_crowd"),
+    [("", False), ("Unspecified", False), ("false", False), ("true", True), ("True", True)],
+)
+def test_other_words_for_difficult(tmp_path, text, is_crowd):
+    folder, _ = write_layout(tmp_path, "voc")
+    file = folder / "Annotations" / "b.xml"
+    file.write_text(file.read_text().replace("<difficult>0", f"<difficult>{text}"))
+    record = Dataset(folder).read("train").record
+    assert record.is_crowd.tolist() == [False, False, is_crowd, False, False]
+    file.write_text(file.read_text().replace(f"<difficult>{text}", "<difficult>2"))
+    (issue,) = Dataset(folder).read("train").record.issues
+    assert "difficult is '2'" in issue.detail
 
 
 @pytest.mark.parametrize(
@@ -270,6 +304,19 @@ def test_places_of_voc(tmp_path):
     assert [issue.kind for issue in issues(folder, "all")] == ["missing file", "unlabelled image"]
 
 
+def test_folders_of_voc_in_lower_case(tmp_path):
+    folder, _ = write_layout(tmp_path, "voc")
+    expected = Dataset(folder).read("all").record
+    shutil.rmtree(folder / "ImageSets")
+    (folder / "Annotations").rename(folder / "annotations")
+    (folder / "JPEGImages").rename(folder / "images")
+    data = Dataset(folder)
+    record, place = data.read("all")
+    assert (data.format, place) == ("voc", folder / "images")
+    assert record.boxes.tolist() == expected.boxes.tolist()
+    assert (len(record.images), record.issues) == (6, ())
+
+
 @pytest.mark.parametrize(
     ("shape", "box"),
     [
@@ -294,6 +341,71 @@ def test_shapes_of_labelme(tmp_path, shape, box):
         assert issue.file == str(file)
     else:
         assert record.boxes[-1].tolist() == box
+
+
+@pytest.mark.parametrize("labels", ["annotations", "labels"])
+@pytest.mark.parametrize("named", ["../images/{}.png", "..\\images\\{}.png", "images/{}.png"])
+def test_labelme_files_in_a_folder_beside_that_of_the_images(tmp_path, labels, named):
+    source, splits = write_layout(tmp_path, "labelme")
+    folder = tmp_path / "mine"
+    for name in (labels, "images"):
+        (folder / name).mkdir(parents=True)
+    for stem in "abcd":
+        (source / "train" / f"{stem}.png").rename(folder / "images" / f"{stem}.png")
+        content = json.loads((source / "train" / f"{stem}.json").read_text())
+        content["imagePath"] = named.format(stem)
+        (folder / labels / f"{stem}.json").write_text(json.dumps(content))
+    record, place = Dataset(folder).read("all")
+    assert record.issues == ()
+    assert [entry.file_name for entry in record.images] == [f"images/{stem}.png" for stem in "abcd"]
+    assert all((place / entry.file_name).is_file() for entry in record.images)
+    boxes = [list(box[1:]) for image in splits["train"] for box in image.boxes]
+    assert record.boxes.tolist() == boxes
+
+
+@pytest.mark.parametrize("layout", ["voc", "labelme"])
+def test_names_written_otherwise_than_those_of_the_files(tmp_path, layout):
+    folder, _ = write_layout(tmp_path, layout)
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    (image,), (label,) = folder.rglob("f.png"), folder.rglob(f"f.{LABEL_ENDINGS[layout]}")
+    text = label.read_text()
+    image.rename(image.with_name(f"{composed}.png"))
+    for stem in (composed, decomposed, "other"):
+        label = label.rename(label.with_stem(stem))
+        for named in (f"{composed}.PNG", f"{decomposed}.png", f"{decomposed}.Png"):
+            label.write_text(text.replace("f.png", named), encoding="utf-8")
+            listed = folder / "ImageSets" / "Main" / "val.txt"
+            if listed.exists():
+                listed.write_text(f"e\n{stem}\n", encoding="utf-8")
+            record = Dataset(folder).read("val").record
+            assert {entry.file_name for entry in record.images} == {"e.png", f"{composed}.png"}
+            assert (record.issues, len(record)) == ((), 3)
+
+
+def test_two_images_whose_names_differ_in_writing(tmp_path):
+    folder, _ = write_layout(tmp_path, "labelme")
+    file = folder / "val" / "e.json"
+    shutil.copy(folder / "val" / "f.png", folder / "val" / "e.PNG")
+    for name in ("e.PNG", "e.png"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"imagePath": name}))
+        record = Dataset(folder).read("val").record
+        assert [entry.file_name for entry in record.images] == [name, "f.png"]
+        (issue,) = record.issues
+        assert issue.kind == "unlabelled image"
+
+
+def test_a_name_relative_to_the_label_file_comes_first(tmp_path):
+    folder, _ = write_layout(tmp_path, "labelme")
+    inner = folder / "val" / "inner"
+    inner.mkdir()
+    shutil.copy(folder / "val" / "e.png", inner / "x.png")
+    shutil.copy(folder / "val" / "f.png", folder / "val" / "x.png")
+    content = json.loads((folder / "val" / "e.json").read_text()) | {"imagePath": "x.png"}
+    (inner / "other.json").write_text(json.dumps(content))
+    record = Dataset(folder).read("val").record
+    assert [entry.file_name for entry in record.images] == ["e.png", "f.png", "inner/x.png"]
+    (issue,) = record.issues
+    assert (issue.kind, issue.file) == ("unlabelled image", str(folder / "val" / "x.png"))
 
 
 def test_files_that_labelme_lacks(tmp_path):
@@ -376,6 +488,49 @@ def test_columns_of_csv(tmp_path):
     (folder / "val.csv").unlink()
     with pytest.raises(AnnotationError, match=r"several tables \(more.csv, one.csv\)"):
         Dataset(folder)
+
+
+@pytest.mark.parametrize(
+    "first", ["c.png,,,,,", "c.png;;;;;", "c.png", "\n \nc.png", ",,,,,\nc.png", "c.png,,"]
+)
+def test_a_table_without_header_that_begins_without_a_box(tmp_path, first):
+    folder, _ = write_layout(tmp_path, "csv")
+    rows = ["a.png,2,3,22,24,cat", "b.png,0,0,32,64,dog"]
+    rows = [row.replace(",", ";") if ";" in first else row for row in rows]
+    (folder / "train.csv").write_text("\n".join([first, *rows]))
+    record = Dataset(folder, "csv").read("train").record
+    assert [entry.file_name for entry in record.images] == ["c.png", "a.png", "b.png"]
+    assert record.boxes.tolist() == [[2, 3, 20, 21], [0, 0, 32, 64]]
+    (folder / "one.csv").write_text("\n".join([first, *rows]))
+    assert Dataset(folder / "one.csv").format == "csv"
+
+
+@pytest.mark.parametrize("text", ["a.png", "a.png\nb.png\n", "a.png\nimage,xmin\n", "a,b\n", "\n"])
+def test_what_is_no_table(tmp_path, text):
+    (tmp_path / "notes.csv").write_text(text)
+    with pytest.raises(AnnotationError, match="not recognised as a data set"):
+        Dataset(tmp_path)
+
+
+def test_many_images_without_objects_before_the_first_box(tmp_path):
+    folder, _ = write_layout(tmp_path, "csv")
+    (folder / "train.csv").write_text("c.png\n" * 5000 + "a.png,2,3,22,24,cat\n")
+    record = Dataset(folder / "train.csv").read("all").record
+    assert (len(record.images), len(record)) == (2, 1)
+
+
+def test_the_line_of_a_header_after_blank_ones(tmp_path):
+    folder, _ = write_layout(tmp_path, "csv")
+    file = folder / "train.csv"
+    expected = Dataset(folder).read("train").record
+    file.write_text("\n\n" + file.read_text())
+    assert Dataset(folder).read("train").record.boxes.tolist() == expected.boxes.tolist()
+    file.write_text("\n\nimage,xmin,ymin,xmax\na.png,1,2,3\n")
+    with pytest.raises(AnnotationError, match=r"train.csv: line 3: no column ymax, label"):
+        Dataset(folder).read("train")
+    file.write_text("\nfirst second\n")
+    with pytest.raises(AnnotationError, match=r"train.csv: line 2: must be a box .*'first second'"):
+        Dataset(folder).read("train")
 
 
 PIECES = [b"-1", b"nan", b"1e999", b"9" * 40, b"\xff", b"\x00", b"<", b"\n", b"null", b",", b"../"]
@@ -485,6 +640,54 @@ def test_labels_of_the_current_folder(tmp_path, monkeypatch):
     assert len(Dataset(".").read("all").record) == 3
 
 
+def write_beside(place, source, splits, stems):
+    """Images of a data set in YOLO's layout and their labels, in one folder."""
+    place.mkdir(parents=True)
+    for split, images in splits.items():
+        for stem in (image.path.stem for image in images if image.path.stem in stems):
+            shutil.copy(source / "images" / split / f"{stem}.png", place)
+            shutil.copy(source / "labels" / split / f"{stem}.txt", place)
+    return place
+
+
+@pytest.mark.parametrize("inner", ["", "nested"])
+@pytest.mark.parametrize("folders", [{"train": "abcdef"}, {"train": "abcd", "valid": "ef"}])
+def test_the_yolo_export_of_cvat(tmp_path, folders, inner):
+    source, splits = write_layout(tmp_path, "yolo")
+    folder = tmp_path / "export"
+    for name, stems in folders.items():
+        write_beside(folder / f"obj_{name}_data" / inner, source, splits, stems)
+        listed = "".join(f"data/obj_{name}_data/{stem}.png\n" for stem in stems)
+        (folder / f"{name}.txt").write_text(listed)
+    (folder / "obj.names").write_text("".join(f"{name}\n" for name in NAMES))
+    (folder / "obj.data").write_text(
+        "classes = 3\ntrain = data/train.txt\nnames = data/obj.names\n"
+    )
+    data = Dataset(folder)
+    assert (data.format, data.splits) == ("yolo", ["train", "val"][: len(folders)])
+    record, place = data.read("all")
+    assert record.categories.names == NAMES
+    assert (len(record.images), len(record), record.issues) == (6, 8, ())
+    assert all((place / entry.file_name).is_file() for entry in record.images)
+
+
+def test_labels_beside_images_whose_first_text_files_have_no_boxes(tmp_path):
+    source, splits = write_layout(tmp_path, "yolo")
+    flat = write_beside(tmp_path / "flat", source, splits, "abcdef")
+    (flat / "a.txt").write_text("")
+    (flat / "b.txt").write_text("\n\n1 0.5 0.5 1 1\n")
+    (flat / "README.dataset.txt").write_text("Blood cells, of 2026\n")
+    (flat / "all.txt").write_text("a.png\nb.png\n")
+    (flat / "gone.txt").write_text("")
+    (flat / "classes.txt").write_text("\n".join(NAMES))
+    data = Dataset(flat)
+    assert (data.format, data.splits) == ("yolo", ["all"])
+    record = data.read("all").record
+    assert (len(record.images), len(record)) == (6, 6)
+    (issue,) = record.issues
+    assert (issue.kind, issue.file) == ("missing file", str(flat / "gone.txt"))
+
+
 @pytest.mark.parametrize("points", [2, 3])
 def test_boxes_of_pose_labels(tmp_path, points):
     folder, _ = write_layout(tmp_path, "yolo")
@@ -504,6 +707,13 @@ def test_boxes_of_pose_labels(tmp_path, points):
     description.write_text(f"{text}\nkpt_shape: [17]\n")
     with pytest.raises(AnnotationError, match=r"data\.yaml: kpt_shape must be two whole numbers"):
         Dataset(folder)
+
+
+def test_a_description_in_utf_16(tmp_path):
+    folder, _ = write_layout(tmp_path, "yolo")
+    file = folder / "data.yaml"
+    file.write_bytes(file.read_text().replace("zebra", "zèbre").encode("utf-16"))
+    assert Dataset(folder).read("train").record.categories.names == ("cat", "dog", "zèbre")
 
 
 def test_class_names_are_the_texts_of_the_file(tmp_path):

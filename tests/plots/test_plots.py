@@ -18,7 +18,7 @@ from igcv3det.structures import Categories
 FIGURES = {"pr_curves", "f1_curves", "class_curves", "confusion_matrix", "error_types"}
 
 
-def write(tmp_path, categories=THREE, found=((1, 0.9),), images=True):
+def write(tmp_path, categories=THREE, found=((1, 0.9),), images=True, damage=lambda: None):
     """The plots of an object that is found, one that is not, and one of another class."""
     first, second, _ = categories.ids
     objects = [
@@ -29,6 +29,7 @@ def write(tmp_path, categories=THREE, found=((1, 0.9),), images=True):
     truth = coco([5, 6], objects, categories)
     for image_id in (5, 6):
         write_noise(tmp_path / f"{image_id}.png", seed=image_id)
+    damage()
     evaluator = CocoEvaluator(write_json(tmp_path / "truth.json", truth))
     evaluator.update_results(
         [
@@ -94,6 +95,21 @@ def test_without_detections_and_images(tmp_path):
     text = Page((folder / "report.html").read_text(encoding="utf-8")).text
     assert "No detection is right." in text
     assert "2 images have errors; no images were given to draw them." in text
+
+
+def test_an_image_that_cannot_be_drawn_is_named_once(tmp_path, caplog):
+    def damage():
+        (tmp_path / "5.png").unlink()
+        (tmp_path / "6.png").write_bytes(b"damaged")
+
+    folder, files = write(tmp_path, damage=damage)
+    assert {file.stem for file in files} == FIGURES
+    assert not list(folder.glob("worst_*"))
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(lines) == 2
+    for name, line in zip(("5.png", "6.png"), lines, strict=True):
+        assert line.startswith("not drawn among the images with the most errors: ")
+        assert str(tmp_path / name) in line
 
 
 def test_images_of_an_earlier_call_go(tmp_path):

@@ -127,6 +127,8 @@ def test_classes_and_threshold_choose_detections(client):
     assert above == [one for one in found if one["score"] > middle]
 
 
+FORM_HEADERS = {"content-type": "multipart/form-data; boundary=b"}
+FORM_START = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
 HOSTILE = {
     "empty": ("", {"content": b""}, 400, "no body"),
     "text": ("", {"content": b"hello " * 50}, 415, "not an image"),
@@ -158,6 +160,19 @@ HOSTILE = {
         400,
         "boundary",
     ),
+    "form cut off in its file": (
+        "",
+        {"content": FORM_START + b"\xff\xd8\xff", "headers": FORM_HEADERS},
+        400,
+        "the form is cut off: its closing boundary is missing",
+    ),
+    "form cut off in its head": (
+        "",
+        {"content": FORM_START[:30], "headers": FORM_HEADERS},
+        400,
+        "the form is cut off: its closing boundary is missing",
+    ),
+    "form without parts": ("", {"content": b"--b--\r\n", "headers": FORM_HEADERS}, 400, "no file"),
     "threshold": ("threshold=1", {"content": encoded()}, 400, "threshold: "),
     "no number": ("threshold=high", {"content": encoded()}, 400, "threshold: "),
     "nan": ("threshold=nan", {"content": encoded()}, 400, "threshold: "),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -45,6 +45,7 @@ _ALIASES = {
 }
 _EDGES = COLUMNS[1:5]
 _DELIMITERS = (",", ";", "\t")
+_START_BYTES = 1_000_000  # many images without objects may come before the first box
 
 
 def recognise(path: Path) -> str | None:
@@ -97,20 +98,33 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _is_table(file: Path) -> bool:
-    return _delimiter(read_start(file, 10_000)) is not None
+    return _delimiter(read_start(file, _START_BYTES)) is not None
 
 
 def _delimiter(text: str) -> str | None:
-    """What separates the fields, by the first line; None where that is no line of a table."""
-    line = text.lstrip("\ufeff").partition("\n")[0]
+    """What separates the fields, by the first lines with content; None where that is no table."""
     for delimiter in _DELIMITERS:
         try:
-            fields = next(csv.reader([line], delimiter=delimiter), [])
+            if _shows_table(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)):
+                return delimiter
         except csv.Error:
             continue
-        if _header(fields) or _is_row(fields):
-            return delimiter
     return None
+
+
+def _shows_table(lines: Iterable[list[str]]) -> bool:
+    """Whether a header or a row comes first, after images alone or nothing."""
+    with_content = (fields for fields in lines if _has_content(fields))
+    for number, fields in enumerate(with_content):
+        if _is_row(fields) or (not number and _header(fields)):
+            return True
+        if _has_content(fields[1:]):
+            return False
+    return False
+
+
+def _has_content(fields: Sequence[str]) -> bool:
+    return any(field.strip() for field in fields)
 
 
 def _header(fields: list[str]) -> dict[str, int]:
@@ -124,8 +138,11 @@ def _header(fields: list[str]) -> dict[str, int]:
 
 
 def _is_row(fields: list[str]) -> bool:
+    """Whether these are a box, or an image with the other fields empty."""
+    if len(fields) != len(COLUMNS):
+        return False
     try:
-        return len(fields) == len(COLUMNS) and all(float(f) is not None for f in fields[1:5])
+        return not _has_content(fields[1:]) or all(float(f) is not None for f in fields[1:5])
     except ValueError:
         return False
 
@@ -135,26 +152,27 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
     text = read_text(file)
     delimiter = _delimiter(text)
     if delimiter is None:
-        first = text.partition("\n")[0].strip()
+        lines = enumerate(text.splitlines(), start=1)
+        number, first = next(((n, line.strip()) for n, line in lines if line.strip()), (1, ""))
         what = f"got {shown(first)}" if first else "the file is empty"
         raise AnnotationError(
-            f"{file}: line 1: must be a box or a header, as {','.join(COLUMNS)}; {what}"
+            f"{file}: line {number}: must be a box or a header, as {','.join(COLUMNS)}; {what}"
         )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     columns: dict[str, int] | None = None
     try:
-        for fields in reader:
+        for fields in filter(_has_content, reader):
             if columns is None:
                 columns = _header(fields)
                 missing = [name for name in COLUMNS if name not in columns]
                 if columns and missing:
-                    raise AnnotationError(f"{file}: line 1: no column {', '.join(missing)}")
+                    where = f"{file}: line {reader.line_num}"
+                    raise AnnotationError(f"{where}: no column {', '.join(missing)}")
                 if columns:
                     continue
                 columns = {name: index for index, name in enumerate(COLUMNS)}
-            if any(field.strip() for field in fields):
-                given = {n: fields[i].strip() for n, i in columns.items() if i < len(fields)}
-                yield reader.line_num, given
+            given = {n: fields[i].strip() for n, i in columns.items() if i < len(fields)}
+            yield reader.line_num, given
     except csv.Error as error:
         raise AnnotationError(f"{file}: line {reader.line_num}: not CSV: {error}") from None
 

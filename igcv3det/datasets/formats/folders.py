@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from igcv3det.datasets.issues import AnnotationError
-from igcv3det.datasets.listings import FolderListing
+from igcv3det.datasets.listings import FolderListing, common_form
 from igcv3det.datasets.record import AnnotationRecord
 from igcv3det.datasets.subsets import SplitRecord, with_categories
 from igcv3det.datasets.text_files import read_text
@@ -82,13 +83,8 @@ def split_folders(folder: Path, holds: Callable[[Path], bool]) -> dict[str, Path
 
 
 def files_ending(folder: Path, *suffixes: str) -> list[Path]:
-    """Files in a folder with one of these endings, in any letter case, by name.
-
-    Hidden files are left out; a folder that is not there has none.
-    """
-    if not folder.is_dir():
-        return []
-    return [path for path in files_in(folder, suffixes) if not path.name.startswith(".")]
+    """Files in a folder, by `files_in`; one that is not there has none."""
+    return files_in(folder, suffixes) if folder.is_dir() else []
 
 
 def walk(root: str | Path) -> Iterator[tuple[str, list[str]]]:
@@ -155,27 +151,29 @@ def images_below(folder: Path) -> list[str]:
 class ImagesByStem:
     """Images of a folder by name and by name without ending, for labels that name an image.
 
+    Names are compared as by `FolderListing`: as they stand, else in their common form.
+
     Args:
         folder: of the images, with folders below it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._names = images_below(folder)
-        self._known = set(self._names)
-        self._by_stem: dict[str, str] = {}
+        common = {common_form(name): name for name in reversed(self._names)}
+        self._known = common | {name: name for name in self._names}
+        self._by_stem = {_stem(name): name for name in reversed(self._names)}
+        self._by_stem |= {without_ending(name): name for name in reversed(self._names)}
         self._used: set[str] = set()
-        for name in self._names:
-            self._by_stem.setdefault(without_ending(name), name)
 
     def find(self, stem: str, given: str | None) -> str | None:
         """The image of a label file.
 
         Args:
             stem: of the label file, with folders; its own image has the same.
-            given: the name that the label file gives, which may be out of date. It decides between
-                images of the same stem.
+            given: the name that the label file gives, which may be out of date: relative to the
+                label file or to the folder. It decides between images of the same stem.
         """
-        found = self._by_stem.get(stem)
+        found = self._by_stem.get(stem) or self._by_stem.get(_composed(stem))
         if given and (found is None or not found.endswith(given)):
             found = self._named(stem, given, found)
         if found is not None:
@@ -183,13 +181,19 @@ class ImagesByStem:
         return found
 
     def _named(self, stem: str, given: str, same_stem: str | None) -> str | None:
-        name = os.path.normpath(given.replace("\\", "/"))
+        given = given.replace("\\", "/")
+        name, relative = os.path.normpath(given), os.path.normpath(f"{stem}/../{given}")
         base = PurePosixPath(name).name
         beside = PurePosixPath(stem).with_name(base).as_posix() if base else stem
         if same_stem is not None:
-            is_own = beside in self._known and without_ending(beside) == stem
-            return beside if is_own else same_stem
-        return next((known for known in (name, beside, base) if known in self._known), None)
+            own = self._actual(beside)
+            return own if own is not None and _stem(own) == _composed(stem) else same_stem
+        places = (relative, name, beside, base)
+        return next((known for place in places if (known := self._actual(place))), None)
+
+    def _actual(self, name: str) -> str | None:
+        """The name of an image as it is on the disk."""
+        return self._known.get(name) or self._known.get(common_form(name))
 
     def unused(self, stems: Collection[str]) -> Iterator[str]:
         """Images that no label file has, in the order of their names.
@@ -197,11 +201,20 @@ class ImagesByStem:
         Args:
             stems: of all label files; the image of one that could not be read is not named again.
         """
-        used = {without_ending(name) for name in self._used}
+        used, labelled = {_stem(name) for name in self._used}, {_composed(stem) for stem in stems}
         for name in self._names:
-            stem = without_ending(name)
-            if name not in self._used and (stem not in stems or stem in used):
+            stem = _stem(name)
+            if name not in self._used and (stem not in labelled or stem in used):
                 yield name
+
+
+def _composed(stem: str) -> str:
+    return unicodedata.normalize("NFC", stem)
+
+
+def _stem(name: str) -> str:
+    """What the names of an image and of its label file have in common."""
+    return _composed(without_ending(name))
 
 
 def listed_names(path: Path) -> list[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file an image, in ``Annotations/`` or beside the images.
+"""Pascal VOC: an XML file an image, in ``Annotations/``, ``annotations/`` or beside the images.
 
 ``xmin ymin xmax ymax`` are taken as edges in pixels from 0, as labelImg, CVAT and Roboflow write
 them: x = xmin, width = xmax - xmin. Files of the VOC challenge itself count pixels from 1 and
@@ -39,8 +39,10 @@ from igcv3det.datasets.subsets import SplitRecord
 from igcv3det.datasets.values import shown
 
 _XML = frozenset({".xml"})
+_FOLDERS = ("Annotations", "annotations")
 _LISTS = ("ImageSets", "Main")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_DIFFICULT = {"": 0, "unspecified": 0, "0": 0, "false": 0, "1": 1, "true": 1}
 _LOOKED_AT = 5  # XML files of a folder: the first may be damaged
 
 
@@ -49,7 +51,7 @@ def recognise(path: Path) -> str | None:
     if path.is_file():
         is_voc = path.suffix.lower() == ".xml" and root_tag(path) == "annotation"
         return path.name if is_voc else None
-    for folder in (path / "Annotations", *folders_of_splits(path), path):
+    for folder in (*(path / name for name in _FOLDERS), *folders_of_splits(path), path):
         for file in files_ending(folder, ".xml")[:_LOOKED_AT]:
             if root_tag(file) == "annotation":
                 return file.relative_to(path).as_posix()
@@ -136,9 +138,17 @@ class _Annotation:
             self.file_name = text
 
 
+def _annotations_folder(path: Path) -> Path | None:
+    """The folder of all XML files; in lower case it may be that of another format's files."""
+    upper, lower = (path / name for name in _FOLDERS)
+    if upper.is_dir():
+        return upper
+    return lower if lower.is_dir() and next(files_below(lower, _XML), None) else None
+
+
 def _places(path: Path) -> dict[str, _Place]:
-    annotations = path / "Annotations"
-    if not annotations.is_dir():
+    annotations = _annotations_folder(path)
+    if annotations is None:
         folders = split_folders(path, lambda folder: bool(files_ending(folder, ".xml")))
         return {name: _Place(place, place, None) for name, place in folders.items()} or {
             ALL: _Place(path, path, None)
@@ -215,7 +225,7 @@ def _add(
     )
     for item in annotation.objects:
         box = _box(item.corners)
-        difficult = {"0": 0, "1": 1}.get(item.difficult)
+        difficult = _DIFFICULT.get(item.difficult.lower())
         if isinstance(box, str) or not item.name or difficult is None:
             reason = box if isinstance(box, str) else f"difficult is {shown(item.difficult)}"
             reason = reason if item.name else "an object without a name"

@@ -13,7 +13,7 @@ from typing import NoReturn
 from xml.parsers import expat
 
 from igcv3det.datasets.issues import AnnotationError
-from igcv3det.datasets.text_files import marked_encoding
+from igcv3det.text_encodings import marked_encoding
 
 _OTHER_ENCODING = re.compile(rb"""encoding=["'](?!utf-8)""", re.IGNORECASE)
 

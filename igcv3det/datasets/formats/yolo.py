@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from igcv3det.datasets.formats.folders import (
     SPLITS,
     Progress,
     Splits,
+    by_split,
     files_below,
     files_ending,
     folders_of_splits,
@@ -29,11 +31,10 @@ from igcv3det.datasets.formats.folders import (
     read_names,
     split_folders,
 )
-from igcv3det.datasets.formats.yolo_labels import LabelReader, folder_of
+from igcv3det.datasets.formats.yolo_labels import LabelReader, first_line, folder_of
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.listings import FolderListing
 from igcv3det.datasets.subsets import SplitRecord
-from igcv3det.datasets.text_files import read_start
 from igcv3det.datasets.values import shown, whole_number
 from igcv3det.io.images import EXTENSIONS
 from igcv3det.structures import Categories
@@ -41,7 +42,8 @@ from igcv3det.yaml_files import read_yaml, read_yaml_texts
 
 _LABELS = frozenset({".txt"})
 _YAML = (".yaml", ".yml")
-_LINE_BYTES = 10_000
+_LOOKED_AT = 20  # text files: the first may be no labels
+_CVAT_FOLDER = re.compile(r"obj_(\w+)_data")
 _LINE = re.compile(r"\s*\d+([\s,]+-?[\d.eE+-]+){4,}\s*")
 
 
@@ -55,9 +57,22 @@ def recognise(path: Path) -> str | None:
     for folder in (path / "labels", *(part / "labels" for part in folders_of_splits(path))):
         if folder.is_dir() and next(files_below(folder, _LABELS), None):
             return f"{folder.relative_to(path)}/*.txt"
-    first = next((f for f in files_ending(path, ".txt") if f.name.lower() not in NAME_FILES), None)
-    if first is not None and _LINE.fullmatch(read_start(first, _LINE_BYTES).partition("\n")[0]):
-        return first.name
+    found = _file_beside_images(path)
+    return None if found is None else found.relative_to(path).as_posix()
+
+
+def _file_beside_images(path: Path) -> Path | None:
+    """One of the first text files with content that has boxes.
+
+    In the folder; if it has the names of the classes, also below it, beside images.
+    """
+    is_named = any(map(FolderListing(path).find, NAME_FILES))
+    files = map(path.joinpath, files_below(path, _LABELS)) if is_named else None
+    lines = ((f, first_line(f)) for f in files or files_ending(path, ".txt"))
+    with_content = ((f, line) for f, line in lines if line and f.name.lower() not in NAME_FILES)
+    for file, line in islice(with_content, _LOOKED_AT):
+        if _LINE.fullmatch(line) and (file.parent == path or _has_image(file.parent)):
+            return file
     return None
 
 
@@ -77,12 +92,15 @@ def open_splits(path: Path, progress: Progress | None = None) -> Splits:
             )
         categories = _categories(path, dict(enumerate(names)))
         found = {name: [folder] for name, folder in _image_folders(path).items()}
-        return {name: partial(_read, path, categories, f, progress) for name, f in found.items()}
+        return {
+            name: partial(_read, path, name, categories, places, progress)
+            for name, places in found.items()
+        }
     content = read_yaml(file)
     categories = _categories(file, _names(file, content))
     key_points = _key_points(file, content.get("kpt_shape"))
     return {
-        name: partial(_read, file, categories, places, progress, key_points)
+        name: partial(_read, file, name, categories, places, progress, key_points)
         for name, places in _places(file, content).items()
     }
 
@@ -93,7 +111,7 @@ def reads_outside(path: Path) -> bool:
     if file is None:
         return False
     named = [place for places in _places(file, read_yaml(file)).values() for place in places]
-    return not all(is_below(place, file.parent) for place in named)
+    return not all(is_below(place, file.parent) for place in named if place.exists())
 
 
 def _places(file: Path, content: dict[str, Any]) -> dict[str, list[Path]]:
@@ -103,7 +121,7 @@ def _places(file: Path, content: dict[str, Any]) -> dict[str, list[Path]]:
     for key in SPLITS:
         given = content.get(key) or (content.get("valid") if key == "val" else None)
         if given:
-            places[key] = [_existing(file, root, key, str(one)) for one in _listed(given)]
+            places[key] = [_place(file, root, str(one)) for one in _listed(given)]
     return places or {name: [folder] for name, folder in _image_folders(file.parent).items()}
 
 
@@ -173,18 +191,24 @@ def _listed(given: object) -> list[object]:
     return given if isinstance(given, list) else [given]
 
 
-def _existing(file: Path, root: Path, key: str, given: str) -> Path:
-    """A folder or list of images; Roboflow writes ``../train/images`` for ``train/images``."""
+def _place(file: Path, root: Path, given: str) -> Path:
+    """A folder or list of images; Roboflow writes ``../train/images`` for ``train/images``.
+
+    One that is not there is refused when its split is read: the others can be used without it.
+    """
     names = [given, given.removeprefix("../"), *(given.removeprefix("./").split("../")[-1:])]
     for folder in (root, file.parent):
         for name in names:
             if (place := FolderListing(folder).path(name)).exists():
                 return place
-    raise AnnotationError(f"{file}: {key}: {root / given}: no such folder or list of images")
+    return root / given
 
 
 def _image_folders(path: Path) -> dict[str, Path]:
     """The folders of images by split, without a ``data.yaml`` that names them."""
+    exported = [(m[1], p) for p in path.iterdir() if (m := _CVAT_FOLDER.fullmatch(p.name))]
+    if found := by_split(exported, path, "folders"):
+        return found
     images = path / "images" if (path / "images").is_dir() else path
     return split_folders(images, _has_image) or {ALL: images}
 
@@ -205,6 +229,7 @@ def _images(place: Path) -> Iterator[Path]:
 
 def _read(
     file: Path,
+    split: str,
     categories: Categories,
     places: Sequence[Path],
     progress: Progress | None,
@@ -213,8 +238,10 @@ def _read(
     """Reads the images of some folders or lists.
 
     Raises:
-        AnnotationError: there are no images, or none has a label file.
+        AnnotationError: a place is not there, there are no images, or none has a label file.
     """
+    if (gone := next((place for place in places if not place.exists()), None)) is not None:
+        raise AnnotationError(f"{file}: {split}: {gone}: no such folder or list of images")
     found = [image for place in places for image in _images(place)]
     if not found:
         raise AnnotationError(f"{file}: no images in {', '.join(map(str, places))}")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import posixpath
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from igcv3det.datasets.builder import RawAnnotation, RecordBuilder
 from igcv3det.datasets.formats.folders import NAME_FILES, files_ending, without_ending
 from igcv3det.datasets.image_sizes import size_or_issue
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.datasets.listings import FolderListing
-from igcv3det.datasets.text_files import read_text
+from igcv3det.datasets.text_files import read_start, read_text
 from igcv3det.datasets.values import shown
+from igcv3det.io.images import EXTENSIONS
 from igcv3det.structures import Categories
 
+_LINE_BYTES = 10_000
 _SLACK = 1e-3  # of shares: labelling programs round
 
 
@@ -103,7 +105,7 @@ class LabelReader:
         for folder in sorted(set(self._folders.values())):
             for file in files_ending(Path(folder), ".txt"):
                 path = f"{folder}/{file.name}"
-                if path not in self._seen and file.name.lower() not in NAME_FILES:
+                if path not in self._seen and _is_label_file(file):
                     detail = "has no image of its name; put it back or remove the label file"
                     self.builder.add_issue("missing file", path, detail)
 
@@ -122,6 +124,18 @@ class LabelReader:
                 self.builder.add_issue("unknown category", label_file, detail)
             else:
                 self.builder.add_annotation(RawAnnotation(number, category, box), position)
+
+
+def first_line(file: Path) -> str:
+    """The first line with content; empty where there is none."""
+    return read_start(file, _LINE_BYTES).strip().partition("\n")[0].rstrip()
+
+
+def _is_label_file(file: Path) -> bool:
+    """By its name and its first line: no list of names, or of images, and no description."""
+    name = file.name.lower()
+    lists_images = PurePosixPath(first_line(file)).suffix.lower() in EXTENSIONS
+    return name not in NAME_FILES and not name.startswith("readme") and not lists_images
 
 
 def folder_of(image: str) -> str:
