@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.igcv3_block import IGCV3Block
-from igcv3det.models.layers import channel_order
+from igcv3det.models.layers import BATCH_NORMS, channel_order
 from igcv3det.models.mobilenetv2 import SECTION_STARTS, TAP_BLOCK, MobileNetV2
 from igcv3det.models.sections import NUM_SECTIONS
 
@@ -82,7 +82,7 @@ def _copy_tap_scale(student: SSDLite, teacher: SSDLite) -> bool:
     return True
 
 
-def _tap_norm(detector: SSDLite) -> nn.BatchNorm2d:
+def _tap_norm(detector: SSDLite) -> nn.BatchNorm2d | nn.SyncBatchNorm:
     backbone = detector.backbone
     if isinstance(backbone, IGCV3):
         block = backbone.blocks[backbone.tap_block]
@@ -92,7 +92,7 @@ def _tap_norm(detector: SSDLite) -> nn.BatchNorm2d:
     else:
         assert isinstance(backbone, MobileNetV2)
         norm = backbone.features[TAP_BLOCK].conv[0][1]
-    assert isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(norm, BATCH_NORMS)
     return norm
 
 
@@ -157,7 +157,7 @@ def take_statistics(student: SSDLite, features: Sequence[Mapping[int, Tensor]]) 
         for index, block in enumerate(blocks):
             assert isinstance(block, IGCV3Block)
             norm = block.project[1]
-            assert isinstance(norm, nn.BatchNorm2d)
+            assert isinstance(norm, BATCH_NORMS)
             if len(mean) != norm.num_features:
                 raise ValueError(
                     f"stage {part} of the teacher has {len(mean)} channels, the student's "

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from distillation_networks import built, detector_config, small_config
+from torch import nn
 from torch.testing import assert_close
 
 from igcv3det.config import BackboneConfig
@@ -114,6 +115,17 @@ def test_statistics_are_those_after_p2():
     take_statistics(student, [{2: maps}])
     out = block.p2(block.project(torch.randn(4, block.project[0].in_channels, 8, 8)))
     assert_close(out.mean(dim=(0, 2, 3)), maps.mean(dim=(0, 2, 3)), rtol=0, atol=1e-4)
+
+
+def test_synchronised_norms_take_the_same_statistics():
+    plain, synchronised = built(small_config(), 1), built(small_config(), 1)
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(synchronised)
+    channels = plain.backbone.blocks[1].project[0].out_channels
+    maps = torch.randn(2, channels, 8, 8)
+    for student in (plain, synchronised):
+        take_statistics(student, [{2: maps}])
+    for name, value in plain.state_dict().items():
+        assert torch.equal(synchronised.state_dict()[name], value), name
 
 
 def test_later_blocks_start_with_a_quarter():
