@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -18,6 +19,13 @@ from igcv3det.models.sections import NUM_SECTIONS
 
 logger = logging.getLogger(__name__)
 
+_READ_WITH = {
+    "stem": ("padding", "backbone.norm_eps"),
+    "last": ("backbone.norm_eps",),
+    "extras": ("padding", "head.norm_eps"),
+    "head": ("head.norm_eps",),
+}
+"""Fields of the configuration, besides shapes, without which a part's weights mean another part."""
 # share of the teacher's standard deviation that later blocks of a stage start with
 _LATER_BLOCKS = 0.25
 
@@ -34,6 +42,9 @@ def copy_shared_parts(student: SSDLite, teacher: SSDLite) -> list[str]:
 
     Returns:
         The parts that were copied.
+
+    Raises:
+        ValueError: a part of these shapes has another padding or epsilon in the teacher.
     """
     copied = []
     for name in shared_parts(student):
@@ -50,7 +61,8 @@ def copy_parts(student: SSDLite, teacher: SSDLite, names: Sequence[str]) -> None
     """Copies some of `shared_parts`, in place.
 
     Raises:
-        ValueError: a part of the teacher has another shape, or its head other classes.
+        ValueError: a part of the teacher has another shape, padding or epsilon, or its head other
+            classes.
     """
     for name in names:
         if not _copy_part(student, teacher, name):
@@ -67,8 +79,31 @@ def _copy_part(student: SSDLite, teacher: SSDLite, name: str) -> bool:
     if name == "head":
         fits = fits and student.categories == teacher.categories
     if fits:
+        require_same_values(student, teacher, _READ_WITH[name], name)
         target.load_state_dict(mapped)
     return fits
+
+
+def require_same_values(student: SSDLite, teacher: SSDLite, keys: Sequence[str], part: str) -> None:
+    """Checks that weights of the teacher compute the same in the student.
+
+    Args:
+        student: that takes them.
+        teacher: that has them.
+        keys: of the detector's configuration.
+        part: the weights' name, for the message.
+
+    Raises:
+        ValueError: a value differs; the message names the keys and both values.
+    """
+    values = [(key, *(attrgetter(key)(d.config) for d in (student, teacher))) for key in keys]
+    differing = [
+        f"model.detector.{key} {other}, not {own}" for key, own, other in values if own != other
+    ]
+    if differing:
+        raise ValueError(
+            f"distillation copies the teacher's {part}, which has {'; '.join(differing)}"
+        )
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 import torch
-from distillation_networks import built, detector_config, small_config
+from distillation_networks import HEAD, built, detector_config, small_config
 from torch import nn
 from torch.testing import assert_close
 
@@ -76,6 +78,56 @@ def test_a_part_that_is_not_the_teachers_cannot_be_frozen():
     config = DistillationConfig(start="shared", frozen=("stem", "stage1"))
     with pytest.raises(ValueError, match=r"frozen: the teacher's stem does not fit the student"):
         initialise_student(student, teacher, config, None)
+
+
+PADDING = {"padding": "symmetric"}
+EPS = {"backbone": BackboneConfig(norm_eps=0.001)}
+HEAD_EPS = {"head": replace(HEAD, norm_eps=0.01)}
+
+
+@pytest.mark.parametrize(
+    ("start", "change", "message"),
+    [
+        *(
+            (start, *case)
+            for start in ("shared", "morph")
+            for case in (
+                (PADDING, "has model.detector.padding same, not symmetric"),
+                (EPS, "has model.detector.backbone.norm_eps 1e-05, not 0.001"),
+                (HEAD_EPS, "has model.detector.head.norm_eps 0.001, not 0.01"),
+                (
+                    PADDING | EPS,
+                    "padding same, not symmetric; model.detector.backbone.norm_eps 1e-05, not",
+                ),
+            )
+        ),
+        (("stem",), PADDING, "stem, which has model.detector.padding same"),
+        (("stem",), EPS, "stem, which has model.detector.backbone.norm_eps 1e-05"),
+        (("last",), EPS, "last, which has model.detector.backbone.norm_eps 1e-05"),
+        (("last",), PADDING | HEAD_EPS, None),
+        (("extras",), PADDING, "extras, which has model.detector.padding same"),
+        (("extras",), HEAD_EPS, "extras, which has model.detector.head.norm_eps 0.001"),
+        (("head",), HEAD_EPS, "head, which has model.detector.head.norm_eps 0.001"),
+        (("extras", "head"), EPS, None),
+    ],
+)
+def test_a_part_is_copied_where_it_computes_the_same(start, change, message):
+    teacher = built(detector_config(BackboneConfig(name="mobilenetv2")), 1)
+    student = built(replace(detector_config(BackboneConfig()), **change), 2)
+    is_start = isinstance(start, str)
+    config = DistillationConfig(**({"start": start} if is_start else {"copied": start}))
+    if message is None:
+        initialise_student(student, teacher, config, None)
+    else:
+        with pytest.raises(ValueError, match=message):
+            initialise_student(student, teacher, config, None)
+
+
+def test_a_part_that_does_not_fit_may_be_padded_otherwise():
+    teacher = built(detector_config(BackboneConfig(name="mobilenetv2")), 1)
+    narrow = replace(HEAD, extra_channels=(8, 8), norm_eps=0.01)
+    student = built(replace(detector_config(BackboneConfig()), head=narrow), 2)
+    assert copy_shared_parts(student, teacher) == ["stem", "last", "scale of the fine tap"]
 
 
 def test_parts_are_the_whole_network():
