@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,8 +21,9 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Gives a path beside ``path`` to write to; that file takes its place when the block ends.
 
     If the block raises, the file is removed and ``path`` is left untouched. Folders are created.
-    Several processes may replace the same file at once: each writes a file of its own. Of a
-    symbolic link the target is replaced; a character device or a pipe is written to as it is.
+    Several threads, processes and machines may replace the same file at once: each writes a file of
+    its own. Of a symbolic link the target is replaced; a character device or a pipe is written to
+    as it is.
 
     Args:
         path: of the file to create or replace.
@@ -40,10 +42,12 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     name = os.fsencode(path.name)
     rest = f".{crc32(name):08x}" if len(name) > _SHOWN_BYTES else ""  # tells long names apart
     shown = os.fsdecode(name[:_SHOWN_BYTES])
-    partial = path.with_name(f"{shown}{rest}.{os.getpid()}.partial")
+    # not by process: threads share its number, and so do containers with a common folder
+    partial = path.with_name(f"{shown}{rest}.{secrets.token_hex(6)}.partial")
     with _naming(given, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch(exist_ok=False)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             if durable:
                 with partial.open("rb+") as file:

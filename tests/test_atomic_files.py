@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,31 @@ def test_two_processes_replace_one_file(tmp_path):
     assert other.exitcode == 0
     assert path.read_text() == "other's"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_and_containers_replace_one_file(tmp_path, monkeypatch):
+    """Each has a file of its own, whatever the number of its process."""
+    path = tmp_path / "x.txt"
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with replacing(path) as slow:
+        slow.write_text("slow")
+        other = threading.Thread(target=atomic_write, args=(path, "quick"))
+        other.start()
+        other.join()
+        assert path.read_text() == "quick"
+        assert slow.read_text() == "slow"
+    assert path.read_text() == "slow"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_partial_file_of_another_writer_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda count: "00" * count)
+    with replacing(tmp_path / "x.txt") as first:
+        first.write_text("first")
+        with pytest.raises(FileExistsError, match=r"x\.txt'"):
+            atomic_write(tmp_path / "x.txt", "second")
+        assert first.read_text() == "first"
+    assert (tmp_path / "x.txt").read_text() == "first"
 
 
 @pytest.mark.parametrize("stem", ["a" * 251, "ü" * 125])

@@ -107,6 +107,33 @@ def test_a_killed_run_resumes_bitwise(folder, options):
     assert rows_of(whole) == rows_of(place)
 
 
+@pytest.mark.parametrize(
+    ("options", "trained_size"),
+    [
+        (("--model.distillation.start", "random", "--model.detector.image_size", "96"), 64),
+        (("--model.distillation.start", "morph"), None),  # which needs another teacher
+    ],
+)
+def test_a_run_from_weights_resumes(folder, options, trained_size):
+    """It neither reads the weights again nor begins as it would without them."""
+    weights = folder / "weights.safetensors"
+    save_detector(built(small_config(), 2), weights)
+    options = ("--model.weights", str(weights), "--save_every_n_steps", "1", *options)
+    _, whole = run(folder, f"whole {options[-1]}", *options)
+    with killed_at(DistillationModule, 4):
+        run(folder, f"begun {options[-1]}", *options)
+    weights.unlink()
+    place = folder / f"begun {options[-1]}"
+    last = place / "checkpoints" / "last.ckpt"
+    assert main(["--config", str(place / "config.yaml"), "--ckpt_path", str(last)]) == 0
+    one, other = (
+        torch.load(p / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for p in (whole, place)
+    )
+    assert_same(one, other)
+    assert load_detector(last).config.anchors.trained_size == trained_size
+
+
 def test_training_leaves_a_detector_with_the_teachers_classes(folder):
     status, place = run(folder, "learns", "--trainer.max_steps", "40")
     assert status == 0

@@ -231,7 +231,8 @@ class _FocalZeros(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, gamma: float) -> Tensor:  # noqa: ANN401
-        slope = torch.empty_like(logits)
+        # in float32 until it is multiplied: float16 holds 6e-8 to 65504, loss scales are larger
+        slope = torch.empty_like(logits, dtype=torch.float32)
         loss = torch.empty(logits.shape[:2], dtype=torch.float32, device=logits.device)
         for image, of_image in enumerate(logits):
             of_image = of_image.float()
@@ -241,13 +242,14 @@ class _FocalZeros(torch.autograd.Function):
             loss[image] = (weight * log_loss).sum(dim=-1)
             slope[image] = weight * (gamma * q * log_loss + p)
         ctx.save_for_backward(slope)
+        ctx.dtype = logits.dtype
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         (slope,) = ctx.saved_tensors
-        return slope * gradient[..., None].to(slope.dtype), None
+        return (slope * gradient[..., None]).to(ctx.dtype), None
 
 
 def _row_starts(boxes: Sequence[Tensor], device: torch.device) -> Tensor:

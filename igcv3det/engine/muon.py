@@ -99,12 +99,19 @@ class Muon(torch.optim.Optimizer):
                     "mean": torch.zeros_like(parameter),
                     "square": torch.zeros_like(parameter),
                 }
+            self.state[parameter]["step"] += 1
+        # parameters whose gradients began later have had fewer steps
+        by_step: dict[int, list[Tensor]] = {}
+        for parameter in parameters:
+            by_step.setdefault(int(self.state[parameter]["step"]), []).append(parameter)
+        for step, members in by_step.items():
+            self._move_adamw(group, step, members)
+
+    def _move_adamw(self, group: dict[str, Any], step: int, parameters: list[Tensor]) -> None:
+        """Updates parameters that all had ``step`` gradients, this one included."""
         states = [self.state[parameter] for parameter in parameters]
-        grads = [parameter.grad for parameter in parameters]
+        grads = [p.grad for p in parameters if p.grad is not None]
         means, squares = [s["mean"] for s in states], [s["square"] for s in states]
-        for state in states:
-            state["step"] += 1
-        step = int(states[0]["step"])
         beta1, beta2 = group["betas"]
         torch._foreach_lerp_(means, grads, 1 - beta1)
         torch._foreach_mul_(squares, beta2)

@@ -261,6 +261,32 @@ def test_focal_loss_of_extreme_logits_is_finite():
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [2.0**16, 2.0**19])  # of a GradScaler
+def test_focal_gradients_of_half_logits_are_rounded_once(dtype, scale):
+    """As autograd's of the loss in float32; the slope itself is below float16's least number."""
+    logits = torch.tensor([[[-4.6, -5.5, -6.0, -6.5, 1.0]]]).to(dtype).requires_grad_()
+    background, none = torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.bool)
+    (focal_loss(logits, background, none, 0.75, 2.0) * scale / 64).backward()
+    other = logits.detach().clone().requires_grad_()
+    wide = other.float()
+    (0.25 * (wide.sigmoid() ** 2 * F.softplus(wide)).sum() * scale / 64).backward()
+    assert logits.grad.dtype == dtype
+    rounding = 4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(logits.grad, other.grad, rtol=rounding, atol=0)
+    assert (logits.grad != 0).all()
+
+
+def test_a_gradient_above_float16_reaches_half_logits():
+    logits = torch.full((1, 2, 3), -4.6, dtype=torch.float16, requires_grad=True)
+    background, none = torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2, dtype=torch.bool)
+    (focal_loss(logits, background, none, 0.75, 2.0) * 2**19).backward()
+    p = 1 / (1 + math.exp(4.6))
+    slope = p**2 * (2 * (1 - p) * -math.log(1 - p) + p)
+    expected = torch.full_like(logits, 0.25 * 2**19 * slope)
+    torch.testing.assert_close(logits.grad, expected, rtol=0.01, atol=0)
+
+
 def test_focal_needs_sigmoid():
     with pytest.raises(ValueError, match=r"set detector\.head\.activation to sigmoid"):
         criterion("softmax", classification="focal")

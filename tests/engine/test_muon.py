@@ -63,6 +63,22 @@ def test_everything_else_is_pytorchs_adamw():
     assert_close(ours, theirs)
 
 
+def test_each_parameter_has_a_step_count_of_its_own():
+    """The bias of means and squares is corrected by the gradients that a parameter had."""
+    ours = [nn.Parameter(torch.zeros(3)) for _ in range(3)]
+    theirs = [nn.Parameter(torch.zeros(3)) for _ in range(3)]
+    optimizer = Muon([{"params": ours, "lr": 0.01, "weight_decay": 0.1}])
+    oracle = torch.optim.AdamW(theirs, lr=0.01, weight_decay=0.1)
+    for step, grad in enumerate(torch.randn(40, 3)):
+        has_gradient = (True, step >= 30, step % 3 == 0)
+        for own, other, given in zip(ours, theirs, has_gradient, strict=True):
+            own.grad, other.grad = (grad.clone(), grad.clone()) if given else (None, None)
+        optimizer.step()
+        oracle.step()
+    for own, other in zip(ours, theirs, strict=True):
+        assert_close(own, other)
+
+
 def test_it_is_built_for_the_pointwise_weights_of_a_network():
     network = igcv3_d(10, width=0.25, cifar=True)
     network.blocks[0].requires_grad_(False)

@@ -19,7 +19,7 @@ REPORTS = ("report.json", "report.md", "front.png")
 """Ends of the names of a search's results besides networks; see `Search.prefix`."""
 _SEARCH = "search.json"
 _ENDS = "|".join(map(re.escape, (".safetensors", *REPORTS)))
-_RESULTS = re.compile(rf".*({_ENDS})\.\d+\.partial")
+_RESULTS = re.compile(rf".*({_ENDS})\.[0-9a-f]+\.partial")
 
 
 class WorkFolder:

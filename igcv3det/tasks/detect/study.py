@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from igcv3det.measure.tables import format_number, text_table
 from igcv3det.tasks.detect.search_space import Parameter
 
@@ -27,6 +29,24 @@ STARTUP_TRIALS = 4
 HEARTBEAT_S = 60
 CALL, OWNER = "call", "owner"
 """User attributes of a study: what it belongs to, and the machine that trains with the best."""
+
+
+def lock_folder(folder: Path) -> FileLock:
+    """Makes the folder of a study that of this process, until the lock is released or it ends.
+
+    Raises:
+        BlockingIOError: another process searches there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BlockingIOError(
+            f"{folder}: another process is searching there: wait for its end, or choose another "
+            "--output"
+        ) from None
+    return lock
 
 
 def open_study(folder: Path, name: str, storage: str | None, call: Mapping[str, Any]) -> Study:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,6 +100,7 @@ def tuned_call(
     Raises:
         ImportError: Optuna is not installed.
         FileNotFoundError, ValueError: the data set, the weights or the storage cannot be used.
+        BlockingIOError: another process searches in the run folder.
     """
     given, instead = _divided(words, weights, epochs, minutes, output)
     call = {
@@ -116,12 +118,12 @@ def tuned_call(
             say(line)
         return Choices(options, epoch_steps)
 
-    search = Search(folder, storage, call, say)
-    options, epoch_steps = search.choices(choose)
-    options["data.root"] = str(data)  # another machine may have it elsewhere
-    arguments = call_arguments(CONFIG, options, given, words, folder)
-    arguments += _last_words(instead, options, folder)
-    return search.run(trials, arguments, given, epoch_steps)
+    with closing(Search(folder, storage, call, say)) as search:
+        options, epoch_steps = search.choices(choose)
+        options["data.root"] = str(data)  # another machine may have it elsewhere
+        arguments = call_arguments(CONFIG, options, given, words, folder)
+        arguments += _last_words(instead, options, folder)
+        return search.run(trials, arguments, given, epoch_steps)
 
 
 def _divided(

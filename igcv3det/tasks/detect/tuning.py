@@ -36,6 +36,7 @@ from igcv3det.tasks.detect.study import (
     best_trial,
     ended_trials,
     is_owner,
+    lock_folder,
     open_study,
     run_trials,
     study_table,
@@ -77,7 +78,8 @@ class Search:
     Args:
         folder: run folder that the user wants; a numbered follower is taken where that holds
             something else.
-        storage: URL of a storage that several machines share; None takes a file in the folder.
+        storage: URL of a storage that several machines share; None takes a file in the folder,
+            where no other process may search until `close`.
         call: what all calls of a search have in common.
         say: takes each line for the user.
 
@@ -86,6 +88,7 @@ class Search:
         study: Optuna's.
 
     Raises:
+        BlockingIOError: another process searches in the folder.
         ValueError: the study belongs to another call.
     """
 
@@ -95,7 +98,18 @@ class Search:
         self._say = say
         self.folder = _search_folder(folder)
         self._is_shared = storage is not None
-        self.study: Study = open_study(self.folder / STUDY, folder.name, storage, call)
+        # whoever opens a study takes its running trials for killed ones
+        self._lock = None if self._is_shared else lock_folder(self.folder / STUDY)
+        try:
+            self.study: Study = open_study(self.folder / STUDY, folder.name, storage, call)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets other processes search in the folder."""
+        if self._lock is not None:
+            self._lock.release()
 
     def choices(self, choose: Callable[[], Choices]) -> Choices:
         """The choices that the search began with; the first call makes them."""

@@ -116,6 +116,8 @@ class DistillationDataModule(LightningDataModule):
             self.val_rows = np.sort(order[: self.held_out])
             self.train_rows = np.sort(order[self.held_out :])
             self._labels = self._read_boxes()
+            # a score of 1 is that of an annotated box
+            self._has_scores = any(bool((own.scores < 1).any()) for own in self._labels.values())
             logger.info("images: %d, %d held out", len(self.train_rows), len(self.val_rows))
 
     def train_dataloader(self) -> ImageBatches:
@@ -260,8 +262,8 @@ class DistillationDataModule(LightningDataModule):
             torch.split(column[kept].to(device, non_blocking=True), left)
             for column in (boxes, labels, scores)
         )
-        no_crowds = torch.zeros(0, 4, device=device)
+        no_crowds, scored = torch.zeros(0, 4, device=device), self._has_scores
         return [
-            Target(own_boxes, own_labels, no_crowds, row, (size, size), own_scores)
-            for row, own_boxes, own_labels, own_scores in zip(rows, *columns, strict=True)
+            Target(own[0], own[1], no_crowds, row, (size, size), own[2] if scored else None)
+            for row, *own in zip(rows, *columns, strict=True)
         ]

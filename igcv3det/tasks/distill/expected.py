@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from igcv3det.checkpoint import describe_detector
 from igcv3det.detector import SSDLite
 from igcv3det.tasks.distill.batches import Batch
 from igcv3det.tasks.distill.config import DISTILLATION_PARTS
@@ -70,7 +71,8 @@ class ExpectedOutputs:
         leading = [m for name in DISTILLATION_PARTS[:prefix] for m in parts[name]]
         networks = {"teacher": self.teacher, "prefix": nn.ModuleList(leading)}
         names = self.objective.names(forced=False)
-        own = [(d.config.image_size, d.config.anchors) for d in (self.student, self.teacher)]
+        # weights alone do not tell padding, epsilons, ReLUs and anchors
+        own = [describe_detector(detector) for detector in (self.student, self.teacher)]
         runtime: str = self._runtime_on(device)
         if runtime == "torch":
             runtime = f"{runtime} {precision}"

@@ -21,6 +21,7 @@ from igcv3det.engine.batch_norm import require_batch_statistics
 from igcv3det.engine.checkpoints import require_continuation
 from igcv3det.engine.run_optimizer import run_optimizer
 from igcv3det.fastpath.conv_impl import ConvImpl, set_conv_impl
+from igcv3det.models.layers import BATCH_NORMS
 from igcv3det.structures import Categories
 from igcv3det.tasks.distill.batches import Batch
 from igcv3det.tasks.distill.channel_map import build_channel_maps
@@ -176,7 +177,7 @@ class DistillationModule(LightningModule):
             module.eval()
         if self._freezes_bn_stats:
             for part in self.detector.modules():
-                if isinstance(part, nn.BatchNorm2d):
+                if isinstance(part, BATCH_NORMS):
                     part.eval()
         return self
 

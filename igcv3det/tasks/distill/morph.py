@@ -19,7 +19,7 @@ from igcv3det.models.igcv3_block import IGCV3Block
 from igcv3det.models.layers import channel_order
 from igcv3det.models.mobilenetv2 import SECTION_STARTS, MobileNetV2
 from igcv3det.models.sections import NUM_SECTIONS
-from igcv3det.tasks.distill.start import copy_shared_parts
+from igcv3det.tasks.distill.start import copy_shared_parts, require_same_values
 
 
 @torch.no_grad()
@@ -31,13 +31,15 @@ def morph(student: SSDLite, teacher: SSDLite) -> None:
         teacher: with a MobileNetV2 backbone.
 
     Raises:
-        ValueError: other backbones, or stages that do not fit; the message names the stage.
+        ValueError: other backbones, another padding or epsilon, or stages that do not fit; the
+            message names the key or the stage.
     """
     target, source = student.backbone, teacher.backbone
     if not isinstance(target, IGCV3) or not isinstance(source, MobileNetV2):
         raise ValueError(
             "distillation.start morph needs an igcv3 student and a mobilenetv2 teacher"
         )
+    require_same_values(student, teacher, ("padding", "backbone.norm_eps"), "backbone")
     copy_shared_parts(student, teacher)
     for stage in range(1, NUM_SECTIONS - 1):
         blocks = list(target.blocks[target.stage_starts[stage - 1] : target.stage_starts[stage]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -12,12 +13,19 @@ from torch import Tensor, nn
 from igcv3det.detector import SSDLite
 from igcv3det.models.igcv3 import IGCV3
 from igcv3det.models.igcv3_block import IGCV3Block
-from igcv3det.models.layers import channel_order
+from igcv3det.models.layers import BATCH_NORMS, channel_order
 from igcv3det.models.mobilenetv2 import SECTION_STARTS, TAP_BLOCK, MobileNetV2
 from igcv3det.models.sections import NUM_SECTIONS
 
 logger = logging.getLogger(__name__)
 
+_READ_WITH = {
+    "stem": ("padding", "backbone.norm_eps"),
+    "last": ("backbone.norm_eps",),
+    "extras": ("padding", "head.norm_eps"),
+    "head": ("head.norm_eps",),
+}
+"""Fields of the configuration, besides shapes, without which a part's weights mean another part."""
 # share of the teacher's standard deviation that later blocks of a stage start with
 _LATER_BLOCKS = 0.25
 
@@ -34,6 +42,9 @@ def copy_shared_parts(student: SSDLite, teacher: SSDLite) -> list[str]:
 
     Returns:
         The parts that were copied.
+
+    Raises:
+        ValueError: a part of these shapes has another padding or epsilon in the teacher.
     """
     copied = []
     for name in shared_parts(student):
@@ -50,7 +61,8 @@ def copy_parts(student: SSDLite, teacher: SSDLite, names: Sequence[str]) -> None
     """Copies some of `shared_parts`, in place.
 
     Raises:
-        ValueError: a part of the teacher has another shape, or its head other classes.
+        ValueError: a part of the teacher has another shape, padding or epsilon, or its head other
+            classes.
     """
     for name in names:
         if not _copy_part(student, teacher, name):
@@ -67,8 +79,31 @@ def _copy_part(student: SSDLite, teacher: SSDLite, name: str) -> bool:
     if name == "head":
         fits = fits and student.categories == teacher.categories
     if fits:
+        require_same_values(student, teacher, _READ_WITH[name], name)
         target.load_state_dict(mapped)
     return fits
+
+
+def require_same_values(student: SSDLite, teacher: SSDLite, keys: Sequence[str], part: str) -> None:
+    """Checks that weights of the teacher compute the same in the student.
+
+    Args:
+        student: that takes them.
+        teacher: that has them.
+        keys: of the detector's configuration.
+        part: the weights' name, for the message.
+
+    Raises:
+        ValueError: a value differs; the message names the keys and both values.
+    """
+    values = [(key, *(attrgetter(key)(d.config) for d in (student, teacher))) for key in keys]
+    differing = [
+        f"model.detector.{key} {other}, not {own}" for key, own, other in values if own != other
+    ]
+    if differing:
+        raise ValueError(
+            f"distillation copies the teacher's {part}, which has {'; '.join(differing)}"
+        )
 
 
 @torch.no_grad()
@@ -82,7 +117,7 @@ def _copy_tap_scale(student: SSDLite, teacher: SSDLite) -> bool:
     return True
 
 
-def _tap_norm(detector: SSDLite) -> nn.BatchNorm2d:
+def _tap_norm(detector: SSDLite) -> nn.BatchNorm2d | nn.SyncBatchNorm:
     backbone = detector.backbone
     if isinstance(backbone, IGCV3):
         block = backbone.blocks[backbone.tap_block]
@@ -92,7 +127,7 @@ def _tap_norm(detector: SSDLite) -> nn.BatchNorm2d:
     else:
         assert isinstance(backbone, MobileNetV2)
         norm = backbone.features[TAP_BLOCK].conv[0][1]
-    assert isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(norm, BATCH_NORMS)
     return norm
 
 
@@ -157,7 +192,7 @@ def take_statistics(student: SSDLite, features: Sequence[Mapping[int, Tensor]]) 
         for index, block in enumerate(blocks):
             assert isinstance(block, IGCV3Block)
             norm = block.project[1]
-            assert isinstance(norm, nn.BatchNorm2d)
+            assert isinstance(norm, BATCH_NORMS)
             if len(mean) != norm.num_features:
                 raise ValueError(
                     f"stage {part} of the teacher has {len(mean)} channels, the student's "

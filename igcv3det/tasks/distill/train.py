@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
+from igcv3det.checkpoint import read_trained_config
 from igcv3det.config import DetectorConfig, LossConfig, OptimConfig
 from igcv3det.tasks.detect.train import DetectionCLI
 from igcv3det.tasks.distill.config import CropConfig, DistillationConfig
@@ -52,3 +54,19 @@ class DistillationCLI(DetectionCLI):
         """Draws no images by default: most have no true boxes."""
         super().add_arguments_to_parser(parser)
         parser.set_defaults(logged_images=0)
+
+    def _config_to_instantiate(self) -> Namespace:
+        """A resumed student is as its checkpoint describes it; nothing is copied or inserted.
+
+        Its anchors may have come from ``model.weights``, which are not read again.
+
+        Raises:
+            ValueError: the checkpoint describes no detector.
+        """
+        config = super()._config_to_instantiate()
+        if config.ckpt_path is not None:
+            student, _ = read_trained_config(config.ckpt_path)
+            config.model.detector.anchors.trained_size = student.anchors.trained_size
+            config.model.distillation.start = "random"
+            config.model.distillation.copied = ()
+        return config

@@ -1,10 +1,12 @@
 """The search of ``train DATA --tune N``: its space, its study, and a search from start to end."""
 
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
 import types
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -235,8 +237,62 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").touch()
     for _ in range(2):  # the second call finds the search of the first
-        search = tuning.Search(tmp_path / "run", None, {}, [].append)
-        assert search.folder == tmp_path / "run-2"
+        with closing(tuning.Search(tmp_path / "run", None, {}, [].append)) as search:
+            assert search.folder == tmp_path / "run-2"
+
+
+def _search_elsewhere(path, events):
+    """A search of another process that is in the middle of a trial."""
+    from igcv3det.tasks.detect import tuning
+
+    search = tuning.Search(path, None, {"data": "mine"}, [].append)
+    search.study.ask().suggest_float("lr", 0.1, 1)
+    events[0].set()
+    events[1].wait(60)
+    search.study.tell(0, 0.5)
+    search.close()
+    events[0].set()
+
+
+def test_a_search_that_is_running_is_left_alone(tmp_path):
+    pytest.importorskip("optuna")
+    from igcv3det.tasks.detect import tuning
+
+    context = multiprocessing.get_context("spawn")
+    events = told, go = context.Event(), context.Event()
+    other = context.Process(target=_search_elsewhere, args=(tmp_path / "run", events))
+    other.start()
+    assert told.wait(60)
+    with pytest.raises(BlockingIOError, match=r"run/tune: another process is searching there"):
+        tuning.Search(tmp_path / "run", None, {"data": "mine"}, [].append)
+    go.set()
+    other.join(60)
+    assert other.exitcode == 0
+    with closing(tuning.Search(tmp_path / "run", None, {"data": "mine"}, [].append)) as search:
+        (trial,) = search.study.trials
+        assert (trial.state.name, trial.value) == ("COMPLETE", 0.5)
+
+
+def test_a_study_that_is_refused_is_not_held(tmp_path):
+    pytest.importorskip("optuna")
+    from igcv3det.tasks.detect import tuning
+
+    for data, message in (("mine", None), ("yours", "another data"), ("mine", None)):
+        if message:
+            with pytest.raises(ValueError, match=message):
+                tuning.Search(tmp_path / "run", None, {"data": data}, [].append)
+        else:
+            tuning.Search(tmp_path / "run", None, {"data": data}, [].append).close()
+
+
+def test_a_second_call_is_one_line(call, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    from igcv3det.tasks.detect.study import lock_folder
+
+    with lock_folder(tmp_path / "run" / "tune"):
+        assert main([*call, "--tune", "2"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "run/tune: another process is searching there: wait for its end" in line
 
 
 def test_wrong_calls(tmp_path, capsys):

@@ -86,6 +86,25 @@ def test_boxes_of_a_crop_are_the_same_without_its_image(images):
         assert torch.equal(one.labels, other.labels)
 
 
+@pytest.mark.parametrize("score", [1.0, 0.5])
+def test_annotated_boxes_have_no_scores(images, score):
+    """Softmax and focal losses take boxes without scores only."""
+    categories, label = Categories(names=("a",), ids=(1,)), torch.ones(1, dtype=torch.int64)
+    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    boxes = {path.name: ImageBoxes(whole, label, torch.ones(1)) for path in images.iterdir()}
+    boxes["3.png"] = ImageBoxes(whole, label, torch.tensor([score]))
+    path = images.parent / "boxes.json"
+    write_labels(path, boxes, dict.fromkeys(boxes, (50, 40)), categories)
+    data = _datamodule(images, boxes=(str(path),), categories=categories)
+    rows = np.arange(6)
+    batch = data._pixels(rows), [(0, row) for row in range(6)]
+    scores = [target.scores for target in data.on_after_batch_transfer(batch, 0).targets]
+    if score == 1:
+        assert scores == [None] * 6
+    else:
+        assert torch.cat(scores).unique().tolist() == [0.5, 1.0]  # some are cut off
+
+
 def test_too_few_images_are_refused(images):
     with pytest.raises(ValueError, match="6 images are too few"):
         _datamodule(images, held_out=5)

@@ -4,6 +4,7 @@ import errno
 import logging
 import shutil
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from distillation_networks import built, small_config
 from distillation_runs import WHOLE, module, write_inputs
 from distributed_runs import make_trainer
 
+from igcv3det.checkpoint import load_detector, save_detector
 from igcv3det.tasks.distill.config import DistillationConfig
 from igcv3det.tasks.distill.datamodule import DistillationDataModule
 from igcv3det.tasks.distill.kept_outputs import KeptOutputs, fingerprint
+from igcv3det.tasks.distill.module import DistillationModule
 from igcv3det.tasks.distill.teacher import Teacher
 
 
@@ -126,6 +129,46 @@ def test_other_weights_and_descriptions_have_other_names():
     names = [fingerprint({"teacher": detector}, "x") for detector in detectors]
     assert names[0] == names[1] != names[2]
     assert fingerprint({"teacher": detectors[0]}, "y") != names[0]
+
+
+def _name_of_kept(folder, teacher, student):
+    data = DistillationDataModule(
+        [str(folder / "images")],
+        side=WHOLE.size,
+        cache=str(folder / "cache"),
+        batch_size=2,
+        held_out=4,
+        crop=WHOLE,
+        crops_per_image=1,
+    )
+    data.setup("fit")
+    torch.manual_seed(0)
+    frozen = DistillationConfig(frozen=("stem", "stage1"))
+    built_module = DistillationModule(str(teacher), detector=student, distillation=frozen)
+    built_module.expected.keep(data, torch.device("cpu"), "32-true")
+    return built_module.expected._kept.folder.name
+
+
+def test_outputs_are_those_of_networks_that_compute_the_same(tmp_path):
+    """Not only of the same weights."""
+    write_inputs(tmp_path, images=8)
+    path, config = tmp_path / "teacher.safetensors", small_config()
+    weights = load_detector(path).state_dict()
+    others = [
+        replace(config, padding="symmetric"),
+        replace(config, head=replace(config.head, norm_eps=0.5)),
+        small_config(norm_eps=0.5),
+        small_config(relu="both"),
+    ]
+    names = [_name_of_kept(tmp_path, path, config) for _ in range(2)]
+    assert names[0] == names[1]
+    for number, other in enumerate(others):
+        names.append(_name_of_kept(tmp_path, path, other))
+        teacher = built(other, 0)
+        teacher.load_state_dict(weights)
+        save_detector(teacher, tmp_path / f"{number}.safetensors")
+        names.append(_name_of_kept(tmp_path, tmp_path / f"{number}.safetensors", config))
+    assert len(set(names[1:])) == 1 + 2 * len(others)
 
 
 def _train(folder, calls, crops_per_image, epochs=3, **options):

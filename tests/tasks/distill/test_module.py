@@ -6,6 +6,7 @@ import pytest
 from distillation_networks import small_config
 from distillation_runs import WHOLE_STUDENT, data, module, write_inputs
 from distributed_runs import make_trainer
+from torch import nn
 
 from igcv3det.config import HeadConfig, PreprocessConfig
 from igcv3det.tasks.distill.config import DistillationConfig
@@ -58,3 +59,16 @@ def test_heads_that_are_not_compared_may_differ(folder):
 def test_weights_of_another_type_than_the_teachers(folder, precision):
     with pytest.raises(ValueError, match=rf"trainer\.precision {precision}: .* bf16-mixed"):
         fit(folder, WHOLE_STUDENT, precision=precision)
+
+
+def test_synchronised_norms_keep_their_statistics_too(folder):
+    """Lightning replaces the norms of a run with ``trainer.sync_batchnorm``."""
+    student = nn.SyncBatchNorm.convert_sync_batchnorm(module(folder, WHOLE_STUDENT))
+    student.trainer = make_trainer(folder, 1)
+    student.train()
+    norms = [part for part in student.detector.modules() if isinstance(part, nn.SyncBatchNorm)]
+    assert all(norm.training for norm in norms)
+    student.on_train_batch_start(None, 0)
+    student.train()
+    assert len(norms) > 30
+    assert not any(norm.training for norm in norms)

@@ -98,10 +98,10 @@ def test_a_block_without_expansion_takes_the_teachers_first(teacher):
 
 
 def test_stages_that_do_not_fit_are_named(teacher):
-    shallow = BackboneConfig(groups=(1, 1), repeats=(1, 1, 3, 4, 3, 3, 1))
+    shallow = BackboneConfig(groups=(1, 1), repeats=(1, 1, 3, 4, 3, 3, 1), norm_eps=0.001)
     with pytest.raises(ValueError, match="stage 2: 1 blocks cannot hold the teacher's 2"):
         morph(built(detector_config(shallow), 2), teacher)
     with pytest.raises(ValueError, match="stage 1, block 0: other widths"):
-        morph(built(detector_config(BackboneConfig(width=0.5)), 2), teacher)
+        morph(built(detector_config(BackboneConfig(width=0.5, norm_eps=0.001)), 2), teacher)
     with pytest.raises(ValueError, match="needs an igcv3 student and a mobilenetv2 teacher"):
         morph(built(small_config(), 1), built(small_config(), 2))

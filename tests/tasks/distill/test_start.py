@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
-from distillation_networks import built, detector_config, small_config
+from distillation_networks import HEAD, built, detector_config, small_config
+from torch import nn
 from torch.testing import assert_close
 
 from igcv3det.config import BackboneConfig
@@ -77,6 +80,56 @@ def test_a_part_that_is_not_the_teachers_cannot_be_frozen():
         initialise_student(student, teacher, config, None)
 
 
+PADDING = {"padding": "symmetric"}
+EPS = {"backbone": BackboneConfig(norm_eps=0.001)}
+HEAD_EPS = {"head": replace(HEAD, norm_eps=0.01)}
+
+
+@pytest.mark.parametrize(
+    ("start", "change", "message"),
+    [
+        *(
+            (start, *case)
+            for start in ("shared", "morph")
+            for case in (
+                (PADDING, "has model.detector.padding same, not symmetric"),
+                (EPS, "has model.detector.backbone.norm_eps 1e-05, not 0.001"),
+                (HEAD_EPS, "has model.detector.head.norm_eps 0.001, not 0.01"),
+                (
+                    PADDING | EPS,
+                    "padding same, not symmetric; model.detector.backbone.norm_eps 1e-05, not",
+                ),
+            )
+        ),
+        (("stem",), PADDING, "stem, which has model.detector.padding same"),
+        (("stem",), EPS, "stem, which has model.detector.backbone.norm_eps 1e-05"),
+        (("last",), EPS, "last, which has model.detector.backbone.norm_eps 1e-05"),
+        (("last",), PADDING | HEAD_EPS, None),
+        (("extras",), PADDING, "extras, which has model.detector.padding same"),
+        (("extras",), HEAD_EPS, "extras, which has model.detector.head.norm_eps 0.001"),
+        (("head",), HEAD_EPS, "head, which has model.detector.head.norm_eps 0.001"),
+        (("extras", "head"), EPS, None),
+    ],
+)
+def test_a_part_is_copied_where_it_computes_the_same(start, change, message):
+    teacher = built(detector_config(BackboneConfig(name="mobilenetv2")), 1)
+    student = built(replace(detector_config(BackboneConfig()), **change), 2)
+    is_start = isinstance(start, str)
+    config = DistillationConfig(**({"start": start} if is_start else {"copied": start}))
+    if message is None:
+        initialise_student(student, teacher, config, None)
+    else:
+        with pytest.raises(ValueError, match=message):
+            initialise_student(student, teacher, config, None)
+
+
+def test_a_part_that_does_not_fit_may_be_padded_otherwise():
+    teacher = built(detector_config(BackboneConfig(name="mobilenetv2")), 1)
+    narrow = replace(HEAD, extra_channels=(8, 8), norm_eps=0.01)
+    student = built(replace(detector_config(BackboneConfig()), head=narrow), 2)
+    assert copy_shared_parts(student, teacher) == ["stem", "last", "scale of the fine tap"]
+
+
 def test_parts_are_the_whole_network():
     student = built(small_config(), 1)
     parts = detector_parts(student)
@@ -114,6 +167,17 @@ def test_statistics_are_those_after_p2():
     take_statistics(student, [{2: maps}])
     out = block.p2(block.project(torch.randn(4, block.project[0].in_channels, 8, 8)))
     assert_close(out.mean(dim=(0, 2, 3)), maps.mean(dim=(0, 2, 3)), rtol=0, atol=1e-4)
+
+
+def test_synchronised_norms_take_the_same_statistics():
+    plain, synchronised = built(small_config(), 1), built(small_config(), 1)
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(synchronised)
+    channels = plain.backbone.blocks[1].project[0].out_channels
+    maps = torch.randn(2, channels, 8, 8)
+    for student in (plain, synchronised):
+        take_statistics(student, [{2: maps}])
+    for name, value in plain.state_dict().items():
+        assert torch.equal(synchronised.state_dict()[name], value), name
 
 
 def test_later_blocks_start_with_a_quarter():
