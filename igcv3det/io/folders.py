@@ -9,15 +9,18 @@ from pathlib import Path, PurePath
 from igcv3det.io.images import EXTENSIONS
 
 
-def files_in(folder: str | Path, suffixes: Collection[str] | None = None) -> list[Path]:
+def files_in(
+    folder: str | Path, suffixes: Collection[str] | None = None, *, takes_hidden: bool = False
+) -> list[Path]:
     """Files by name, and links that lead nowhere: reading one says what is wrong.
 
-    Hidden files are left out (macOS keeps what belongs to ``a.jpg`` in ``._a.jpg``), and pipes,
-    sockets and devices, whose reading may never end.
+    Pipes, sockets and devices, whose reading may never end, are left out.
 
     Args:
         folder: to list.
         suffixes: in lower case, with dots; only files with one of these, in any letter case.
+        takes_hidden: also those that begin with a dot; macOS keeps what belongs to ``a.jpg`` in
+            ``._a.jpg``.
 
     Raises:
         OSError: the folder cannot be read.
@@ -26,7 +29,7 @@ def files_in(folder: str | Path, suffixes: Collection[str] | None = None) -> lis
         names = [
             entry.name
             for entry in entries
-            if not entry.name.startswith(".")
+            if (takes_hidden or not entry.name.startswith("."))
             and (suffixes is None or PurePath(entry.name).suffix.lower() in suffixes)
             and _is_taken(entry)
         ]
@@ -41,11 +44,13 @@ def _is_taken(entry: os.DirEntry[str]) -> bool:
 
 
 def images_in(folder: str | Path) -> list[Path]:
-    """Files whose names end like an image's, by name.
+    """Files whose names end like an image's, by name, hidden ones too.
+
+    Who reads them names those that are no images.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of images")
-    return files_in(folder, EXTENSIONS)
+    return files_in(folder, EXTENSIONS, takes_hidden=True)

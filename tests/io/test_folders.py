@@ -51,11 +51,11 @@ def test_no_reader_of_folders_waits_for_a_pipe(folder):
     assert cache.unreadable == 2
 
 
-def test_hidden_files_are_left_out(tmp_path):
+def test_hidden_files_are_no_sources(tmp_path):
     for name in ("a.jpg", "._a.jpg", ".hidden.png"):
         (tmp_path / name).write_bytes(b"x")
     assert [path.name for path in files_in(tmp_path)] == ["a.jpg"]
-    assert [path.name for path in images_in(tmp_path)] == ["a.jpg"]
+    assert [path.name for path in images_in(tmp_path)] == ["._a.jpg", ".hidden.png", "a.jpg"]
     found = find_sources([tmp_path])
     assert ([path.name for path in found.files], found.notices) == (["a.jpg"], [])
     hidden = tmp_path / ".hidden.png"  # one that is named is read
