@@ -16,7 +16,7 @@ from igcv3det.datasets.listings import FolderListing, is_file
 
 logger = logging.getLogger(__name__)
 
-_LOOKED_AT = (20, 2000)  # images: the second where none of the first is there
+_LOOKED_AT = (20, 200)  # images: the second where none of the first is there
 _SEARCHED_FOLDERS = 2000
 _OF_ANNOTATIONS = (".csv", ".json", ".xml", ".yaml", ".yml")
 
