@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,12 @@ def read_sections(
     return content
 
 
+def category_name(entry: Mapping[str, Any], number: object) -> Any:  # noqa: ANN401 (as given)
+    """The name of an entry of ``categories``; its number where the name is missing or null."""
+    name = entry.get("name")
+    return str(number) if name is None else name
+
+
 def _categories(path: Path, items: list[Any]) -> tuple[Categories, list[DatasetIssue]]:
     """The categories in order of their ids; one without a name is named by its id."""
     names: dict[int, str] = {}
@@ -94,8 +100,7 @@ def _categories(path: Path, items: list[Any]) -> tuple[Categories, list[DatasetI
     for position, item in enumerate(items):
         where = f"{path}: categories[{position}]"
         number = whole_number(item.get("id")) if isinstance(item, dict) else None
-        name = item.get("name") if isinstance(item, dict) else None
-        name = str(number) if name is None else name
+        name = category_name(item, number) if isinstance(item, dict) else None
         if number is None or not isinstance(name, str):
             raise AnnotationError(f"{where}: needs a whole number as id and a name: {shown(item)}")
         require_id(number, where)

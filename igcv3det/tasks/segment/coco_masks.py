@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 
 from igcv3det.atomic_files import replacing
+from igcv3det.datasets.coco import category_name
 from igcv3det.datasets.image_files import ImageFolder, leads_outside
 from igcv3det.datasets.image_sizes import stated_size
 from igcv3det.datasets.issues import AnnotationError
@@ -94,7 +95,7 @@ def instances_of(content: Mapping[str, Sequence[Any]], path: Path) -> CocoMasks:
     try:
         categories = sorted(content["categories"], key=lambda entry: entry["id"])
         labels = {entry["id"]: label for label, entry in enumerate(categories, start=1)}
-        names = (BACKGROUND, *(str(entry["name"]) for entry in categories))
+        names = (BACKGROUND, *(str(category_name(entry, entry["id"])) for entry in categories))
         instances = defaultdict(list)
         for annotation in content["annotations"]:
             instances[annotation["image_id"]].append(annotation)

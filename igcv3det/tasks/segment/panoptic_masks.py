@@ -14,6 +14,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from igcv3det.datasets.coco import category_name
 from igcv3det.datasets.issues import AnnotationError
 from igcv3det.tasks.segment.masks import IGNORED, MAX_CLASSES, Mask
 
@@ -101,7 +102,7 @@ def panoptic_of(content: Mapping[str, Sequence[Any]], path: Path, folder: Path) 
     try:
         categories = sorted(content["categories"], key=lambda entry: entry["id"])
         labels = {entry["id"]: label for label, entry in enumerate(categories)}
-        names = tuple(str(entry["name"]) for entry in categories)
+        names = tuple(str(category_name(entry, entry["id"])) for entry in categories)
         segments = {one["image_id"]: one for one in content["annotations"]}
         for one in content["annotations"]:
             _ = one["file_name"], [(own["id"], own["category_id"]) for own in one[SEGMENTS]]

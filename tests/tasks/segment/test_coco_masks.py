@@ -151,6 +151,12 @@ def test_corners_that_no_image_has(tmp_path, capsys, wrong):
     assert "annotation 1: no segmentation that can be drawn" in capsys.readouterr().err
 
 
+def test_a_category_without_a_name_is_named_by_its_id(tmp_path):
+    call = write(tmp_path, [], categories=[{"id": 30, "name": None}, {"id": 7}])
+    assert make_masks.main([*call, "--output", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "classes.txt").read_text().split() == ["background", "7", "30"]
+
+
 @pytest.mark.parametrize("names", [("a\nb", "c"), ("", "c"), ("c", "c"), ("background", "c")])
 def test_names_that_a_list_cannot_hold(tmp_path, capsys, names):
     categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
