@@ -131,16 +131,20 @@ def test_other_weights_and_descriptions_have_other_names():
     assert fingerprint({"teacher": detectors[0]}, "y") != names[0]
 
 
-def _name_of_kept(folder, teacher, student):
-    data = DistillationDataModule(
+def _data(folder, crops_per_image):
+    return DistillationDataModule(
         [str(folder / "images")],
         side=WHOLE.size,
         cache=str(folder / "cache"),
         batch_size=2,
         held_out=4,
         crop=WHOLE,
-        crops_per_image=1,
+        crops_per_image=crops_per_image,
     )
+
+
+def _name_of_kept(folder, teacher, student):
+    data = _data(folder, 1)
     data.setup("fit")
     torch.manual_seed(0)
     frozen = DistillationConfig(frozen=("stem", "stage1"))
@@ -173,16 +177,7 @@ def test_outputs_are_those_of_networks_that_compute_the_same(tmp_path):
 
 def _train(folder, calls, crops_per_image, epochs=3, **options):
     calls.clear()
-    data = DistillationDataModule(
-        [str(folder / "images")],
-        side=WHOLE.size,
-        cache=str(folder / "cache"),
-        batch_size=2,
-        held_out=4,
-        crop=WHOLE,
-        crops_per_image=crops_per_image,
-    )
-    losses = []
+    data, losses = _data(folder, crops_per_image), []
     frozen = DistillationConfig(frozen=("stem", "stage1"), batch_statistics_steps=0)
     student = module(folder, frozen)
     student.on_train_batch_end = lambda *_: losses.append(dict(student.losses))
