@@ -58,14 +58,16 @@ class FrameSize(NamedTuple):
     is_upright: bool
 
 
-def stated_size(height: object, width: object, image: Path) -> tuple[int, int]:
-    """(height, width) as an annotation states them, else those of the image's file.
+def stated_size(height: object, width: object, image: Path) -> FrameSize:
+    """The size as an annotation states it, else that of the image's file.
 
     Raises:
         ImageReadError: the annotation does not state both, and the file cannot be read; names it.
     """
     stated = whole_number(height) or 0, whole_number(width) or 0
-    return stated if min(stated) >= 1 else read_size(image)
+    if min(stated) >= 1:
+        return FrameSize(*stated, is_upright=False)
+    return FrameSize(*read_size(image), is_upright=True)
 
 
 def size_or_issue(
@@ -76,7 +78,7 @@ def size_or_issue(
     left_out: str,
     line: int = 0,
 ) -> FrameSize | None:
-    """`stated_size` and its frame, or None where it is unknown, which becomes an issue.
+    """`stated_size`, or None where it is unknown, which becomes an issue.
 
     Args:
         builder: takes the issue where the annotation does not state both and the file cannot be
@@ -88,8 +90,7 @@ def size_or_issue(
         line: of the label file; 0 where it describes a single image.
     """
     try:
-        is_stated = all((whole_number(side) or 0) >= 1 for side in stated)
-        return FrameSize(*stated_size(*stated, image), is_upright=not is_stated)
+        return stated_size(*stated, image)
     except ImageReadError as error:
         kind: IssueKind = "unreadable file" if image.is_file() else "missing file"
         where = f"line {line}: " if line else ""

@@ -177,7 +177,7 @@ def write_masks(
     pairs = zip(masks.images, found.items(), strict=True)
     for number, (entry, (mask_name, image_name)) in enumerate(pairs, start=1):
         size = stated_size(entry.get("height"), entry.get("width"), images / image_name)
-        mask = masks.draw(entry["id"], size)
+        mask = masks.draw(entry["id"], (size.height, size.width))
         image = PIL.Image.fromarray(mask, "P")
         image.putpalette(palette.ravel().tolist())
         with replacing(output / mask_name) as partial:
